@@ -1,0 +1,6 @@
+//! The node: the one state machine that the daemon runs and the simulator simulates.
+//!
+//! Pure: no clock, no socket, no thread, no global randomness. Inputs are
+//! `handle_*(…, now)`, outputs are polled.
+
+#![forbid(unsafe_code)]
