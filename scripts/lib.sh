@@ -1,0 +1,45 @@
+# What demo and test share: the tools of the machine, the build, a lab.
+# shellcheck shell=bash
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+TOP=$PWD
+
+say() { printf '%s\n' "$*"; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+need_root() { [ "$(id -u)" = 0 ] || die "this needs root: sudo $0"; }
+
+# Debian packages that give the commands; installed only where one is missing.
+install_tools() {
+  local missing=() tool package
+  for tool in dockerd:docker.io containerd:containerd iptables:iptables nft:nftables ip:iproute2 \
+    nsenter:util-linux python3:python3 busybox:busybox-static dnsmasq:dnsmasq-base tcpdump:tcpdump \
+    iperf3:iperf3 cc:build-essential git:git; do
+    package=${tool#*:}; tool=${tool%%:*}
+    PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null || missing+=("$package")
+  done
+  [ -x /bin/busybox ] && file_is_static /bin/busybox || missing+=(busybox-static)
+  [ ${#missing[@]} = 0 ] && return
+  say "installing: ${missing[*]}"
+  apt-get update -qq
+  # services of the packages must not start: the lab has its own
+  local policy=/usr/sbin/policy-rc.d
+  if [ ! -e "$policy" ]; then printf '#!/bin/sh\nexit 101\n' >"$policy"; chmod +x "$policy"; trap 'rm -f /usr/sbin/policy-rc.d' EXIT; fi
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
+  if [ "$(cat "$policy" 2>/dev/null)" = $'#!/bin/sh\nexit 101' ]; then rm -f "$policy"; trap - EXIT; fi
+}
+file_is_static() { ! grep -q ld-linux "$1"; }
+
+# cargo of the user who called sudo, where root has none of its own
+find_cargo() {
+  export PATH=$PATH:/usr/sbin:/sbin
+  command -v cargo >/dev/null && return
+  local home; home=$(getent passwd "${SUDO_USER:-root}" | cut -d: -f6)
+  [ -x "$home/.cargo/bin/cargo" ] || die "no cargo found; install Rust (rustup) first"
+  export PATH=$home/.cargo/bin:$PATH CARGO_HOME=${CARGO_HOME:-$home/.cargo} RUSTUP_HOME=${RUSTUP_HOME:-$home/.rustup}
+}
+
+target_dir() { echo "${CARGO_TARGET_DIR:-$TOP/target}/x86_64-unknown-linux-gnu"; }
+
+# put_weave FILE DIR: the binary as the lab's hosts find it
+put_weave() { mkdir -p "$2" && cp "$1" "$2/weave.new" && mv "$2/weave.new" "$2/weave"; }

@@ -1,0 +1,73 @@
+# What the lab tests share. Each test is a bash script that boots the Docker
+# hosts it needs, checks behaviour with `check`, and ends with `finish`.
+# shellcheck shell=bash
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
+[ "$(id -u)" = 0 ] || { echo "error: lab tests need root" >&2; exit 1; }
+: "${WEAVE_BIN:?path of the static weave binary}"
+export PATH=$PATH:/usr/sbin:/sbin
+export LAB_NAME=${LAB_NAME:-weavetest} LAB_NET=${LAB_NET:-10.98.0} LAB_HOSTNAMES=${LAB_HOSTNAMES:-"nyc lon mac"}
+export LAB_DIR=${LAB_DIR:-/var/tmp/$LAB_NAME}
+export LAB_BIN=$LAB_DIR/bin
+PASSWORD=3UnFh4jhahFC
+PASSED=0 FAILED=0 FAILURES=()
+WORK=$(mktemp -d)
+
+on() { local host=$1; shift; scripts/lab exec "$host" "$@"; }
+weave() { local host=$1; shift; scripts/lab exec "$host" weave "$@"; }
+docker_() { local host=$1; shift; scripts/lab exec "$host" docker "$@"; }
+ip_of() { echo "$LAB_NET.$1"; }
+
+down() { scripts/lab down >/dev/null 2>&1; rm -rf "$WORK"; }
+trap down EXIT
+trap 'exit 130' INT TERM
+
+boot() {  # boot N : N hosts with the binary in their PATH
+  scripts/lab down >/dev/null 2>&1
+  mkdir -p "$LAB_BIN" && cp "$WEAVE_BIN" "$LAB_BIN/weave"
+  scripts/lab up "$1" >"$WORK/boot.log" 2>&1 || { cat "$WORK/boot.log"; echo "error: the lab did not boot"; exit 1; }
+}
+launch() {  # launch HOST [args...]
+  local host=$1; shift
+  weave "$host" launch --password "$PASSWORD" "$@" >"$WORK/launch.$host" 2>&1 ||
+    { cat "$WORK/launch.$host"; echo "error: weave launch failed on h$host"; routers_say; exit 1; }
+}
+mesh() {  # mesh N : N launched hosts, all connected to the first
+  local h
+  for ((h = 1; h <= $1; h++)); do launch "$h" $([ "$h" = 1 ] || ip_of 1) & done; wait
+  eventually 15 established "$1" $(($1 * ($1 - 1))) || { echo "error: the mesh did not form"; weave 1 status; weave 1 status connections; routers_say; exit 1; }
+}
+established() {  # established PEERS CONNECTIONS : every one of the first PEERS hosts says so
+  local h; for ((h = 1; h <= $1; h++)); do weave "$h" status 2>/dev/null | grep -q "Peers: $1 (with $2 established connections)" || return 1; done
+}
+routers_say() { local h; for h in 1 2 3; do docker_ "$h" logs --tail 20 weave 2>&1 | sed "s/^/  h$h: /"; done; }
+
+check() {  # check "sentence" COMMAND... : passes if the command succeeds
+  local what=$1; shift
+  if "$@" >"$WORK/out" 2>&1; then PASSED=$((PASSED + 1)); echo "  ok    $what"
+  else FAILED=$((FAILED + 1)); FAILURES+=("$what"); echo "  FAIL  $what"; echo "        $*"; tail -n 15 "$WORK/out" | sed 's/^/        /'; fi
+}
+eventually() {  # eventually SECONDS COMMAND... : retried until it succeeds
+  local end=$((SECONDS + $1)); shift
+  until "$@"; do ((SECONDS < end)) || return 1; sleep 0.2; done
+}
+refuse() { ! "$@"; }
+says() {  # says REGEX COMMAND... : its output (both streams) matches, whatever the exit code
+  local re=$1 out; shift; out=$("$@" 2>&1); echo "$out"; grep -qE -- "$re" <<<"$out"
+}
+fails() {  # fails CODE REGEX COMMAND... : this exit code and this text
+  local code=$1 re=$2 out rc; shift 2; out=$("$@" 2>&1); rc=$?; echo "exit $rc: $out"
+  [ "$rc" = "$code" ] && grep -qE -- "$re" <<<"$out"
+}
+same() { [ "$1" = "$2" ] || { echo "'$1' is not '$2'"; return 1; }; }
+pings() {  # pings HOST CONTAINER NAME [COUNT] : nothing lost
+  docker_ "$1" exec "$2" ping -c "${4:-3}" -i 0.2 -w 10 "$3" | tee /dev/stderr | grep -q ' 0% packet loss'
+}
+finish() {
+  local f
+  [ "$FAILED" = 0 ] || routers_say
+  for f in "${FAILURES[@]:-}"; do [ -z "$f" ] || echo "failed: $f"; done
+  echo "$(basename "$0"): $PASSED passed, $FAILED failed"
+  [ "$FAILED" = 0 ]
+  exit $?
+}
