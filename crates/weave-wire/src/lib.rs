@@ -10,6 +10,7 @@
 mod cidr;
 pub mod codec;
 mod error;
+pub mod ether;
 mod header;
 mod ids;
 mod mac;
