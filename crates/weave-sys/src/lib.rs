@@ -1,1 +1,28 @@
-//! Placeholder.
+//! Everything that talks to the Linux kernel.
+//!
+//! Owns: TAP devices, the underlay UDP socket, the poller of the data threads, netlink, network
+//! namespaces, the bridge and veth plumbing, kernel settings, the few firewall rules of ours, and
+//! the namespace that the DNS server listens in. Does not own: any decision. Names, addresses,
+//! MACs and the moment of every call come from the caller.
+//!
+//! Invariants: this is the only crate with `unsafe`; nothing here shells out except to the host's
+//! own `iptables`; every `ensure_*` may be called again and then changes nothing; every error
+//! names the operation, the object and, where one is known, what to do ([`Error::hint`]).
+
+#![allow(
+    unsafe_code,
+    reason = "system calls that no safe wrapper in our tree covers"
+)]
+
+mod error;
+pub mod host;
+pub mod linkname;
+pub mod netns;
+pub mod poll;
+pub mod sysctl;
+
+pub use error::{Error, Result};
+pub use netns::NetNs;
+
+/// A hardware address as the kernel takes it.
+pub type MacBytes = [u8; 6];
