@@ -20,9 +20,12 @@ pub mod linkname;
 pub mod netns;
 pub mod poll;
 pub mod sysctl;
+pub mod tap;
+pub mod udp;
 
 pub use error::{Error, Result};
 pub use netns::NetNs;
+pub use tap::Tap;
 
 /// A hardware address as the kernel takes it.
 pub type MacBytes = [u8; 6];

@@ -1,0 +1,219 @@
+//! The underlay: one UDP socket for both address families, with batched receive and send.
+//!
+//! [`Underlay`] owns the socket; each thread that receives or sends takes a [`UdpRx`] or
+//! [`UdpTx`] of its own from it. Addresses seen by callers are plain: an IPv4 peer is a V4
+//! address, whatever the socket's family. Datagrams larger than the path are fragmented by the
+//! kernel (no DF), since a path's MTU is not probed yet.
+
+mod addr;
+mod rx;
+mod tx;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+pub use rx::UdpRx;
+pub use tx::{Reservation, SendCounts, UdpTx};
+
+use crate::{Error, Result};
+
+/// Wanted socket buffers, bytes each way.
+const SOCKET_BUFFER: usize = 8 << 20;
+
+/// Datagrams moved by one system call.
+pub const BATCH: usize = 64;
+
+/// The underlay's UDP socket.
+#[derive(Debug, Clone)]
+pub struct Underlay {
+    socket: Arc<Socket>,
+    family: Family,
+}
+
+/// Which addresses the socket itself speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// AF_INET6, IPv4 by mapped addresses.
+    DualStack,
+    /// AF_INET, on hosts without IPv6.
+    V4Only,
+}
+
+impl Underlay {
+    /// Binds `port` on all addresses of the calling thread's network namespace; both families
+    /// where the host has IPv6, else IPv4 only. Port 0 lets the kernel choose.
+    ///
+    /// # Errors
+    /// [`Error::PortTaken`], or the kernel's refusal.
+    pub fn bind(port: u16) -> Result<Self> {
+        match Self::bind_family(Family::DualStack, port) {
+            Err(error) if ipv6_is_off(&error) => Self::bind_family(Family::V4Only, port),
+            result => result,
+        }
+    }
+
+    /// As [`bind`](Self::bind), for a given family.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind); also where the host does not have that family.
+    pub fn bind_family(family: Family, port: u16) -> Result<Self> {
+        let socket = open(family, port).map_err(|source| match source.raw_os_error() {
+            Some(libc::EADDRINUSE) => Error::PortTaken { port },
+            Some(_) | None => Error::os("bind UDP port", port.to_string(), source),
+        })?;
+        Ok(Self {
+            socket: Arc::new(socket),
+            family,
+        })
+    }
+
+    /// The port that is bound.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn port(&self) -> Result<u16> {
+        let addr = self.socket.local_addr();
+        let addr = addr.map_err(|source| Error::os("look at", "the UDP socket", source))?;
+        Ok(addr.as_socket().map_or(0, |addr| addr.port()))
+    }
+
+    /// The socket's family.
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    /// A receiver, for one thread.
+    pub fn receiver(&self) -> UdpRx {
+        UdpRx::new(self.clone())
+    }
+
+    /// A sender, for one thread.
+    pub fn sender(&self) -> UdpTx {
+        UdpTx::new(self.clone())
+    }
+
+    /// Sends one datagram now, for rare ones: handshakes and control messages.
+    ///
+    /// # Errors
+    /// What the kernel says of this destination.
+    pub fn send_to(&self, to: SocketAddr, datagram: &[u8]) -> io::Result<()> {
+        let to = match (self.family, to) {
+            (Family::DualStack, SocketAddr::V4(v4)) => {
+                SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())
+            }
+            (Family::DualStack | Family::V4Only, to) => to,
+        };
+        self.socket.send_to(datagram, &to.into()).map(|_| ())
+    }
+}
+
+impl AsFd for Underlay {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsRawFd for Underlay {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+fn open(family: Family, port: u16) -> io::Result<Socket> {
+    let (domain, any): (_, IpAddr) = match family {
+        Family::DualStack => (Domain::IPV6, Ipv6Addr::UNSPECIFIED.into()),
+        Family::V4Only => (Domain::IPV4, Ipv4Addr::UNSPECIFIED.into()),
+    };
+    let socket = Socket::new(
+        domain,
+        Type::DGRAM.nonblocking().cloexec(),
+        Some(Protocol::UDP),
+    )?;
+    if family == Family::DualStack {
+        socket.set_only_v6(false)?;
+    }
+    grow_buffers(&socket);
+    let fd = socket.as_raw_fd();
+    let may_fragment = libc::IP_PMTUDISC_DONT;
+    set_option(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, may_fragment)?;
+    if family == Family::DualStack {
+        set_option(
+            fd,
+            libc::IPPROTO_IPV6,
+            libc::IPV6_MTU_DISCOVER,
+            may_fragment,
+        )?;
+    }
+    socket.bind(&SocketAddr::new(any, port).into())?;
+    Ok(socket)
+}
+
+/// Best effort: beyond the sysctl limits where we may, else up to them.
+fn grow_buffers(socket: &Socket) {
+    let fd = socket.as_raw_fd();
+    let size = libc::c_int::try_from(SOCKET_BUFFER).unwrap_or(libc::c_int::MAX);
+    if set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, size).is_err() {
+        let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+    }
+    if set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, size).is_err() {
+        let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    }
+}
+
+fn set_option(fd: RawFd, level: libc::c_int, name: libc::c_int, value: i32) -> io::Result<()> {
+    // SAFETY: value lives across the call and is as long as said.
+    let done = unsafe {
+        libc::setsockopt(
+            fd,
+            level,
+            name,
+            (&raw const value).cast(),
+            addr::len_of::<i32>(),
+        )
+    };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+fn ipv6_is_off(error: &Error) -> bool {
+    matches!(
+        error.errno(),
+        Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_named_and_comes_with_a_hint() {
+        let first = Underlay::bind(0).unwrap();
+        let port = first.port().unwrap();
+        let error = Underlay::bind(port).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("UDP port {port} is already in use")
+        );
+        assert!(error.hint().is_some());
+    }
+
+    #[test]
+    fn the_receive_buffer_is_larger_than_the_default() {
+        let plain = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let plain = Socket::from(plain).recv_buffer_size().unwrap();
+        let ours = Underlay::bind(0)
+            .unwrap()
+            .socket
+            .recv_buffer_size()
+            .unwrap();
+        assert!(ours > plain, "{ours} > {plain}");
+    }
+}
