@@ -14,16 +14,21 @@
     reason = "system calls that no safe wrapper in our tree covers"
 )]
 
+pub mod bridge;
 mod error;
 pub mod host;
 pub mod linkname;
+pub mod netlink;
 pub mod netns;
 pub mod poll;
+pub mod preflight;
 pub mod sysctl;
 pub mod tap;
 pub mod udp;
+pub mod veth;
 
 pub use error::{Error, Result};
+pub use netlink::Netlink;
 pub use netns::NetNs;
 pub use tap::Tap;
 

@@ -1,0 +1,154 @@
+//! The cable between a container and a bridge.
+//!
+//! A veth is made with both ends in the host's namespace. Docker moves and configures the guest
+//! end itself; for any other namespace [`attach`] does.
+
+use std::net::IpAddr;
+
+use crate::netlink::{Netlink, PortFlags, Route, VethPeer};
+use crate::{MacBytes, NetNs, Result, bridge, sysctl};
+
+/// A veth to be made for one endpoint.
+#[derive(Debug, Clone, Copy)]
+pub struct EndpointVeth<'a> {
+    /// The end that stays on the host's bridge.
+    pub host: &'a str,
+    /// The end that the container gets, under its first name.
+    pub guest: &'a str,
+    /// The bridge.
+    pub bridge: &'a str,
+    /// MTU of both ends.
+    pub mtu: u32,
+    /// The container's hardware address.
+    pub mac: MacBytes,
+}
+
+/// How a guest end is set up in its namespace.
+#[derive(Debug, Clone, Copy)]
+pub struct Attachment<'a> {
+    /// Its name there, for example `ethwe`.
+    pub name: &'a str,
+    /// Addresses with prefix lengths; they bring the routes to their networks.
+    pub addresses: &'a [(IpAddr, u8)],
+    /// More routes, for example [`Route::multicast_v4`].
+    pub routes: &'a [Route],
+}
+
+/// Makes the veth and puts its host end on the bridge. The container's MAC is pinned to that
+/// port, which gets no other unicast, and frames of others cannot draw the MAC away.
+///
+/// # Errors
+/// EEXIST when an end exists, or the kernel's refusal. On failure nothing stays.
+pub async fn create_endpoint_veth(netlink: &Netlink, veth: EndpointVeth<'_>) -> Result<()> {
+    let guest = VethPeer {
+        name: veth.guest,
+        mac: Some(veth.mac),
+        netns: None,
+    };
+    netlink.add_veth(veth.host, veth.mtu, guest).await?;
+    let plugged = plug(netlink, &veth).await;
+    if plugged.is_err() {
+        undo(netlink, veth.host).await;
+    }
+    plugged
+}
+
+/// Moves the guest end into `netns` and sets it up there.
+///
+/// # Errors
+/// EEXIST when the namespace has an interface of that name, or the kernel's refusal. On failure
+/// the veth is deleted, so nothing stays.
+pub async fn attach(
+    netlink: &Netlink,
+    guest: &str,
+    netns: &NetNs,
+    attachment: Attachment<'_>,
+) -> Result<()> {
+    if let Err(error) = netlink.move_to(guest, netns, attachment.name).await {
+        undo(netlink, guest).await;
+        return Err(error);
+    }
+    let inside = Netlink::open(netns)?;
+    let done = configure(&inside, attachment).await;
+    if done.is_err() {
+        undo(&inside, attachment.name).await;
+    }
+    done
+}
+
+/// Adds addresses and routes to an interface that is attached already.
+///
+/// # Errors
+/// When there is no such interface, or the kernel's refusal; addresses before the refused one
+/// stay.
+pub async fn extend(netns: &NetNs, attachment: Attachment<'_>) -> Result<()> {
+    let inside = Netlink::open(netns)?;
+    add_addresses_and_routes(&inside, attachment).await
+}
+
+/// Removes addresses from an attached interface; gives those that were there.
+///
+/// # Errors
+/// When there is no such interface, or the kernel's refusal.
+pub async fn remove_addresses(
+    netns: &NetNs,
+    name: &str,
+    addresses: &[(IpAddr, u8)],
+) -> Result<Vec<(IpAddr, u8)>> {
+    let inside = Netlink::open(netns)?;
+    let mut removed = Vec::new();
+    for &(ip, prefix_len) in addresses {
+        if inside.remove_address(name, ip, prefix_len).await? {
+            removed.push((ip, prefix_len));
+        }
+    }
+    Ok(removed)
+}
+
+/// Deletes an attached interface with the host end of its veth; says whether it was there.
+///
+/// # Errors
+/// The kernel's refusal.
+pub async fn detach(netns: &NetNs, name: &str) -> Result<bool> {
+    Netlink::open(netns)?.delete_link(name).await
+}
+
+async fn plug(netlink: &Netlink, veth: &EndpointVeth<'_>) -> Result<()> {
+    bridge::keep_host_out(netlink, veth.host)?;
+    netlink.set_master(veth.host, veth.bridge).await?;
+    let flags = PortFlags {
+        unicast_flood: Some(false),
+        ..PortFlags::default()
+    };
+    netlink.set_port_flags(veth.host, flags).await?;
+    netlink.pin_mac(veth.host, veth.mac).await?;
+    netlink.set_up(veth.host).await
+}
+
+async fn configure(inside: &Netlink, attachment: Attachment<'_>) -> Result<()> {
+    let name = attachment.name;
+    let settings = [
+        (format!("net/ipv6/conf/{name}/accept_ra"), "0"),
+        (format!("net/ipv6/conf/{name}/autoconf"), "0"),
+    ];
+    sysctl::write_all(inside.netns(), &settings)?;
+    inside.set_up(name).await?;
+    add_addresses_and_routes(inside, attachment).await
+}
+
+async fn add_addresses_and_routes(inside: &Netlink, attachment: Attachment<'_>) -> Result<()> {
+    for &(ip, prefix_len) in attachment.addresses {
+        inside.add_address(attachment.name, ip, prefix_len).await?;
+    }
+    for &route in attachment.routes {
+        inside.add_route(attachment.name, route).await?;
+    }
+    Ok(())
+}
+
+/// Takes back what a failed operation made; its own failure must not hide the first one.
+async fn undo(netlink: &Netlink, link: &str) {
+    if let Err(error) = netlink.delete_link(link).await {
+        tracing::warn!(link, %error, "an interface of a failed operation stays");
+    }
+}
