@@ -15,7 +15,9 @@
 )]
 
 pub mod bridge;
+pub mod dnsns;
 mod error;
+pub mod firewall;
 pub mod host;
 pub mod linkname;
 pub mod netlink;

@@ -1,0 +1,288 @@
+//! The accept rule of each weave bridge.
+//!
+//! Docker sets the policy of FORWARD to DROP, and br_netfilter sends bridged frames through
+//! FORWARD: without a rule, two containers on one bridge do not reach each other. The rule stands
+//! at the top of DOCKER-USER, which Docker leaves alone, or at the top of FORWARD where
+//! DOCKER-USER is missing or not reached. An accept in a table of our own would not help: a drop
+//! in any table is final.
+
+use super::iptables::{self, Family};
+use crate::{Error, NetNs, Result, linkname, sysctl};
+
+const FORWARD: &str = "FORWARD";
+const DOCKER_USER: &str = "DOCKER-USER";
+
+/// Keeper of the accept rules in one namespace, the host's.
+#[derive(Debug, Clone)]
+pub struct BridgeRules {
+    netns: NetNs,
+}
+
+/// Where an accept rule stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In Docker's chain for rules of others.
+    DockerUser,
+    /// In FORWARD itself.
+    Forward,
+}
+
+/// State of the rule after [`BridgeRules::ensure`], or as found by [`BridgeRules::check`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// Where the IPv4 rule works; `None`: nowhere.
+    pub v4: Option<Place>,
+    /// Where the IPv6 rule works; `None`: nowhere, or the host has no IPv6 firewall.
+    pub v6: Option<Place>,
+    /// Whether a rule was changed just now.
+    pub changed: bool,
+}
+
+impl BridgeRules {
+    /// For the namespace that the bridges are in.
+    pub fn new(netns: &NetNs) -> Self {
+        Self {
+            netns: netns.clone(),
+        }
+    }
+
+    /// Makes sure that frames may pass from port to port of `bridge`; restores the rule where it
+    /// was flushed or no longer works.
+    ///
+    /// # Errors
+    /// [`Error::NoProgram`] on a host without iptables, otherwise what iptables said.
+    pub fn ensure(&self, bridge: &str) -> Result<Placed> {
+        linkname::validate(bridge)?;
+        let (v4, changed4) = self.ensure_family(Family::V4, bridge)?;
+        let (v6, changed6) = self.tolerating_no_ipv6(|| {
+            self.ensure_family(Family::V6, bridge)
+                .map(|(place, changed)| (Some(place), changed))
+        })?;
+        Ok(Placed {
+            v4: Some(v4),
+            v6,
+            changed: changed4 || changed6,
+        })
+    }
+
+    /// Where the rule works now; changes nothing.
+    ///
+    /// # Errors
+    /// As [`ensure`](Self::ensure).
+    pub fn check(&self, bridge: &str) -> Result<Placed> {
+        linkname::validate(bridge)?;
+        let v4 = Chains::read(&self.netns, Family::V4)?.effective(bridge);
+        let (v6, _) = self.tolerating_no_ipv6(|| {
+            Ok((
+                Chains::read(&self.netns, Family::V6)?.effective(bridge),
+                false,
+            ))
+        })?;
+        Ok(Placed {
+            v4,
+            v6,
+            changed: false,
+        })
+    }
+
+    /// Removes every accept rule of `bridge`; says whether there was one.
+    ///
+    /// # Errors
+    /// As [`ensure`](Self::ensure).
+    pub fn remove(&self, bridge: &str) -> Result<bool> {
+        linkname::validate(bridge)?;
+        let removed4 = self.remove_family(Family::V4, bridge)?;
+        let (_, removed6) =
+            self.tolerating_no_ipv6(|| Ok((None, self.remove_family(Family::V6, bridge)?)))?;
+        Ok(removed4 || removed6)
+    }
+
+    fn ensure_family(&self, family: Family, bridge: &str) -> Result<(Place, bool)> {
+        let chains = Chains::read(&self.netns, family)?;
+        let place = chains.best_place();
+        let (chain, rules, other, other_rules) = match place {
+            Place::DockerUser => (DOCKER_USER, chains.docker_user(), FORWARD, &*chains.forward),
+            Place::Forward => (FORWARD, &*chains.forward, DOCKER_USER, chains.docker_user()),
+        };
+        let mut changed = false;
+        for _ in 0..count(other_rules, other, bridge) {
+            self.edit(family, "-D", other, bridge)?;
+            changed = true;
+        }
+        if works(rules, chain, bridge) {
+            return Ok((place, changed));
+        }
+        for _ in 0..count(rules, chain, bridge) {
+            self.edit(family, "-D", chain, bridge)?;
+        }
+        self.edit(family, "-I", chain, bridge)?;
+        Ok((place, true))
+    }
+
+    fn remove_family(&self, family: Family, bridge: &str) -> Result<bool> {
+        let chains = Chains::read(&self.netns, family)?;
+        let mut removed = false;
+        for (chain, rules) in [
+            (DOCKER_USER, chains.docker_user()),
+            (FORWARD, &chains.forward),
+        ] {
+            for _ in 0..count(rules, chain, bridge) {
+                self.edit(family, "-D", chain, bridge)?;
+                removed = true;
+            }
+        }
+        Ok(removed)
+    }
+
+    fn edit(&self, family: Family, action: &str, chain: &str, bridge: &str) -> Result<()> {
+        let arguments = [action, chain, "-i", bridge, "-o", bridge, "-j", "ACCEPT"];
+        iptables::run(&self.netns, family, &arguments).map(|_| ())
+    }
+
+    /// A host without IPv6 has nothing to let through: its state is simply "nowhere".
+    fn tolerating_no_ipv6(
+        &self,
+        work: impl FnOnce() -> Result<(Option<Place>, bool)>,
+    ) -> Result<(Option<Place>, bool)> {
+        if sysctl::read(&self.netns, "net/ipv6/conf/all/disable_ipv6")?.is_none() {
+            return Ok((None, false));
+        }
+        match work() {
+            Err(Error::NoProgram { program }) => {
+                tracing::debug!(program, "no IPv6 firewall on this host");
+                Ok((None, false))
+            }
+            Err(Error::CommandFailed { stderr, .. }) if no_table(&stderr) => {
+                tracing::debug!(stderr, "no IPv6 firewall on this host");
+                Ok((None, false))
+            }
+            other => other,
+        }
+    }
+}
+
+/// What iptables says when the kernel cannot filter IPv6 at all.
+fn no_table(stderr: &str) -> bool {
+    [
+        "Address family not supported",
+        "Table does not exist",
+        "can't initialize ip6tables",
+    ]
+    .iter()
+    .any(|text| stderr.contains(text))
+}
+
+/// The two chains, one rule per line, in the form of `iptables -S`.
+struct Chains {
+    forward: Vec<String>,
+    docker_user: Option<Vec<String>>,
+}
+
+impl Chains {
+    fn read(netns: &NetNs, family: Family) -> Result<Self> {
+        let listing = iptables::run(netns, family, &["-S"])?;
+        Ok(Self::parse(&listing))
+    }
+
+    fn parse(listing: &str) -> Self {
+        let rules_of = |chain: &str| {
+            let prefix = format!("-A {chain} ");
+            let rules = listing.lines().filter(|line| line.starts_with(&prefix));
+            rules.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let declared = format!("-N {DOCKER_USER}");
+        let exists = listing.lines().any(|line| line == declared);
+        Self {
+            forward: rules_of(FORWARD),
+            docker_user: exists.then(|| rules_of(DOCKER_USER)),
+        }
+    }
+
+    fn docker_user(&self) -> &[String] {
+        self.docker_user.as_deref().unwrap_or_default()
+    }
+
+    fn best_place(&self) -> Place {
+        let jump = format!("-A {FORWARD} -j {DOCKER_USER}");
+        let reached = self.docker_user.is_some() && before_the_end(&self.forward, FORWARD, &jump);
+        if reached {
+            Place::DockerUser
+        } else {
+            Place::Forward
+        }
+    }
+
+    fn effective(&self, bridge: &str) -> Option<Place> {
+        if works(&self.forward, FORWARD, bridge) {
+            return Some(Place::Forward);
+        }
+        let in_docker_user = self.best_place() == Place::DockerUser
+            && works(self.docker_user(), DOCKER_USER, bridge);
+        in_docker_user.then_some(Place::DockerUser)
+    }
+}
+
+fn accept(chain: &str, bridge: &str) -> String {
+    format!("-A {chain} -i {bridge} -o {bridge} -j ACCEPT")
+}
+
+fn works(rules: &[String], chain: &str, bridge: &str) -> bool {
+    before_the_end(rules, chain, &accept(chain, bridge))
+}
+
+fn count(rules: &[String], chain: &str, bridge: &str) -> usize {
+    let wanted = accept(chain, bridge);
+    rules.iter().filter(|rule| **rule == wanted).count()
+}
+
+/// Whether `wanted` stands before any rule that ends the chain for every packet.
+fn before_the_end(rules: &[String], chain: &str, wanted: &str) -> bool {
+    let prefix = format!("-A {chain} -j ");
+    let ends = |rule: &str| {
+        let target = rule
+            .strip_prefix(&prefix)
+            .and_then(|rest| rest.split(' ').next());
+        matches!(target, Some("ACCEPT" | "DROP" | "REJECT" | "RETURN"))
+    };
+    rules
+        .iter()
+        .map(String::as_str)
+        .take_while(|rule| !ends(rule))
+        .any(|rule| rule == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCKER: &str = "-P FORWARD DROP\n-N DOCKER-USER\n-A FORWARD -j DOCKER-USER\n\
+                          -A FORWARD -j DOCKER-FORWARD\n-A DOCKER-USER -j RETURN\n";
+
+    #[test]
+    fn the_rule_goes_to_docker_user_only_where_forward_leads_there() {
+        assert_eq!(Chains::parse(DOCKER).best_place(), Place::DockerUser);
+        let flushed = "-P FORWARD DROP\n-N DOCKER-USER\n-A DOCKER-USER -j RETURN\n";
+        assert_eq!(Chains::parse(flushed).best_place(), Place::Forward);
+        let shadowed = DOCKER.replace(
+            "-A FORWARD -j DOCKER-USER",
+            "-A FORWARD -j REJECT\n-A FORWARD -j DOCKER-USER",
+        );
+        assert_eq!(Chains::parse(&shadowed).best_place(), Place::Forward);
+        assert_eq!(
+            Chains::parse("-P FORWARD DROP\n").best_place(),
+            Place::Forward
+        );
+    }
+
+    #[test]
+    fn a_rule_after_an_unconditional_return_does_not_count_as_working() {
+        let late = format!("{DOCKER}-A DOCKER-USER -i weave -o weave -j ACCEPT\n");
+        assert_eq!(Chains::parse(&late).effective("weave"), None);
+        let early = late.replace("-A DOCKER-USER -j RETURN\n", "");
+        assert_eq!(
+            Chains::parse(&early).effective("weave"),
+            Some(Place::DockerUser)
+        );
+        assert_eq!(Chains::parse(&early).effective("weave2"), None);
+    }
+}

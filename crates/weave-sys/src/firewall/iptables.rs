@@ -1,0 +1,111 @@
+//! Running the host's iptables programs.
+
+use std::io::{self, Write};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use crate::{Error, NetNs, Result, host};
+
+/// How long a program itself waits for the xtables lock, seconds.
+const LOCK_WAIT: &str = "5";
+
+/// Exit status for a resource problem: the lock is still held, or a race was lost.
+const BUSY: i32 = 4;
+
+/// Attempts when busy, and the pause between them.
+const ATTEMPTS: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(150);
+
+/// Which family a program is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    fn program(self) -> &'static str {
+        match self {
+            Self::V4 => "iptables",
+            Self::V6 => "ip6tables",
+        }
+    }
+}
+
+/// Runs `iptables` (or `ip6tables`) with `arguments` in `netns`; gives its output.
+pub(super) fn run(netns: &NetNs, family: Family, arguments: &[&str]) -> Result<String> {
+    execute(netns, family.program(), arguments, None)
+}
+
+/// The rules of one table, as `iptables-save` prints them.
+pub(super) fn save(netns: &NetNs, table: &str) -> Result<String> {
+    let mut command = host::command("iptables-save", Some(netns))?;
+    command.args(["-t", table]);
+    let output = output_of(&mut command, "iptables-save", None)?;
+    finish(&output, "iptables-save", &["-t", table])
+}
+
+/// Applies `script` in one transaction, leaving what it does not name.
+pub(super) fn restore(netns: &NetNs, script: &str) -> Result<()> {
+    execute(netns, "iptables-restore", &["--noflush"], Some(script)).map(|_| ())
+}
+
+fn execute(
+    netns: &NetNs,
+    program: &'static str,
+    arguments: &[&str],
+    input: Option<&str>,
+) -> Result<String> {
+    let mut attempt = 1;
+    loop {
+        let mut command = host::command(program, Some(netns))?;
+        command.args(["-w", LOCK_WAIT]).args(arguments);
+        let output = output_of(&mut command, program, input)?;
+        if output.status.code() != Some(BUSY) || attempt == ATTEMPTS {
+            return finish(&output, program, arguments);
+        }
+        attempt += 1;
+        thread::sleep(PAUSE);
+    }
+}
+
+fn output_of(command: &mut Command, program: &str, input: Option<&str>) -> Result<Output> {
+    let stdin = if input.is_some() {
+        Stdio::piped()
+    } else {
+        Stdio::null()
+    };
+    let spawned = command
+        .stdin(stdin)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = spawned.map_err(|source| {
+        if source.kind() == io::ErrorKind::NotFound {
+            Error::NoProgram {
+                program: program.to_owned(),
+            }
+        } else {
+            Error::os("run the host's", program, source)
+        }
+    })?;
+    if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
+        // One that ends early says why on stderr; a broken pipe here would hide it.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    child
+        .wait_with_output()
+        .map_err(|source| Error::os("run the host's", program, source))
+}
+
+fn finish(output: &Output, program: &str, arguments: &[&str]) -> Result<String> {
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(Error::CommandFailed {
+        command: format!("{program} {}", arguments.join(" ")),
+        status: output.status.to_string(),
+        stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    })
+}
