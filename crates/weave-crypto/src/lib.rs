@@ -14,15 +14,29 @@
 
 mod aead;
 mod chain;
+mod cookie;
+mod cpace;
+mod epochs;
+mod handshake;
 mod identity;
 mod kdf;
 mod lane;
+mod noise;
 mod password;
 mod replay;
 mod x25519;
 
 pub use aead::{OpenError, OpenKey, SealKey, Suite};
 pub use chain::{Chain, Role};
+pub use cookie::{Admission, Cookie, CookieJar};
+pub use epochs::{
+    Epoch, EpochAction, Epochs, KeyAgreement, RekeyError, RekeyMessage, SessionShape,
+};
+pub use handshake::{
+    COOKIE_REPLY_LEN, Completed, ExpectConfirm, ExpectFinish, ExpectReply, GivenBack,
+    HandshakeConfig, HandshakeError, INIT_LEN, MAX_HELLO_LEN, REJECT_LEN, REPLY_LEN, RejectReason,
+    initiate, initiator_ephemeral, respond,
+};
 pub use identity::{HelloContext, Identity, SignatureError, sign_hello, verify, verify_hello};
 pub use lane::{LaneClosed, SendLane};
 pub use password::{StretchError, StretchedPassword};

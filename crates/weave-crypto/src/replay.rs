@@ -75,7 +75,6 @@ impl Default for ReplayWindow {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "below WORDS")]
 const fn slot(counter: u64) -> usize {
     (counter / WORD_BITS % WORDS as u64) as usize
 }

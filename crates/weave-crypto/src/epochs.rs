@@ -1,0 +1,515 @@
+//! The key epochs of one session: which keys seal now, which still open, and how two peers step
+//! to the next epoch without ever losing a datagram or using a counter twice.
+//!
+//! Owns the lanes of all epochs; each is made once and handed out shared. Does not send: the
+//! session carries the messages and tells when something was opened. One side starts (the
+//! initiator of the handshake first, the other only if that fails), so an exchange is
+//! request, answer, and any datagram in the new epoch:
+//!
+//! ```text
+//!             start                     handle_reply
+//!     Idle ───────────► Requested ───────────────────────► Idle, new epoch, unconfirmed
+//!      │ handle_request     │ handle_request, we are the responder
+//!      ▼                    ▼
+//!     Answered ◄────────────┘
+//!      │ opened(new epoch)
+//!      └────────────────────────────────────────────────► Idle, new epoch
+//! ```
+//!
+//! Invariants: at most one next epoch exists, and once it does nothing replaces it; the side that
+//! answers seals in it only after it opened a datagram of it; two epochs of one parity are never
+//! receivable at once; a lane stops 180 s after its epoch was made.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_core::RngCore;
+use weave_wire::{Lane, ReceiverIndex, Time};
+use zeroize::Zeroizing;
+
+use crate::aead::{OpenKey, Suite};
+use crate::chain::{Chain, Role};
+use crate::lane::SendLane;
+use crate::x25519::{EphemeralKey, WeakKey};
+
+/// The initiator of the handshake starts a rekey this long after the last one.
+const REKEY_AFTER: Duration = Duration::from_secs(110);
+/// The responder does if the initiator has not.
+const BACKSTOP_AFTER: Duration = Duration::from_secs(155);
+/// Up to this much is added, so that the sessions of a big mesh do not rekey at once.
+const JITTER: Duration = Duration::from_secs(20);
+/// No key seals anything after this long.
+const STOP_AFTER: Duration = Duration::from_secs(180);
+/// The keys of the epoch before open this long after the step to a new one.
+const PREVIOUS_FOR: Duration = Duration::from_secs(60);
+/// Requests and confirmations are repeated this often.
+const REPEAT_EVERY: Duration = Duration::from_secs(1);
+
+/// How two peers agree on a fresh secret. [`EphemeralKey`] in every real session; tests that need
+/// millions of agreements bring a cheaper one.
+pub trait KeyAgreement: Sized {
+    /// A fresh key.
+    fn generate(rng: &mut impl RngCore) -> Self;
+    /// What the other side needs to know.
+    fn public(&self) -> [u8; 32];
+    /// The secret that both sides arrive at.
+    ///
+    /// # Errors
+    /// [`WeakKey`] when the other side's key is not acceptable.
+    fn agree(&self, their_public: &[u8; 32]) -> Result<Zeroizing<[u8; 32]>, WeakKey>;
+}
+
+impl KeyAgreement for EphemeralKey {
+    fn generate(rng: &mut impl RngCore) -> Self {
+        Self::generate(rng)
+    }
+
+    fn public(&self) -> [u8; 32] {
+        Self::public(self)
+    }
+
+    fn agree(&self, their_public: &[u8; 32]) -> Result<Zeroizing<[u8; 32]>, WeakKey> {
+        Self::agree(self, their_public)
+    }
+}
+
+/// Both ends of the lanes of one epoch.
+#[derive(Debug)]
+pub struct Epoch {
+    number: u32,
+    local_slot: u32,
+    send: [Arc<SendLane>; 3],
+    open: [OpenKey; 3],
+    created: Time,
+}
+
+impl Epoch {
+    /// Counted from 0, the epoch of the handshake.
+    pub const fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// When this side made the keys; they seal for 180 s.
+    pub const fn created(&self) -> Time {
+        self.created
+    }
+
+    /// The sending end of a lane.
+    pub const fn send(&self, lane: Lane) -> &Arc<SendLane> {
+        &self.send[lane as usize]
+    }
+
+    /// The key that opens what the peer seals on a lane.
+    pub const fn open_key(&self, lane: Lane) -> &OpenKey {
+        &self.open[lane as usize]
+    }
+
+    /// The index under which datagrams of a lane arrive here.
+    pub const fn receiver(&self, lane: Lane) -> ReceiverIndex {
+        ReceiverIndex::new(self.local_slot, self.number, lane)
+    }
+}
+
+/// One half of a key exchange: content of a `RekeyRequest` or a `RekeyReply`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RekeyMessage {
+    /// The epoch that is agreed on.
+    pub epoch: u32,
+    /// The sender's fresh public key.
+    pub public_key: [u8; 32],
+}
+
+/// Why a message of the exchange had no effect. Nothing changed, and the session goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RekeyError {
+    /// Late, early, or repeated after the step was made.
+    #[error("a rekey to epoch {asked} does not fit epoch {current}")]
+    Stale {
+        /// The epoch that the message is about.
+        asked: u32,
+        /// The epoch that seals now.
+        current: u32,
+    },
+    /// Both sides started; the initiator's request goes on, so this one waits.
+    #[error("both sides asked for a rekey; ours goes first")]
+    Crossed,
+    /// The peer asks with a second key for an epoch that is already agreed on.
+    #[error("the peer asked twice for epoch {0} with different keys")]
+    Conflict(u32),
+    /// The peer's key is of low order.
+    #[error(transparent)]
+    WeakKey(#[from] WeakKey),
+}
+
+/// What has to be done now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EpochAction {
+    /// Send this request on the control lane.
+    SendRequest(RekeyMessage),
+    /// Send anything on the control lane, for example a ping: the peer seals in the new epoch
+    /// only after it opened something of it.
+    SendConfirmation,
+    /// An old epoch opens no more; receivers must forget its keys.
+    Forgot(u32),
+    /// No key may seal any more. The session is over.
+    Expired,
+}
+
+/// What every epoch of a session has in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionShape {
+    /// Cipher that the handshake agreed on.
+    pub suite: Suite,
+    /// Our role in the handshake.
+    pub role: Role,
+    /// Slot under which datagrams reach us.
+    pub local_slot: u32,
+    /// Slot under which datagrams reach the peer.
+    pub remote_slot: u32,
+}
+
+/// One epoch with the secret from which the next one is made.
+struct Held {
+    chain: Chain,
+    lanes: Arc<Epoch>,
+}
+
+enum Exchange<K> {
+    Idle {
+        due: Time,
+    },
+    Requested {
+        key: K,
+        repeat_at: Time,
+    },
+    Answered {
+        request: [u8; 32],
+        answer: [u8; 32],
+        next: Held,
+    },
+}
+
+/// See the module.
+pub struct Epochs<K = EphemeralKey> {
+    shape: SessionShape,
+    current: Held,
+    previous: Option<(Arc<Epoch>, Time)>,
+    exchange: Exchange<K>,
+    /// Set while the peer may not yet know that we seal in the current epoch.
+    confirm_at: Option<Time>,
+    expired: bool,
+}
+
+impl<K: KeyAgreement> Epochs<K> {
+    /// The epochs of a session whose handshake just ended.
+    pub fn new(shape: SessionShape, chain: Chain, now: Time, rng: &mut impl RngCore) -> Self {
+        let current = Held::new(shape, chain, now);
+        let exchange = Exchange::Idle {
+            due: due(shape.role, now, rng),
+        };
+        Self {
+            shape,
+            current,
+            previous: None,
+            exchange,
+            confirm_at: None,
+            expired: false,
+        }
+    }
+
+    /// The epoch that seals.
+    pub const fn current(&self) -> &Arc<Epoch> {
+        &self.current.lanes
+    }
+
+    /// The sending end of a lane, as of now.
+    pub fn current_send(&self, lane: Lane) -> &Arc<SendLane> {
+        self.current.lanes.send(lane)
+    }
+
+    /// All epochs that may be opened, the oldest first: one or two.
+    pub fn receivable(&self) -> impl Iterator<Item = &Arc<Epoch>> {
+        let next = match &self.exchange {
+            Exchange::Answered { next, .. } => Some(&next.lanes),
+            Exchange::Idle { .. } | Exchange::Requested { .. } => None,
+        };
+        let previous = self.previous.as_ref().map(|(lanes, _)| lanes);
+        previous
+            .into_iter()
+            .chain([&self.current.lanes])
+            .chain(next)
+    }
+
+    /// The number of the receivable epoch that an index of ours belongs to.
+    pub fn epoch_of(&self, receiver: ReceiverIndex) -> Option<u32> {
+        self.receivable()
+            .find(|epoch| epoch.number & 1 == receiver.epoch_parity())
+            .filter(|_| receiver.slot() == self.shape.local_slot)
+            .map(|epoch| epoch.number)
+    }
+
+    /// Begins an exchange now, before it is due. The request follows from
+    /// [`Self::handle_timeout`]. Does nothing while an exchange is under way.
+    pub fn start(&mut self, now: Time) {
+        if let Exchange::Idle { due } = &mut self.exchange {
+            *due = now;
+        }
+    }
+
+    /// Takes the peer's request and answers it; a repeated request gets the same answer. The keys
+    /// of the new epoch open from now on, see [`Self::receivable`].
+    ///
+    /// # Errors
+    /// See [`RekeyError`]; nothing changed.
+    pub fn handle_request(
+        &mut self,
+        request: RekeyMessage,
+        now: Time,
+        rng: &mut impl RngCore,
+    ) -> Result<RekeyMessage, RekeyError> {
+        let epoch = self.expect_next(request.epoch)?;
+        match &self.exchange {
+            Exchange::Answered {
+                request: earlier,
+                answer,
+                ..
+            } => {
+                if *earlier != request.public_key {
+                    return Err(RekeyError::Conflict(epoch));
+                }
+                return Ok(RekeyMessage {
+                    epoch,
+                    public_key: *answer,
+                });
+            }
+            Exchange::Requested { .. } if self.shape.role == Role::Initiator => {
+                return Err(RekeyError::Crossed);
+            }
+            Exchange::Requested { .. } | Exchange::Idle { .. } => {}
+        }
+        let key = K::generate(rng);
+        let public_key = key.public();
+        let next = self.step(
+            &key,
+            request.public_key,
+            [request.public_key, public_key],
+            now,
+        )?;
+        self.forget_parity_of(epoch);
+        self.transition_to_answered(request.public_key, public_key, next);
+        Ok(RekeyMessage { epoch, public_key })
+    }
+
+    /// Takes the peer's answer to our request. From now on the new epoch seals.
+    ///
+    /// # Errors
+    /// See [`RekeyError`]; nothing changed, and the request goes on being repeated.
+    pub fn handle_reply(
+        &mut self,
+        reply: RekeyMessage,
+        now: Time,
+        rng: &mut impl RngCore,
+    ) -> Result<(), RekeyError> {
+        let epoch = self.expect_next(reply.epoch)?;
+        let Exchange::Requested { key, .. } = &self.exchange else {
+            return Err(RekeyError::Stale {
+                asked: epoch,
+                current: self.current.lanes.number,
+            });
+        };
+        let next = self.step(key, reply.public_key, [key.public(), reply.public_key], now)?;
+        self.transition_to_idle(next, now, rng);
+        self.confirm_at = Some(now);
+        Ok(())
+    }
+
+    /// Something that the peer sealed in this epoch was opened. Answers whether our lanes changed.
+    ///
+    /// Call it for each control message, before the message is handled, and for data as far as
+    /// the receiving thread tells.
+    pub fn opened(&mut self, epoch: u32, now: Time, rng: &mut impl RngCore) -> bool {
+        if epoch == self.current.lanes.number {
+            self.confirm_at = None;
+            return false;
+        }
+        let idle = Exchange::Idle { due: now };
+        match std::mem::replace(&mut self.exchange, idle) {
+            Exchange::Answered { next, .. } if next.lanes.number == epoch => {
+                self.transition_to_idle(next, now, rng);
+                true
+            }
+            other @ (Exchange::Answered { .. }
+            | Exchange::Idle { .. }
+            | Exchange::Requested { .. }) => {
+                self.exchange = other;
+                false
+            }
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do; [`None`] once expired.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        if self.expired {
+            return None;
+        }
+        let exchange = match &self.exchange {
+            Exchange::Idle { due } => Some(*due),
+            Exchange::Requested { repeat_at, .. } => Some(*repeat_at),
+            Exchange::Answered { .. } => None,
+        };
+        let previous = self.previous.as_ref().map(|(_, until)| *until);
+        let stop = Some(self.stop_at());
+        [exchange, previous, stop, self.confirm_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Does what is due, one thing per call; call it until it answers [`None`].
+    pub fn handle_timeout(&mut self, now: Time, rng: &mut impl RngCore) -> Option<EpochAction> {
+        if self.expired {
+            return None;
+        }
+        if now >= self.stop_at() {
+            self.expired = true;
+            return Some(EpochAction::Expired);
+        }
+        if let Some((previous, _)) = self.previous.take_if(|(_, until)| now >= *until) {
+            return Some(EpochAction::Forgot(previous.number));
+        }
+        if self.confirm_at.is_some_and(|at| now >= at) {
+            self.confirm_at = Some(now + REPEAT_EVERY);
+            return Some(EpochAction::SendConfirmation);
+        }
+        self.request_if_due(now, rng)
+    }
+
+    fn request_if_due(&mut self, now: Time, rng: &mut impl RngCore) -> Option<EpochAction> {
+        match &mut self.exchange {
+            Exchange::Idle { due } if now >= *due => self.transition_to_requested(now, rng),
+            Exchange::Requested { repeat_at, .. } if now >= *repeat_at => {
+                *repeat_at = now + REPEAT_EVERY;
+            }
+            Exchange::Idle { .. } | Exchange::Requested { .. } | Exchange::Answered { .. } => {
+                return None;
+            }
+        }
+        let Exchange::Requested { key, .. } = &self.exchange else {
+            return None;
+        };
+        let epoch = self.current.chain.epoch().wrapping_add(1);
+        Some(EpochAction::SendRequest(RekeyMessage {
+            epoch,
+            public_key: key.public(),
+        }))
+    }
+
+    fn transition_to_requested(&mut self, now: Time, rng: &mut impl RngCore) {
+        self.exchange = Exchange::Requested {
+            key: K::generate(rng),
+            repeat_at: now + REPEAT_EVERY,
+        };
+    }
+
+    fn transition_to_answered(&mut self, request: [u8; 32], answer: [u8; 32], next: Held) {
+        self.exchange = Exchange::Answered {
+            request,
+            answer,
+            next,
+        };
+    }
+
+    fn transition_to_idle(&mut self, next: Held, now: Time, rng: &mut impl RngCore) {
+        let old = std::mem::replace(&mut self.current, next);
+        self.previous = Some((old.lanes, now + PREVIOUS_FOR));
+        self.confirm_at = None;
+        self.exchange = Exchange::Idle {
+            due: due(self.shape.role, now, rng),
+        };
+    }
+
+    fn step(
+        &self,
+        key: &K,
+        their_public: [u8; 32],
+        transcript: [[u8; 32]; 2],
+        now: Time,
+    ) -> Result<Held, WeakKey> {
+        let secret = key.agree(&their_public)?;
+        let chain = self
+            .current
+            .chain
+            .next(&secret, None, transcript.as_flattened());
+        Ok(Held::new(self.shape, chain, now))
+    }
+
+    /// The index of a new epoch is that of the epoch two before it.
+    fn forget_parity_of(&mut self, epoch: u32) {
+        self.previous
+            .take_if(|(lanes, _)| lanes.number & 1 == epoch & 1);
+    }
+
+    fn expect_next(&self, asked: u32) -> Result<u32, RekeyError> {
+        let current = self.current.lanes.number;
+        if asked != current.wrapping_add(1) {
+            return Err(RekeyError::Stale { asked, current });
+        }
+        Ok(asked)
+    }
+
+    fn stop_at(&self) -> Time {
+        self.current.lanes.created + STOP_AFTER
+    }
+}
+
+impl<K> fmt::Debug for Epochs<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exchange = match &self.exchange {
+            Exchange::Idle { .. } => "idle",
+            Exchange::Requested { .. } => "requested",
+            Exchange::Answered { .. } => "answered",
+        };
+        f.debug_struct("Epochs")
+            .field("shape", &self.shape)
+            .field("current", &self.current.lanes.number)
+            .field("exchange", &exchange)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Held {
+    fn new(shape: SessionShape, chain: Chain, now: Time) -> Self {
+        let number = chain.epoch();
+        let keys = |lane| {
+            let (seal, open) = chain.lane_keys(shape.suite, shape.role, lane);
+            let receiver = ReceiverIndex::new(shape.remote_slot, number, lane);
+            (
+                Arc::new(SendLane::new(seal, receiver, now + STOP_AFTER)),
+                open,
+            )
+        };
+        let [data, control, relay] = [Lane::Data, Lane::Control, Lane::Relay].map(keys);
+        let lanes = Epoch {
+            number,
+            local_slot: shape.local_slot,
+            send: [data.0, control.0, relay.0],
+            open: [data.1, control.1, relay.1],
+            created: now,
+        };
+        Self {
+            chain,
+            lanes: Arc::new(lanes),
+        }
+    }
+}
+
+fn due(role: Role, now: Time, rng: &mut impl RngCore) -> Time {
+    let after = match role {
+        Role::Initiator => REKEY_AFTER,
+        Role::Responder => BACKSTOP_AFTER,
+    };
+    let jitter = rng.next_u64() % JITTER.as_millis().try_into().unwrap_or(u64::MAX);
+    now + after + Duration::from_millis(jitter)
+}
