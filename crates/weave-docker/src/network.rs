@@ -1,0 +1,255 @@
+//! Docker networks: ours, and the address of Docker's own bridge.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use bollard::models::{EndpointResource, Ipam, IpamConfig, NetworkCreateRequest, NetworkInspect};
+use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptions};
+use weave_wire::{Cidr, InterfaceAddr, Mac};
+
+use crate::client::{DockerClient, legal_name};
+use crate::error::Error;
+
+/// A network to create.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkSpec {
+    /// Its name.
+    pub name: String,
+    /// Network and IPAM driver.
+    pub driver: String,
+    /// Its subnet.
+    pub subnet: Cidr,
+    /// Driver options, as `-o` gives them.
+    pub options: BTreeMap<String, String>,
+}
+
+/// A network as Docker has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetworkInfo {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its network driver.
+    pub driver: String,
+    /// Its IPAM driver.
+    pub ipam_driver: String,
+    /// Its subnets.
+    pub subnets: Vec<Cidr>,
+    /// Gateways of its subnets, where one is set.
+    pub gateways: Vec<IpAddr>,
+    /// Driver options.
+    pub options: BTreeMap<String, String>,
+    /// `--internal`.
+    pub internal: bool,
+    /// Running containers on it, ordered by name.
+    pub containers: Vec<AttachedContainer>,
+}
+
+/// A container on a network.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AttachedContainer {
+    /// Full id.
+    pub id: String,
+    /// Name.
+    pub name: String,
+    /// Id of the endpoint.
+    pub endpoint_id: String,
+    /// Addresses: IPv4 first.
+    pub addresses: Vec<InterfaceAddr>,
+    /// MAC address.
+    pub mac: Option<Mac>,
+}
+
+impl DockerClient {
+    /// Looks a network up by name or id.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is none.
+    pub async fn network(&self, name_or_id: &str) -> Result<NetworkInfo, Error> {
+        let what = format!("find Docker network {name_or_id:?}");
+        let name = legal_name(&what, name_or_id)?;
+        let call = self
+            .api()
+            .inspect_network(name, None::<InspectNetworkOptions>);
+        Ok(NetworkInfo::from_inspect(self.read(&what, call).await?))
+    }
+
+    /// The networks of a driver, without their containers: id and name.
+    ///
+    /// # Errors
+    /// Any of [`Error`] that Docker's API can cause.
+    pub async fn networks_of_driver(
+        &self,
+        driver: &str,
+    ) -> Result<BTreeMap<String, String>, Error> {
+        let filters = HashMap::from([("driver".to_owned(), vec![driver.to_owned()])]);
+        let call = self.api().list_networks(Some(ListNetworksOptions {
+            filters: Some(filters),
+        }));
+        let found = self.read("list Docker networks", call).await?;
+        // The filter has matched by prefix in some versions of Docker.
+        let ours = found
+            .into_iter()
+            .filter(|network| network.driver.as_deref() == Some(driver));
+        Ok(ours
+            .filter_map(|network| Some((network.id?, network.name?)))
+            .collect())
+    }
+
+    /// Ids of the running containers on any network of a driver.
+    ///
+    /// # Errors
+    /// Any of [`Error`] that Docker's API can cause.
+    pub async fn containers_of_driver(&self, driver: &str) -> Result<BTreeSet<String>, Error> {
+        let mut containers = BTreeSet::new();
+        for id in self.networks_of_driver(driver).await?.into_keys() {
+            match self.network(&id).await {
+                Ok(network) => containers.extend(network.containers.into_iter().map(|c| c.id)),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(containers)
+    }
+
+    /// Creates a network, unless it is there already with the same driver and subnet.
+    ///
+    /// # Errors
+    /// [`Error::ForeignNetwork`] or [`Error::OtherSubnet`] when the name is taken, else whatever
+    /// Docker or the driver refuses with. Nothing is changed then.
+    pub async fn ensure_network(&self, spec: &NetworkSpec) -> Result<NetworkInfo, Error> {
+        match self.network(&spec.name).await {
+            Ok(found) => return check_same(spec, found),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+        let what = format!("create Docker network {:?}", spec.name);
+        self.change(&what, self.api().create_network(create_request(spec)))
+            .await?;
+        self.network(&spec.name).await
+    }
+
+    /// Removes a network. One that does not exist is no error.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when containers are attached, among others.
+    pub async fn remove_network(&self, name: &str) -> Result<(), Error> {
+        let what = format!("remove Docker network {name:?}");
+        let name = legal_name(&what, name)?;
+        match self.change(&what, self.api().remove_network(name)).await {
+            Err(error) if error.is_not_found() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The host's address on Docker's default bridge (172.17.0.1, mostly); `None` when dockerd
+    /// runs without that bridge.
+    ///
+    /// # Errors
+    /// Any of [`Error`] that Docker's API can cause.
+    pub async fn bridge_gateway(&self) -> Result<Option<IpAddr>, Error> {
+        match self.network("bridge").await {
+            Ok(network) => Ok(gateway_of(&network)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl NetworkInfo {
+    fn from_inspect(inspect: NetworkInspect) -> Self {
+        let ipam = inspect.ipam.unwrap_or_default();
+        let configs = ipam.config.unwrap_or_default();
+        let containers = inspect.containers.unwrap_or_default().into_iter();
+        let mut containers: Vec<_> = containers.map(AttachedContainer::from_resource).collect();
+        containers.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        Self {
+            id: inspect.id.unwrap_or_default(),
+            name: inspect.name.unwrap_or_default(),
+            driver: inspect.driver.unwrap_or_default(),
+            ipam_driver: ipam.driver.unwrap_or_default(),
+            subnets: configs
+                .iter()
+                .filter_map(|c| c.subnet.as_ref()?.parse().ok())
+                .collect(),
+            gateways: configs
+                .iter()
+                .filter_map(|c| c.gateway.as_ref()?.parse().ok())
+                .collect(),
+            options: inspect.options.unwrap_or_default().into_iter().collect(),
+            internal: inspect.internal.unwrap_or_default(),
+            containers,
+        }
+    }
+}
+
+impl AttachedContainer {
+    fn from_resource((id, endpoint): (String, EndpointResource)) -> Self {
+        let addresses = [endpoint.ipv4_address, endpoint.ipv6_address];
+        Self {
+            id,
+            name: endpoint.name.unwrap_or_default(),
+            endpoint_id: endpoint.endpoint_id.unwrap_or_default(),
+            addresses: addresses
+                .into_iter()
+                .filter_map(|text| text?.parse().ok())
+                .collect(),
+            mac: endpoint.mac_address.and_then(|text| text.parse().ok()),
+        }
+    }
+}
+
+fn check_same(spec: &NetworkSpec, found: NetworkInfo) -> Result<NetworkInfo, Error> {
+    let name = spec.name.clone();
+    if found.driver != spec.driver {
+        return Err(Error::ForeignNetwork {
+            name,
+            driver: found.driver,
+        });
+    }
+    if found.subnets != [spec.subnet] {
+        let has = found
+            .subnets
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
+        return Err(Error::OtherSubnet {
+            name,
+            has,
+            wanted: spec.subnet,
+        });
+    }
+    Ok(found)
+}
+
+fn create_request(spec: &NetworkSpec) -> NetworkCreateRequest {
+    let config = IpamConfig {
+        subnet: Some(spec.subnet.to_string()),
+        ..IpamConfig::default()
+    };
+    NetworkCreateRequest {
+        name: spec.name.clone(),
+        driver: Some(spec.driver.clone()),
+        ipam: Some(Ipam {
+            driver: Some(spec.driver.clone()),
+            config: Some(vec![config]),
+            options: None,
+        }),
+        options: Some(spec.options.clone().into_iter().collect()),
+        ..NetworkCreateRequest::default()
+    }
+}
+
+/// dockerd leaves the gateway out when nobody configured one; it is the first address then.
+fn gateway_of(network: &NetworkInfo) -> Option<IpAddr> {
+    let set = network.gateways.iter().find(|ip| ip.is_ipv4()).copied();
+    set.or_else(|| {
+        let (first, prefix_len) = network.subnets.iter().find_map(Cidr::v4)?;
+        let next = u32::from(first)
+            .checked_add(1)
+            .filter(|_| prefix_len < 31)?;
+        Some(IpAddr::V4(next.into()))
+    })
+}

@@ -1,0 +1,247 @@
+//! The container that the router runs in.
+//!
+//! It is not privileged: it shares the host's network and process ids, and has just the
+//! capabilities for interfaces, namespaces and the firewall. `/run` is bound as a whole, because
+//! dockerd makes its socket file anew at each start, and as a slave, so that the namespaces of
+//! containers started later appear in it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use bollard::models::{
+    ContainerCreateBody, ContainerInspectResponse, DeviceMapping, HostConfig, HostConfigLogConfig,
+    RestartPolicy, RestartPolicyNameEnum,
+};
+use bollard::query_parameters::{
+    CreateContainerOptions, LogsOptions, RemoveContainerOptions, StartContainerOptions,
+    StopContainerOptions,
+};
+use futures_util::TryStreamExt;
+
+use crate::client::DockerClient;
+use crate::error::Error;
+use crate::image::BINARY;
+
+/// Name of the router's container.
+pub const NAME: &str = "weave";
+/// Label that tells it from another container of that name.
+const LABEL: &str = "weave.role";
+const ROLE: &str = "router";
+/// What it may do beyond Docker's default set.
+const CAPABILITIES: [&str; 4] = ["NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE"];
+const TUN: &str = "/dev/net/tun";
+
+/// What the router's container is made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouterSpec {
+    /// Reference of the image.
+    pub image: String,
+    /// Arguments of the binary, from `router` on.
+    pub args: Vec<String>,
+    /// `KEY=value`; no secrets, they show in `docker inspect`.
+    pub env: Vec<String>,
+    /// The state directory, on the host and in the container.
+    pub state_dir: PathBuf,
+    /// More labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The router's container as Docker has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RouterState {
+    /// Full id.
+    pub id: String,
+    /// Reference of the image it was made from.
+    pub image: String,
+    /// Arguments of the binary.
+    pub args: Vec<String>,
+    /// Its environment.
+    pub env: Vec<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Whether its process runs.
+    pub running: bool,
+    /// Whether Docker is about to start it again.
+    pub restarting: bool,
+    /// Host pid, while it runs.
+    pub pid: Option<u32>,
+    /// How it last ended.
+    pub exit_code: i64,
+    /// Why Docker could not start it, if so.
+    pub error: String,
+    /// How often Docker started it again.
+    pub restarts: i64,
+    /// When it was started, in Docker's words (RFC 3339).
+    pub started_at: String,
+}
+
+impl DockerClient {
+    /// The router's container, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::NameTaken`] when the container of that name is not ours.
+    pub async fn router(&self) -> Result<Option<RouterState>, Error> {
+        let call = self.api().inspect_container(NAME, None);
+        match self.read("look for the router's container", call).await {
+            Ok(inspect) => checked(inspect).map(Some),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates the router's container; answers its id. It is not started.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with status 409 when there is one already, among others.
+    pub async fn create_router(&self, spec: &RouterSpec) -> Result<String, Error> {
+        let options = CreateContainerOptions {
+            name: Some(NAME.to_owned()),
+            platform: String::new(),
+        };
+        let call = self
+            .api()
+            .create_container(Some(options), create_body(spec));
+        Ok(self.change("create the router's container", call).await?.id)
+    }
+
+    /// Starts the router's container.
+    ///
+    /// # Errors
+    /// Whatever Docker refuses with, for example when a device is missing.
+    pub async fn start_router(&self) -> Result<(), Error> {
+        let call = self
+            .api()
+            .start_container(NAME, None::<StartContainerOptions>);
+        self.change("start the router's container", call).await
+    }
+
+    /// Stops the router's container, killing it after `seconds`. None there is no error.
+    ///
+    /// # Errors
+    /// [`Error::NameTaken`] when the container of that name is not ours.
+    pub async fn stop_router(&self, seconds: u16) -> Result<(), Error> {
+        let Some(router) = self.router().await? else {
+            return Ok(());
+        };
+        let options = StopContainerOptions {
+            t: Some(seconds.into()),
+            signal: None,
+        };
+        let call = self.api().stop_container(&router.id, Some(options));
+        self.change("stop the router's container", call).await
+    }
+
+    /// Removes the router's container, running or not. None there is no error.
+    ///
+    /// # Errors
+    /// [`Error::NameTaken`] when the container of that name is not ours.
+    pub async fn remove_router(&self) -> Result<(), Error> {
+        let Some(router) = self.router().await? else {
+            return Ok(());
+        };
+        let options = RemoveContainerOptions {
+            force: true,
+            v: true,
+            link: false,
+        };
+        let call = self.api().remove_container(&router.id, Some(options));
+        match self.change("remove the router's container", call).await {
+            Err(error) if error.is_not_found() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The last lines that the router wrote, to say why it does not come up.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such container.
+    pub async fn router_log(&self, lines: u16) -> Result<String, Error> {
+        let options = LogsOptions {
+            stdout: true,
+            stderr: true,
+            tail: lines.to_string(),
+            ..LogsOptions::default()
+        };
+        let chunks = self.api().logs(NAME, Some(options)).try_collect::<Vec<_>>();
+        let chunks = self.read("read the router's log", chunks).await?;
+        Ok(chunks.iter().map(ToString::to_string).collect())
+    }
+}
+
+fn checked(inspect: ContainerInspectResponse) -> Result<RouterState, Error> {
+    let config = inspect.config.unwrap_or_default();
+    let state = inspect.state.unwrap_or_default();
+    let labels: BTreeMap<_, _> = config.labels.unwrap_or_default().into_iter().collect();
+    if labels.get(LABEL).map(String::as_str) != Some(ROLE) {
+        return Err(Error::NameTaken {
+            name: NAME.to_owned(),
+        });
+    }
+    Ok(RouterState {
+        id: inspect.id.unwrap_or_default(),
+        image: config.image.unwrap_or_default(),
+        args: config.cmd.unwrap_or_default(),
+        env: config.env.unwrap_or_default(),
+        labels,
+        running: state.running.unwrap_or_default(),
+        restarting: state.restarting.unwrap_or_default(),
+        pid: state
+            .pid
+            .and_then(|pid| u32::try_from(pid).ok())
+            .filter(|pid| *pid > 0),
+        exit_code: state.exit_code.unwrap_or_default(),
+        error: state.error.unwrap_or_default(),
+        restarts: inspect.restart_count.unwrap_or_default(),
+        started_at: state.started_at.unwrap_or_default(),
+    })
+}
+
+fn create_body(spec: &RouterSpec) -> ContainerCreateBody {
+    let mut labels: HashMap<String, String> = spec.labels.clone().into_iter().collect();
+    labels.insert(LABEL.to_owned(), ROLE.to_owned());
+    ContainerCreateBody {
+        image: Some(spec.image.clone()),
+        entrypoint: Some(vec![BINARY.to_owned()]),
+        cmd: Some(spec.args.clone()),
+        env: Some(spec.env.clone()),
+        labels: Some(labels),
+        working_dir: Some("/".to_owned()),
+        host_config: Some(host_config(spec)),
+        ..ContainerCreateBody::default()
+    }
+}
+
+fn host_config(spec: &RouterSpec) -> HostConfig {
+    let state_dir = spec.state_dir.display();
+    let log = HashMap::from([
+        ("max-size".to_owned(), "5m".to_owned()),
+        ("max-file".to_owned(), "2".to_owned()),
+    ]);
+    HostConfig {
+        network_mode: Some("host".to_owned()),
+        pid_mode: Some("host".to_owned()),
+        cap_add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
+        devices: Some(vec![DeviceMapping {
+            path_on_host: Some(TUN.to_owned()),
+            path_in_container: Some(TUN.to_owned()),
+            cgroup_permissions: Some("rwm".to_owned()),
+        }]),
+        security_opt: Some(vec!["apparmor=unconfined".to_owned()]),
+        // Empty lists, not absent ones: else /proc/sys is read-only.
+        masked_paths: Some(Vec::new()),
+        readonly_paths: Some(Vec::new()),
+        binds: Some(vec![
+            format!("{state_dir}:{state_dir}"),
+            "/run:/run:rslave".to_owned(),
+        ]),
+        restart_policy: Some(RestartPolicy {
+            name: Some(RestartPolicyNameEnum::ALWAYS),
+            maximum_retry_count: None,
+        }),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(log),
+        }),
+        ..HostConfig::default()
+    }
+}

@@ -1,0 +1,164 @@
+//! Keeps the names of this host's containers right.
+//!
+//! Docker's events only say where to look; what is reported always comes from inspecting the
+//! container afterwards, so lost, late or repeated events cannot make it wrong for longer than
+//! one reconcile interval. While Docker is down the last state stands: containers may well go on
+//! running.
+
+mod tracker;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bollard::query_parameters::EventsOptions;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+
+use self::tracker::{Notice, Tracker};
+use crate::client::{DockerClient, translate};
+use crate::container::{ContainerInfo, ContainerNames};
+use crate::error::Error;
+
+/// Inspections that may run at once.
+const PARALLEL: usize = 8;
+const BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// How far back events are asked for, so that none is lost between two connections.
+const OVERLAP: Duration = Duration::from_secs(2);
+
+/// What to watch for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatcherConfig {
+    /// Docker's socket; `None` tries the usual places.
+    pub socket: Option<PathBuf>,
+    /// Networks of this driver count.
+    pub driver: String,
+    /// Domain of the names.
+    pub domain: String,
+    /// How often everything is looked at again.
+    pub reconcile: Duration,
+}
+
+/// A change of the names on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamesChange {
+    /// The container has these names now, and no others.
+    Set(ContainerNames),
+    /// The container has no names any more.
+    Removed {
+        /// First 12 characters of its id.
+        container: String,
+    },
+}
+
+/// Watches Docker and sends changes, starting from nothing known, until the receiver is gone.
+///
+/// Docker need not run yet, and may go away and come back.
+pub async fn watch_names(config: WatcherConfig, changes: mpsc::Sender<NamesChange>) {
+    let mut tracker = Tracker::new(&config.driver, &config.domain);
+    let mut backoff = BACKOFF;
+    while !changes.is_closed() {
+        match connected(&config, &mut tracker, &changes, &mut backoff).await {
+            Ok(()) => return,
+            Err(error) => tracing::info!(%error, "no news from Docker for now; trying again"),
+        }
+        tokio::select! {
+            () = changes.closed() => return,
+            () = tokio::time::sleep(backoff) => {}
+        }
+        backoff = (backoff * 2).min(MAX_BACKOFF);
+    }
+}
+
+/// One connection's worth of watching; `Ok` when the receiver is gone.
+async fn connected(
+    config: &WatcherConfig,
+    tracker: &mut Tracker,
+    changes: &mpsc::Sender<NamesChange>,
+    backoff: &mut Duration,
+) -> Result<(), Error> {
+    let client = match &config.socket {
+        Some(socket) => DockerClient::connect(socket).await?,
+        None => DockerClient::connect_default().await?,
+    };
+    let mut events = pin!(client.api().events(Some(events_since_now())));
+    let mut reconcile = tokio::time::interval(config.reconcile);
+    reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut inspections = FuturesUnordered::new();
+    tracker.forget_inspections();
+    loop {
+        while inspections.len() < PARALLEL
+            && let Some(id) = tracker.next_inspection()
+        {
+            inspections.push(inspect(client.clone(), id).boxed());
+        }
+        tokio::select! {
+            biased;
+            () = changes.closed() => return Ok(()),
+            Some((id, result)) = inspections.next() => {
+                let change = match result {
+                    Ok(info) => tracker.handle_inspected(&id, info.as_ref()),
+                    Err(error) => {
+                        tracing::debug!(container = id, %error, "cannot look at a container");
+                        tracker.handle_failed(&id);
+                        None
+                    }
+                };
+                if let Some(change) = change && changes.send(change).await.is_err() {
+                    return Ok(());
+                }
+            }
+            _ = reconcile.tick() => {
+                let networks = client.networks_of_driver(&config.driver).await?;
+                let containers = client.containers_of_driver(&config.driver).await?;
+                tracker.handle_snapshot(networks.into_keys().collect(), containers);
+                *backoff = BACKOFF;
+            }
+            event = events.next() => {
+                let what = || "watch Docker's events".to_owned();
+                let ended = || Error::Broken { what: what(), message: "they ended".to_owned() };
+                let event = event.ok_or_else(ended)?.map_err(|error| translate(what(), error))?;
+                if let Some(notice) = Notice::read(event) {
+                    tracker.handle_notice(notice);
+                }
+            }
+        }
+    }
+}
+
+/// `Ok(None)` when the container is gone.
+async fn inspect(
+    client: DockerClient,
+    id: String,
+) -> (String, Result<Option<ContainerInfo>, Error>) {
+    let result = match client.container(&id).await {
+        Ok(info) => Ok(Some(info)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    };
+    (id, result)
+}
+
+fn events_since_now() -> EventsOptions {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let list = |words: &[&str]| {
+        words
+            .iter()
+            .map(|word| (*word).to_owned())
+            .collect::<Vec<_>>()
+    };
+    EventsOptions {
+        since: Some(now.saturating_sub(OVERLAP).as_secs().to_string()),
+        until: None,
+        filters: Some(HashMap::from([
+            ("type".to_owned(), list(&["container", "network"])),
+            ("event".to_owned(), list(&tracker::ACTIONS)),
+        ])),
+    }
+}
