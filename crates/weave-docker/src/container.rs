@@ -222,3 +222,176 @@ fn under(name: &str, domain: &str) -> Option<String> {
     };
     (name.len() <= MAX_NAME && rest.split('.').all(legal)).then_some(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    /// The shape that Docker 20.10 answers with, cut to what is read.
+    fn inspect(hostname: &str, domainname: &str, aliases: &[&str]) -> ContainerInfo {
+        let value = json!({
+            "Id": "f34ef1c4c4ef00112233445566778899",
+            "Name": "/n1B",
+            "State": { "Status": "running", "Running": true, "Pid": 4242 },
+            "Config": { "Hostname": hostname, "Domainname": domainname },
+            "HostConfig": { "NetworkMode": "weave", "Dns": ["172.17.0.1"] },
+            "NetworkSettings": {
+                "SandboxKey": "/var/run/docker/netns/71c2169d7e70",
+                "Networks": {
+                    "weave": {
+                        "Aliases": aliases, "MacAddress": "02:42:0a:21:00:05",
+                        "NetworkID": "947d7e2a4c83", "EndpointID": "0066ad97d8ef",
+                        "Gateway": "", "IPAddress": "10.33.0.5", "IPPrefixLen": 12,
+                        "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "DNSNames": null
+                    },
+                    "bridge": {
+                        "Aliases": ["hidden"], "NetworkID": "b41d9e", "EndpointID": "aa",
+                        "IPAddress": "172.17.0.2", "IPPrefixLen": 16
+                    }
+                }
+            }
+        });
+        ContainerInfo::from_inspect(serde_json::from_value(value).unwrap())
+    }
+
+    fn ours() -> BTreeSet<String> {
+        BTreeSet::from(["947d7e2a4c83".to_owned(), "other".to_owned()])
+    }
+
+    fn names(info: &ContainerInfo) -> Vec<String> {
+        let found = names_of(info, &ours(), "weave.local").unwrap();
+        let ip: IpAddr = "10.33.0.5".parse().unwrap();
+        assert!(
+            found.names.iter().all(|(_, found)| *found == ip),
+            "{found:?}"
+        );
+        found.names.into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn an_inspected_container_is_read_completely() {
+        let info = inspect("nyc.weave.local", "", &["db"]);
+        assert_eq!(info.name, "n1B");
+        assert_eq!(info.short_id(), "f34ef1c4c4ef");
+        assert_eq!(info.pid, Some(4242));
+        assert_eq!(
+            info.netns_path(),
+            Some("/var/run/docker/netns/71c2169d7e70".into())
+        );
+        assert_eq!(info.dns, ["172.17.0.1"]);
+        let weave = &info.networks[1];
+        assert_eq!(weave.endpoint_id, "0066ad97d8ef");
+        assert_eq!(weave.addresses, [("10.33.0.5".parse().unwrap(), 12)]);
+        assert_eq!(weave.mac, "02:42:0a:21:00:05".parse().ok());
+    }
+
+    #[test]
+    fn host_name_container_name_and_aliases_become_names() {
+        let info = inspect(
+            "nyc.weave.local",
+            "",
+            &["db", "f34ef1c4c4ef", "nyc.weave.local"],
+        );
+        assert_eq!(
+            names(&info),
+            ["db.weave.local", "n1b.weave.local", "nyc.weave.local"]
+        );
+    }
+
+    #[test]
+    fn host_and_domain_name_may_be_given_apart() {
+        let info = inspect("NYC", "Weave.Local", &[]);
+        assert_eq!(names(&info), ["n1b.weave.local", "nyc.weave.local"]);
+    }
+
+    #[test]
+    fn host_names_and_aliases_elsewhere_are_none() {
+        let info = inspect(
+            "nyc.example.org",
+            "",
+            &["db.example.org", "weave.local", "-.x", "a b"],
+        );
+        assert_eq!(names(&info), ["n1b.weave.local"]);
+        assert_eq!(
+            names(&inspect("nyc", "notweave.local", &[])),
+            ["n1b.weave.local"]
+        );
+    }
+
+    #[test]
+    fn the_default_host_name_and_ids_are_none() {
+        let aliases = ["f34ef1c4c4ef", "f34ef1c4c4ef00112233445566778899"];
+        assert_eq!(
+            names(&inspect("f34ef1c4c4ef", "", &aliases)),
+            ["n1b.weave.local"]
+        );
+    }
+
+    #[test]
+    fn a_container_name_that_is_qualified_already_is_kept() {
+        let info = ContainerInfo {
+            name: "sfo.weave.local".to_owned(),
+            ..inspect("x", "", &[])
+        };
+        assert_eq!(names(&info), ["sfo.weave.local"]);
+        let dotted = ContainerInfo {
+            name: "my.app_1".to_owned(),
+            ..inspect("x", "", &[])
+        };
+        assert_eq!(names(&dotted), ["my.app_1.weave.local"]);
+    }
+
+    #[test]
+    fn only_running_containers_on_networks_of_ours_count() {
+        let info = inspect("nyc.weave.local", "", &["db"]);
+        assert_eq!(names_of(&info, &BTreeSet::new(), "weave.local"), None);
+        let stopped = ContainerInfo {
+            running: false,
+            ..info
+        };
+        assert_eq!(names_of(&stopped, &ours(), "weave.local"), None);
+    }
+
+    #[test]
+    fn each_network_of_ours_adds_its_address() {
+        let mut info = inspect("nyc.weave.local", "", &[]);
+        let mut second = info.networks[1].clone();
+        second.network_id = "other".to_owned();
+        second.endpoint_id = "0000".to_owned();
+        second.aliases = vec!["web".to_owned()];
+        second.addresses = vec![("10.40.0.9".parse().unwrap(), 16)];
+        info.networks.push(second);
+        let found = names_of(&info, &ours(), "weave.local.").unwrap();
+        let named = |name: &str| {
+            let ips = found.names.iter().filter(|(found, _)| found == name);
+            ips.map(|(_, ip)| ip.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(named("nyc.weave.local"), ["10.33.0.5", "10.40.0.9"]);
+        assert_eq!(named("web.weave.local"), ["10.40.0.9"]);
+        assert_eq!(found.endpoints, ["0000", "0066ad97d8ef"]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_is_a_legal_one_under_the_domain(
+            name in "\\PC{0,80}",
+            hostname in "[a-zA-Z0-9._ -]{0,300}",
+            domainname in prop_oneof![Just(String::new()), Just("weave.local".to_owned()), "\\PC{0,20}"],
+            aliases in prop::collection::vec("[a-zA-Z0-9._-]{0,70}(\\.weave\\.local\\.?)?", 0..6),
+        ) {
+            let mut info = inspect(&hostname, &domainname, &[]);
+            info.name = name;
+            info.networks[1].aliases = aliases;
+            let found = names_of(&info, &ours(), "weave.local").unwrap();
+            for (name, _) in &found.names {
+                prop_assert!(name.ends_with(".weave.local") && name.len() <= 253, "{}", name);
+                prop_assert_eq!(name.to_ascii_lowercase(), name.clone());
+                prop_assert!(name.split('.').all(|label| (1..=63).contains(&label.len())), "{}", name);
+            }
+            prop_assert!(found.names.is_sorted());
+        }
+    }
+}

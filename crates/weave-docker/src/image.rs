@@ -235,3 +235,136 @@ impl<'a> Elf<'a> {
         usize::try_from(value).map_err(|_| "a number is too large")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A 64-bit little-endian ELF file with the given program headers: type and contents.
+    fn elf64(segments: &[(u32, &[u8])]) -> Vec<u8> {
+        let table = 64;
+        let mut contents = table + 56 * segments.len();
+        let mut file = vec![0; 64];
+        file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        file[32] = 64;
+        file[54] = 56;
+        file[56] = u8::try_from(segments.len()).unwrap();
+        for (kind, bytes) in segments {
+            let mut header = [0; 56];
+            header[..4].copy_from_slice(&kind.to_le_bytes());
+            header[8..16].copy_from_slice(&(contents as u64).to_le_bytes());
+            header[32..40].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+            file.extend(header);
+            contents += bytes.len();
+        }
+        for (_, bytes) in segments {
+            file.extend(*bytes);
+        }
+        file
+    }
+
+    #[test]
+    fn a_program_with_an_interpreter_is_not_static() {
+        let file = elf64(&[
+            (6, b"x"),
+            (1, b"code"),
+            (3, b"/lib64/ld-linux-x86-64.so.2\0"),
+        ]);
+        let error = check_static(&file).unwrap_err();
+        assert!(
+            error.to_string().contains("/lib64/ld-linux-x86-64.so.2"),
+            "{error}"
+        );
+        assert!(error.hint().unwrap().contains("cargo build --release"));
+    }
+
+    #[test]
+    fn a_program_without_an_interpreter_is_static() {
+        assert!(check_static(&elf64(&[(1, b"code"), (2, b"dynamic")])).is_ok());
+        assert!(check_static(&elf64(&[])).is_ok());
+    }
+
+    #[test]
+    fn a_32_bit_big_endian_program_is_read_too() {
+        let mut file = vec![0; 52];
+        file[..6].copy_from_slice(b"\x7fELF\x01\x02");
+        file[31] = 52;
+        file[43] = 32;
+        file[45] = 1;
+        let mut header = [0; 32];
+        header[3] = 3;
+        header[7] = 84;
+        header[19] = 7;
+        file.extend(header);
+        file.extend(b"/lib/ld");
+        let found = elf_interpreter(&file);
+        assert_eq!(found, Ok(Some("/lib/ld".to_owned())));
+    }
+
+    #[test]
+    fn what_is_no_elf_file_is_refused() {
+        for file in [&b""[..], b"#!/bin/sh\nexec weave\n", b"\x7fELF", &[0; 64]] {
+            assert!(matches!(check_static(file), Err(Error::NotElf { .. })));
+        }
+        let whole = elf64(&[(3, b"/lib/ld.so")]);
+        for length in 0..whole.len() {
+            assert!(check_static(&whole[..length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn the_running_test_program_can_be_read() {
+        let file = std::fs::read("/proc/self/exe").unwrap();
+        assert!(elf_interpreter(&file).is_ok());
+    }
+
+    #[test]
+    fn the_tag_follows_version_and_content() {
+        let one = tag(b"one", "0.1.0");
+        assert_eq!(one, tag(b"one", "0.1.0"));
+        assert_ne!(one, tag(b"two", "0.1.0"));
+        assert!(one.starts_with("0.1.0-") && one.len() == 18, "{one}");
+        assert!(tag(b"one", "0.1.0+git abc").starts_with("0.1.0-git-abc-"));
+        assert_eq!(tag(b"one", "").len(), 12);
+    }
+
+    #[test]
+    fn the_root_file_system_holds_the_program_and_mount_points() {
+        let packed = rootfs(b"program").unwrap();
+        assert_eq!(packed, rootfs(b"program").unwrap());
+        let mut archive = tar::Archive::new(&packed[..]);
+        let mut paths = Vec::new();
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let path = entry.path().unwrap().to_string_lossy().into_owned();
+            if path == "weave" {
+                assert_eq!(entry.header().mode().unwrap(), 0o755);
+                let mut bytes = Vec::new();
+                entry.read_to_end(&mut bytes).unwrap();
+                assert_eq!(bytes, b"program");
+            }
+            paths.push(path);
+        }
+        for path in ["weave", "run/", "proc/", "var/run", "var/lib/"] {
+            assert!(
+                paths.iter().any(|found| found == path),
+                "{path} in {paths:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_the_elf_reader(mut file in prop::collection::vec(any::<u8>(), 0..300), wide in 0..4u8, order in 0..4u8) {
+            let _ = elf_interpreter(&file);
+            if file.len() >= 6 {
+                file[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', wide, order]);
+                let _ = elf_interpreter(&file);
+            }
+        }
+    }
+}

@@ -253,3 +253,98 @@ fn gateway_of(network: &NetworkInfo) -> Option<IpAddr> {
         Some(IpAddr::V4(next.into()))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn weave() -> NetworkInfo {
+        let value = json!({
+            "Name": "weave", "Id": "947d7e2a4c83", "Created": "2026-11-22T09:32:00.03Z",
+            "Scope": "local", "Driver": "weavemesh", "EnableIPv6": false,
+            "IPAM": { "Driver": "weavemesh", "Options": {},
+                "Config": [{ "Subnet": "10.32.0.0/12", "Gateway": "10.47.255.254" }] },
+            "Internal": false, "Options": { "foo": "bar" }, "Labels": {},
+            "Containers": {
+                "f34e": { "Name": "n1b", "EndpointID": "0066", "MacAddress": "02:42:0a:21:00:05",
+                    "IPv4Address": "10.33.0.5/12", "IPv6Address": "" },
+                "a111": { "Name": "a", "EndpointID": "0067", "MacAddress": "",
+                    "IPv4Address": "10.33.0.6/12", "IPv6Address": "fd00::6/64" }
+            }
+        });
+        NetworkInfo::from_inspect(serde_json::from_value(value).unwrap())
+    }
+
+    fn spec() -> NetworkSpec {
+        NetworkSpec {
+            name: "weave".to_owned(),
+            driver: "weavemesh".to_owned(),
+            subnet: "10.32.0.0/12".parse().unwrap(),
+            options: BTreeMap::from([("foo".to_owned(), "bar".to_owned())]),
+        }
+    }
+
+    #[test]
+    fn an_inspected_network_is_read_completely() {
+        let network = weave();
+        assert_eq!(network.subnets, ["10.32.0.0/12".parse().unwrap()]);
+        assert_eq!(network.ipam_driver, "weavemesh");
+        let names: Vec<_> = network.containers.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(names, ["a", "n1b"]);
+        assert_eq!(network.containers[0].addresses.len(), 2);
+        assert_eq!(network.containers[0].mac, None);
+        assert_eq!(
+            network.containers[1].addresses,
+            ["10.33.0.5/12".parse().unwrap()]
+        );
+    }
+
+    #[test]
+    fn the_create_request_names_both_drivers_and_the_subnet() {
+        let body: Value = serde_json::to_value(create_request(&spec())).unwrap();
+        assert_eq!(body["Name"], "weave");
+        assert_eq!(body["Driver"], "weavemesh");
+        assert_eq!(body["IPAM"]["Driver"], "weavemesh");
+        assert_eq!(body["IPAM"]["Config"][0]["Subnet"], "10.32.0.0/12");
+        assert_eq!(body["Options"], json!({ "foo": "bar" }));
+    }
+
+    #[test]
+    fn a_network_of_another_driver_or_subnet_is_not_taken_for_ours() {
+        assert!(check_same(&spec(), weave()).is_ok());
+        let bridge = NetworkInfo {
+            driver: "bridge".to_owned(),
+            ..weave()
+        };
+        assert!(matches!(
+            check_same(&spec(), bridge),
+            Err(Error::ForeignNetwork { .. })
+        ));
+        let other = NetworkSpec {
+            subnet: "10.40.0.0/16".parse().unwrap(),
+            ..spec()
+        };
+        let error = check_same(&other, weave()).unwrap_err();
+        assert!(
+            error.to_string().contains("10.32.0.0/12, not 10.40.0.0/16"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_bridge_gateway_is_the_first_address_when_none_is_set() {
+        let network = |gateways: &[&str]| NetworkInfo {
+            subnets: vec!["172.17.0.0/16".parse().unwrap()],
+            gateways: gateways.iter().map(|text| text.parse().unwrap()).collect(),
+            ..NetworkInfo::default()
+        };
+        assert_eq!(gateway_of(&network(&[])), "172.17.0.1".parse().ok());
+        assert_eq!(
+            gateway_of(&network(&["fd00::1", "172.17.5.1"])),
+            "172.17.5.1".parse().ok()
+        );
+        assert_eq!(gateway_of(&NetworkInfo::default()), None);
+    }
+}

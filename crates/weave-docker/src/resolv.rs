@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_host_with_only_a_loopback_server_is_asked_outside_of_the_container() {
-        assert_eq!(dockerd_upstreams("nameserver 127.0.0.1\n", &[]), []);
+        assert!(dockerd_upstreams("nameserver 127.0.0.1\n", &[]).is_empty());
     }
 
     #[test]

@@ -245,3 +245,74 @@ fn host_config(spec: &RouterSpec) -> HostConfig {
         ..HostConfig::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn spec() -> RouterSpec {
+        RouterSpec {
+            image: "weave:0.1.0-abc".to_owned(),
+            args: vec!["router".to_owned(), "10.99.0.2".to_owned()],
+            env: vec!["WEAVE_PORT=6783".to_owned()],
+            state_dir: "/var/lib/weave".into(),
+            labels: BTreeMap::from([("weave.options".to_owned(), "x".to_owned())]),
+        }
+    }
+
+    #[test]
+    fn the_container_is_created_as_designed() {
+        let body: Value = serde_json::to_value(create_body(&spec())).unwrap();
+        let host = &body["HostConfig"];
+        assert_eq!(body["Entrypoint"], json!(["/weave"]));
+        assert_eq!(body["Cmd"], json!(["router", "10.99.0.2"]));
+        assert_eq!(
+            body["Labels"],
+            json!({ "weave.options": "x", "weave.role": "router" })
+        );
+        assert_eq!(host["NetworkMode"], "host");
+        assert_eq!(host["PidMode"], "host");
+        assert_eq!(
+            host["CapAdd"],
+            json!(["NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE"])
+        );
+        assert_eq!(host["Devices"][0]["PathOnHost"], "/dev/net/tun");
+        assert_eq!(host["SecurityOpt"], json!(["apparmor=unconfined"]));
+        assert_eq!(host["MaskedPaths"], json!([]));
+        assert_eq!(host["ReadonlyPaths"], json!([]));
+        assert_eq!(
+            host["Binds"],
+            json!(["/var/lib/weave:/var/lib/weave", "/run:/run:rslave"])
+        );
+        assert_eq!(host["RestartPolicy"]["Name"], "always");
+        assert_eq!(host["LogConfig"]["Type"], "json-file");
+        assert_eq!(host["LogConfig"]["Config"]["max-size"], "5m");
+        assert!(host.get("Privileged").is_none());
+    }
+
+    #[test]
+    fn only_a_container_with_our_label_is_the_router() {
+        let inspect = |labels: Value| {
+            let value = json!({
+                "Id": "abc", "RestartCount": 2,
+                "State": { "Running": true, "Pid": 77, "ExitCode": 0, "StartedAt": "2026-01-01T00:00:00Z" },
+                "Config": { "Image": "weave:1", "Cmd": ["router"], "Env": ["A=b"], "Labels": labels },
+            });
+            checked(serde_json::from_value(value).unwrap())
+        };
+        let router = inspect(json!({ "weave.role": "router" })).unwrap();
+        assert_eq!(
+            (router.pid, router.restarts, router.running),
+            (Some(77), 2, true)
+        );
+        assert_eq!(
+            (router.args, router.image.as_str()),
+            (vec!["router".to_owned()], "weave:1")
+        );
+        for labels in [json!(null), json!({}), json!({ "weave.role": "other" })] {
+            assert!(matches!(inspect(labels), Err(Error::NameTaken { .. })));
+        }
+    }
+}
