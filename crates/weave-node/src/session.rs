@@ -1,0 +1,301 @@
+//! Sessions with other peers: dialling, handshakes, keys, signs of life, loss.
+//!
+//! Owns who is connected and under which keys; knows nothing of frames, logs or addresses of
+//! containers. The data path opens and seals with the keys of [`Sessions::fib_view`], hands
+//! opened control messages to [`Sessions::handle_control`] and notes in `OpenLane::heard` when a
+//! peer was last heard.
+//!
+//! ```text
+//!   dialler                                                responder
+//!   Waiting ── msg1 ──────────────────────────────────────▶ (stateless under load: cookie)
+//!   ExpectReply ◀───────────────────────────────── msg2 ── half-open
+//!   ExpectConfirm ── msg3, Hello ─────────────────────────▶ established, unconfirmed
+//!   established ◀────────────────────── Hello (sealed) ──     │ first sealed datagram
+//!      │  Ping ────────────────────────────────────────────▶ established, confirmed
+//!      │
+//!      ├─ another session with the peer is preferred ─▶ replaced: receivable for the grace
+//!      ├─ nothing heard for 10 s ─▶ still in use, shown as `no answer`; for 20 s ─▶ lost
+//!      └─ Goodbye, newer boot, ban ─▶ gone
+//! ```
+//!
+//! Invariants: bad input is dropped and counted, and never ends a session or a handshake; a peer
+//! has at most one session in use; a session the peer may not have never displaces one it has;
+//! what strangers can make us keep or compute is bounded.
+
+mod backoff;
+mod config;
+mod control;
+mod drops;
+mod established;
+mod hello;
+mod inbound;
+mod keepalive;
+mod keys;
+mod limits;
+mod outbound;
+mod peer;
+mod standing;
+mod status;
+mod targets;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::RngCore as _;
+use weave_wire::proto::control_message::Body;
+use weave_wire::{DatagramType, HandshakeHeader, PeerId, ReceiverIndex, Time};
+
+pub(crate) use config::SessionConfig;
+pub use drops::SessionDrop;
+pub(crate) use drops::SessionDrops;
+pub use status::{ConnectionState, ConnectionStatus, PeerStatus, Retry};
+pub(crate) use view::SessionFib;
+
+use inbound::Inbound;
+use limits::canonical;
+use outbound::Outbound;
+use peer::{Session, Slots};
+use targets::Dials;
+
+/// What the session layer wants done, or tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SessionAction {
+    /// Find the addresses of a target; [`Sessions::set_target_addresses`] takes them.
+    Resolve {
+        /// The target as it was named.
+        target: String,
+    },
+    /// The peer has a session now, or a new one after it restarted.
+    Established {
+        /// Who.
+        peer: PeerId,
+    },
+    /// The peer has no session any more.
+    Lost {
+        /// Who.
+        peer: PeerId,
+    },
+    /// A peer sees us at this address.
+    Observed(SocketAddr),
+    /// [`Sessions::fib_view`] has changed; to be followed before anything is transmitted.
+    FibDirty,
+}
+
+/// All sessions of this peer, and the attempts to have more.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    config: SessionConfig,
+    rng: ChaCha12Rng,
+    dials: Dials,
+    /// Handshakes that we began, by our slot.
+    outbound: BTreeMap<u32, Outbound>,
+    /// Handshakes that others began.
+    inbound: Inbound,
+    /// Established sessions by our slot, also those that are not in use.
+    sessions: BTreeMap<u32, Session>,
+    /// Which of them belong to a peer.
+    peers: BTreeMap<PeerId, Slots>,
+    banned: BTreeSet<PeerId>,
+    /// Where peers last saw us.
+    observed: BTreeMap<PeerId, SocketAddr>,
+    actions: VecDeque<SessionAction>,
+    transmits: VecDeque<(SocketAddr, Vec<u8>)>,
+    drops: SessionDrops,
+}
+
+impl Sessions {
+    /// No sessions and nobody to dial.
+    pub(crate) fn new(config: SessionConfig, mut rng: ChaCha12Rng) -> Self {
+        Self {
+            dials: Dials::new(config.timers.clone(), config.port),
+            outbound: BTreeMap::new(),
+            inbound: Inbound::new(&config, &mut rng),
+            sessions: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            banned: BTreeSet::new(),
+            observed: BTreeMap::new(),
+            actions: VecDeque::new(),
+            transmits: VecDeque::new(),
+            drops: SessionDrops::default(),
+            config,
+            rng,
+        }
+    }
+
+    /// Connects to a target, for good: `host`, `host:port` or an address. Named again, it is
+    /// tried again at once.
+    pub(crate) fn add_target(&mut self, name: &str, now: Time) {
+        if self.dials.add_target(name, now) {
+            self.resolve(name);
+        }
+        self.dial_due(now);
+    }
+
+    /// The addresses of a target that was to be resolved; none if it has none.
+    pub(crate) fn set_target_addresses(
+        &mut self,
+        name: &str,
+        addresses: Vec<SocketAddr>,
+        now: Time,
+    ) {
+        let addresses: Vec<_> = addresses.into_iter().map(canonical).collect();
+        let abandoned = self.dials.set_target_addresses(name, &addresses, now);
+        self.abandon(&abandoned);
+        self.dial_due(now);
+    }
+
+    /// Forgets a target; a session that it led to stays.
+    pub(crate) fn remove_target(&mut self, name: &str) {
+        let abandoned = self.dials.remove_target(name);
+        self.abandon(&abandoned);
+    }
+
+    /// Connects to an address that others named, until told [`Sessions::undial`].
+    pub(crate) fn dial(&mut self, addr: SocketAddr, now: Time) {
+        self.dials.dial(canonical(addr), now);
+        self.dial_due(now);
+    }
+
+    /// Stops trying an address; a session that it led to stays.
+    pub(crate) fn undial(&mut self, addr: SocketAddr) {
+        let abandoned = self.dials.undial(canonical(addr));
+        self.abandon(&abandoned);
+    }
+
+    /// Ends the sessions of a peer and admits it no more.
+    pub(crate) fn ban(&mut self, peer: PeerId, now: Time) {
+        self.banned.insert(peer);
+        self.lose(peer, &targets::Failure::Banned, now);
+    }
+
+    /// Takes its leave of every peer.
+    pub(crate) fn goodbye(&mut self, now: Time) {
+        let peers: Vec<_> = self.peers.keys().copied().collect();
+        for peer in peers {
+            // Twice, in case one is lost; the peer ignores the other.
+            for _ in 0..2 {
+                let reason = String::from("stopped");
+                let goodbye = weave_wire::proto::Goodbye { reason };
+                self.send(&peer, Body::Goodbye(goodbye), now);
+            }
+        }
+    }
+
+    /// Sends a control message; false when the peer has no session or the message is too long.
+    pub(crate) fn send(&mut self, peer: &PeerId, body: Body, now: Time) -> bool {
+        let Some(slots) = self.peers.get(peer) else {
+            return false;
+        };
+        self.send_in(slots.in_use, body, now)
+    }
+
+    /// A handshake datagram arrived.
+    pub(crate) fn handle_handshake(&mut self, from: SocketAddr, datagram: &[u8], now: Time) {
+        let from = canonical(from);
+        let Ok(header) = HandshakeHeader::decode(datagram) else {
+            return self.drops.count(SessionDrop::Malformed);
+        };
+        match header.ty {
+            DatagramType::HandshakeInit => self.handle_init(from, datagram, now),
+            DatagramType::HandshakeReply => self.handle_reply(header, from, datagram, now),
+            DatagramType::HandshakeFinish => self.handle_finish(header, from, datagram, now),
+            DatagramType::CookieReply => self.handle_cookie(header, datagram, now),
+            DatagramType::Reject => self.handle_reject(header, datagram),
+            DatagramType::Sealed | DatagramType::Relay => {
+                self.drops.count(SessionDrop::Malformed);
+            }
+        }
+    }
+
+    /// The data path opened a control message of the session with this index. Returns what is
+    /// not for the session layer.
+    pub(crate) fn handle_control(
+        &mut self,
+        index: ReceiverIndex,
+        from: SocketAddr,
+        plaintext: &[u8],
+        now: Time,
+    ) -> Option<(PeerId, Body)> {
+        let (slot, from) = (index.slot(), canonical(from));
+        if self.outbound.contains_key(&slot) {
+            self.handle_first_control(slot, from, plaintext, now);
+            return None;
+        }
+        self.handle_session_control(index, from, plaintext, now)
+    }
+
+    /// Does what is due.
+    pub(crate) fn handle_timeout(&mut self, now: Time) {
+        self.handle_backlog(now);
+        self.inbound.expire(now);
+        self.handle_outbound_timeout(now);
+        self.handle_session_timeouts(now);
+        for name in self.dials.lookups_due(now) {
+            self.resolve(&name);
+        }
+        self.dial_due(now);
+    }
+
+    /// When [`Sessions::handle_timeout`] is due next.
+    #[must_use]
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        let outbound = self.outbound.values().map(Outbound::due_at).min();
+        let sessions = self.sessions.values().map(|session| session.next_check).min();
+        let all = [self.dials.poll_timeout(), self.inbound.poll_timeout(), outbound, sessions];
+        all.into_iter().flatten().min()
+    }
+
+    /// The next thing to do; to be polled after every other call.
+    #[must_use]
+    pub(crate) fn poll_action(&mut self) -> Option<SessionAction> {
+        self.actions.pop_front()
+    }
+
+    /// The next datagram to send; to be polled when there is no more action.
+    #[must_use]
+    pub(crate) fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+        self.transmits.pop_front()
+    }
+
+    /// Our own X25519 key.
+    pub(crate) fn static_public(&self) -> [u8; 32] {
+        self.config.handshake.identity.static_public()
+    }
+
+    /// Targets as they were named.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &str> {
+        self.dials.targets()
+    }
+
+    /// How many datagrams were dropped, and why.
+    pub(crate) const fn drops(&self) -> &SessionDrops {
+        &self.drops
+    }
+
+    fn resolve(&mut self, name: &str) {
+        self.actions.push_back(SessionAction::Resolve { target: name.to_owned() });
+    }
+
+    fn transmit(&mut self, to: SocketAddr, datagram: Vec<u8>) {
+        self.transmits.push_back((to, datagram));
+    }
+
+    /// A slot that nothing here uses, not to be guessed.
+    fn free_slot(&mut self) -> u32 {
+        loop {
+            let slot = self.rng.next_u32() % ReceiverIndex::SLOT_LIMIT;
+            let taken = slot == 0
+                || self.outbound.contains_key(&slot)
+                || self.sessions.contains_key(&slot)
+                || self.inbound.contains(slot);
+            if !taken {
+                return slot;
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What the session layer is told at start: who we are, and its time constants.
+
+use std::time::Duration;
+
+use weave_crypto::HandshakeConfig;
+
+/// Who we are and how we behave towards other peers.
+#[derive(Debug)]
+pub(crate) struct SessionConfig {
+    /// Keys, password and mesh that handshakes are made with.
+    pub(crate) handshake: HandshakeConfig,
+    /// Number of this start; larger than that of every earlier start of this peer.
+    pub(crate) boot: u64,
+    /// Name of this host for people.
+    pub(crate) nickname: String,
+    /// Version of the program, for people.
+    pub(crate) version: String,
+    /// Port of targets that name none.
+    pub(crate) port: u16,
+    /// Time constants.
+    pub(crate) timers: Timers,
+}
+
+impl SessionConfig {
+    /// The usual configuration of a peer without a name.
+    pub(crate) fn new(handshake: HandshakeConfig, boot: u64) -> Self {
+        Self {
+            handshake,
+            boot,
+            nickname: String::new(),
+            version: String::new(),
+            port: weave_wire::PORT,
+            timers: Timers::default(),
+        }
+    }
+}
+
+/// Time constants of sessions and dials.
+#[derive(Debug, Clone)]
+pub(crate) struct Timers {
+    /// A peer not heard for this long is asked for a sign of life, and again after as long.
+    pub(crate) keepalive: Duration,
+    /// A peer not heard for this long is sent a new handshake beside the session, in case it
+    /// has restarted and knows the session no more; and again after `give_up`.
+    pub(crate) probe: Duration,
+    /// A peer not heard for this long is shown as not answering.
+    pub(crate) quiet: Duration,
+    /// A peer not heard for this long is lost.
+    pub(crate) lost: Duration,
+    /// An unanswered handshake message is sent again after this long.
+    pub(crate) resend: Duration,
+    /// A handshake without progress for this long is given up.
+    pub(crate) give_up: Duration,
+    /// Two sessions established within this long of each other count as simultaneous.
+    pub(crate) simultaneous: Duration,
+    /// A session that another one replaced stays receivable for this long.
+    pub(crate) grace: Duration,
+    /// First wait before dialling again.
+    pub(crate) backoff: Duration,
+    /// Longest wait before dialling again.
+    pub(crate) backoff_cap: Duration,
+    /// Longest wait before dialling a peer again that refused us.
+    pub(crate) refused_cap: Duration,
+    /// A peer that took its leave is not dialled for this long, unless it is a target.
+    pub(crate) left: Duration,
+    /// The name of a target is resolved again after this long without a connection.
+    pub(crate) resolve: Duration,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            keepalive: Duration::from_millis(2_500),
+            probe: Duration::from_millis(3_500),
+            quiet: Duration::from_secs(10),
+            lost: Duration::from_secs(20),
+            resend: Duration::from_secs(1),
+            give_up: Duration::from_secs(5),
+            simultaneous: Duration::from_secs(10),
+            grace: Duration::from_secs(30),
+            backoff: Duration::from_secs(1),
+            backoff_cap: Duration::from_secs(60),
+            refused_cap: Duration::from_secs(30),
+            left: Duration::from_secs(2),
+            resolve: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Control messages of established sessions.
+
+use std::net::SocketAddr;
+
+use weave_crypto::RekeyMessage;
+use weave_wire::proto::control_message::Body;
+use weave_wire::proto::{Ping, Pong, RekeyReply, RekeyRequest};
+use weave_wire::{
+    PeerId, ReceiverIndex, Time, decode_control, from_proto_addr, proto_addr,
+};
+
+use super::hello::{self, shown};
+use super::targets::Failure;
+use super::{SessionAction, SessionDrop, Sessions};
+
+impl Sessions {
+    /// Takes what was opened in an established session, and returns what is not for us.
+    pub(super) fn handle_session_control(
+        &mut self,
+        index: ReceiverIndex,
+        from: SocketAddr,
+        plaintext: &[u8],
+        now: Time,
+    ) -> Option<(PeerId, Body)> {
+        let slot = index.slot();
+        let Some(session) = self.sessions.get_mut(&slot) else {
+            self.drops.count(SessionDrop::UnknownSlot);
+            return None;
+        };
+        let peer = session.peer();
+        let moved = session.addr != from;
+        if session.keys.opened(index, now, &mut self.rng) || moved {
+            self.actions.push_back(SessionAction::FibDirty);
+        }
+        if moved {
+            tracing::info!(peer = %peer.name(), was = %session.addr, %from, "peer has moved");
+            session.addr = from;
+        }
+        self.confirm(slot, now);
+        let Ok(message) = decode_control(plaintext) else {
+            self.drops.count(SessionDrop::BadControl);
+            return None;
+        };
+        // A message of a kind that this version does not know has no body: no error.
+        let body = message.body?;
+        let rest = self.handle_body(slot, peer, from, body, now);
+        self.schedule(slot, now);
+        rest.map(|body| (peer, body))
+    }
+
+    /// Sends a control message in one session.
+    pub(super) fn send_in(&mut self, slot: u32, body: Body, now: Time) -> bool {
+        self.send_encoded(slot, &hello::encode(body), now)
+    }
+
+    /// Sends an encoded control message in one session.
+    pub(super) fn send_encoded(&mut self, slot: u32, message: &[u8], now: Time) -> bool {
+        let Some(session) = self.sessions.get(&slot) else {
+            return false;
+        };
+        let (to, sealed) = (session.addr, session.keys.seal(message, now));
+        if let Some(datagram) = sealed {
+            self.transmit(to, datagram);
+            return true;
+        }
+        tracing::debug!(peer = %session.peer().name(), len = message.len(), "message not sent");
+        false
+    }
+
+    fn handle_body(
+        &mut self,
+        slot: u32,
+        peer: PeerId,
+        from: SocketAddr,
+        body: Body,
+        now: Time,
+    ) -> Option<Body> {
+        match body {
+            // Our peer repeats it when it thinks that we have not got it.
+            Body::Hello(_) => None,
+            Body::Ping(Ping { nonce }) => {
+                let pong = Pong { nonce, observed: Some(proto_addr(from)) };
+                self.send(&peer, Body::Pong(pong), now);
+                None
+            }
+            Body::Pong(pong) => {
+                self.handle_pong(peer, &pong);
+                None
+            }
+            Body::Goodbye(goodbye) => {
+                let reason = shown(&goodbye.reason);
+                tracing::info!(peer = %peer.name(), reason, "peer takes its leave");
+                self.lose(peer, &Failure::Left, now);
+                None
+            }
+            Body::RekeyRequest(request) => {
+                self.handle_rekey_request(slot, &request, now);
+                None
+            }
+            Body::RekeyReply(reply) => {
+                self.handle_rekey_reply(slot, &reply, now);
+                None
+            }
+            other @ (Body::Delta(_)
+            | Body::Digest(_)
+            | Body::Pull(_)
+            | Body::FoundRequest(_)
+            | Body::SpaceRequest(_)
+            | Body::SpaceReply(_)
+            | Body::LoanReturn(_)) => Some(other),
+        }
+    }
+
+    /// The answer may come in another session with the peer than the question was sent in.
+    fn handle_pong(&mut self, peer: PeerId, pong: &Pong) {
+        let observed = pong.observed.as_ref().and_then(|addr| from_proto_addr(addr).ok());
+        self.note_observed(peer, observed);
+        for slot in self.peers.get(&peer).into_iter().flat_map(super::Slots::all) {
+            if let Some(session) = self.sessions.get_mut(&slot)
+                && session.ping.nonce == pong.nonce
+            {
+                session.ping.insist = false;
+            }
+        }
+    }
+
+    fn handle_rekey_request(&mut self, slot: u32, request: &RekeyRequest, now: Time) {
+        let (Some(session), Ok(public_key)) =
+            (self.sessions.get_mut(&slot), request.public_key.as_slice().try_into())
+        else {
+            return self.drops.count(SessionDrop::BadRekey);
+        };
+        let message = RekeyMessage { epoch: request.epoch, public_key };
+        match session.keys.handle_request(message, now, &mut self.rng) {
+            Ok(RekeyMessage { epoch, public_key }) => {
+                self.actions.push_back(SessionAction::FibDirty);
+                let public_key = public_key.to_vec();
+                let reply = RekeyReply { epoch, public_key, kem_ciphertext: Vec::new() };
+                self.send_in(slot, Body::RekeyReply(reply), now);
+            }
+            Err(error) => self.drop_rekey(&error),
+        }
+    }
+
+    fn handle_rekey_reply(&mut self, slot: u32, reply: &RekeyReply, now: Time) {
+        let (Some(session), Ok(public_key)) =
+            (self.sessions.get_mut(&slot), reply.public_key.as_slice().try_into())
+        else {
+            return self.drops.count(SessionDrop::BadRekey);
+        };
+        let message = RekeyMessage { epoch: reply.epoch, public_key };
+        match session.keys.handle_reply(message, now, &mut self.rng) {
+            Ok(()) => self.actions.push_back(SessionAction::FibDirty),
+            Err(error) => self.drop_rekey(&error),
+        }
+    }
+
+    fn drop_rekey(&mut self, error: &weave_crypto::RekeyError) {
+        tracing::debug!(%error, "rekey message dropped");
+        self.drops.count(SessionDrop::BadRekey);
+    }
+}

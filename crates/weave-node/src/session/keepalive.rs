@@ -1,0 +1,152 @@
+//! Signs of life, and what follows from their absence; also the timers of keys.
+
+use rand_chacha::rand_core::RngCore as _;
+use weave_crypto::EpochAction;
+use weave_wire::Time;
+use weave_wire::proto::control_message::Body;
+use weave_wire::proto::{Ping, RekeyRequest};
+
+use super::peer::Session;
+use super::targets::Failure;
+use super::{SessionAction, Sessions};
+
+impl Sessions {
+    /// Looks at every session that is due.
+    pub(super) fn handle_session_timeouts(&mut self, now: Time) {
+        let due = self.sessions.iter().filter(|(_, session)| session.next_check <= now);
+        let due: Vec<_> = due.map(|(slot, _)| *slot).collect();
+        for slot in due {
+            self.check(slot, now);
+            self.schedule(slot, now);
+        }
+    }
+
+    /// Sends a `Ping` in a session; if `insist`, until it is answered.
+    pub(super) fn ping(&mut self, slot: u32, insist: bool, now: Time) {
+        let nonce = self.rng.next_u64();
+        if let Some(session) = self.sessions.get_mut(&slot) {
+            session.ping.nonce = nonce;
+            session.ping.sent_at = now;
+            session.ping.insist |= insist;
+            self.send_in(slot, Body::Ping(Ping { nonce }), now);
+        }
+    }
+
+    /// Sets when a session is looked at again.
+    pub(super) fn schedule(&mut self, slot: u32, now: Time) {
+        let Some(session) = self.sessions.get(&slot) else {
+            return;
+        };
+        let next = self.next_check(slot, session, now);
+        // Whatever is due has just been done: never spin.
+        let soonest = now + std::time::Duration::from_millis(1);
+        if let Some(session) = self.sessions.get_mut(&slot) {
+            session.next_check = next.max(soonest);
+        }
+    }
+
+    fn next_check(&self, slot: u32, session: &Session, now: Time) -> Time {
+        let timers = &self.config.timers;
+        let peer = session.peer();
+        let insisted = session.ping.insist.then(|| session.ping.sent_at + timers.resend);
+        let times = if self.peers.get(&peer).is_some_and(|slots| slots.in_use == slot) {
+            let alive_at = self.peer_alive_at(&peer);
+            let pinged = (alive_at + timers.keepalive).max(session.ping.sent_at + timers.keepalive);
+            let probed = (alive_at + timers.probe).max(session.probed_at + timers.give_up);
+            [Some(pinged), Some(probed), Some(alive_at + timers.lost)]
+        } else {
+            let scheduled = Some(session.next_check).filter(|at| *at > now);
+            [Some(session.forget_at(timers)), scheduled.or(Some(now + timers.resend)), None]
+        };
+        let keys = session.keys.poll_timeout();
+        let all = times.into_iter().chain([insisted, keys]).flatten().min();
+        all.unwrap_or(Time::MAX)
+    }
+
+    fn check(&mut self, slot: u32, now: Time) {
+        let Some(session) = self.sessions.get(&slot) else {
+            return;
+        };
+        if session.keys.heard().is_some() {
+            self.confirm(slot, now);
+        }
+        self.check_keys(slot, now);
+        let Some(session) = self.sessions.get(&slot) else {
+            return;
+        };
+        let peer = session.peer();
+        let due = session.ping.sent_at + self.config.timers.resend;
+        if session.ping.insist && due <= now {
+            self.ping(slot, true, now);
+        }
+        if self.peers.get(&peer).is_some_and(|slots| slots.in_use == slot) {
+            self.check_alive(slot, now);
+        } else {
+            self.check_unused(slot, now);
+        }
+    }
+
+    fn check_alive(&mut self, slot: u32, now: Time) {
+        let timers = self.config.timers.clone();
+        let Some(session) = self.sessions.get_mut(&slot) else {
+            return;
+        };
+        let (peer, addr) = (session.peer(), session.addr);
+        let (pinged_at, probed_at) = (session.ping.sent_at, session.probed_at);
+        let silence = now.saturating_sub(self.peer_alive_at(&peer));
+        if silence >= timers.lost {
+            return self.lose(peer, &Failure::NoAnswer, now);
+        }
+        if silence >= timers.keepalive && pinged_at + timers.keepalive <= now {
+            self.ping(slot, false, now);
+        }
+        if silence >= timers.probe && probed_at + timers.give_up <= now {
+            if let Some(session) = self.sessions.get_mut(&slot) {
+                session.probed_at = now;
+            }
+            self.attempt(addr, now);
+        }
+    }
+
+    fn check_unused(&mut self, slot: u32, now: Time) {
+        self.follow(slot, now);
+        let Some(session) = self.sessions.get(&slot) else {
+            return;
+        };
+        let unused = self.peers.get(&session.peer()).is_none_or(|slots| slots.in_use != slot);
+        if unused && session.forget_at(&self.config.timers) <= now {
+            self.forget(slot);
+        }
+    }
+
+    fn check_keys(&mut self, slot: u32, now: Time) {
+        while let Some(session) = self.sessions.get_mut(&slot)
+            && let Some(action) = session.keys.handle_timeout(now, &mut self.rng)
+        {
+            match action {
+                EpochAction::SendRequest(request) => {
+                    let public_key = request.public_key.to_vec();
+                    let (epoch, kem_key) = (request.epoch, Vec::new());
+                    let request = RekeyRequest { epoch, public_key, kem_key };
+                    self.send_in(slot, Body::RekeyRequest(request), now);
+                }
+                EpochAction::SendConfirmation => self.ping(slot, false, now),
+                EpochAction::Forgot(_) => self.actions.push_back(SessionAction::FibDirty),
+                EpochAction::Expired => self.expire_session(slot, now),
+            }
+        }
+    }
+
+    /// No key of the session may seal any more.
+    fn expire_session(&mut self, slot: u32, now: Time) {
+        let Some(session) = self.sessions.get(&slot) else {
+            return;
+        };
+        let peer = session.peer();
+        if self.peers.get(&peer).is_some_and(|slots| slots.in_use == slot) {
+            self.lose(peer, &Failure::NoAnswer, now);
+        } else {
+            self.forget(slot);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The keys of one session, and the ends of its lanes in the shape the data path takes them.
+//!
+//! Owns no policy: when to rekey and when to stop is decided by [`Epochs`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rand_core::RngCore;
+use weave_crypto::{Chain, EpochAction, Epochs, RekeyError, RekeyMessage, SendLane, SessionShape};
+use weave_wire::{
+    Lane, PayloadKind, PeerId, ReceiverIndex, SEALED_HEADER_LEN, TAG_LEN, Time, codec,
+};
+
+use crate::forward::OpenLane;
+
+/// Lanes whose datagrams are opened. Relaying comes later.
+const OPENED: [Lane; 2] = [Lane::Data, Lane::Control];
+
+/// The keys of one session.
+#[derive(Debug)]
+pub(super) struct Keys {
+    epochs: Epochs,
+    peer: PeerId,
+    /// Receiving ends, with the epoch each belongs to.
+    open: Vec<(u32, Arc<OpenLane>)>,
+    /// When something of the peer was last opened, in nanoseconds; 0 before.
+    heard: Arc<AtomicU64>,
+}
+
+impl Keys {
+    /// The keys that a handshake ended with.
+    pub(super) fn new(
+        shape: SessionShape,
+        chain: Chain,
+        peer: PeerId,
+        now: Time,
+        rng: &mut impl RngCore,
+    ) -> Self {
+        let epochs = Epochs::new(shape, chain, now, rng);
+        let mut keys = Self { epochs, peer, open: Vec::new(), heard: Arc::default() };
+        keys.refresh();
+        keys
+    }
+
+    /// The same keys, now that it is known whose they are.
+    pub(super) fn bind(mut self, peer: PeerId) -> Self {
+        self.peer = peer;
+        self.open.clear();
+        self.refresh();
+        self
+    }
+
+    /// Where frames are sealed.
+    pub(super) fn data(&self) -> &Arc<SendLane> {
+        self.epochs.current_send(Lane::Data)
+    }
+
+    /// Everything that may be opened.
+    pub(super) fn open_lanes(&self) -> impl Iterator<Item = &Arc<OpenLane>> {
+        self.open.iter().map(|(_, lane)| lane)
+    }
+
+    /// Seals a control message into a datagram; none when it is too long or no key is left.
+    pub(super) fn seal(&self, message: &[u8], now: Time) -> Option<Vec<u8>> {
+        if message.len() > codec::MAX_CONTROL_LEN {
+            return None;
+        }
+        let mut datagram = vec![0; SEALED_HEADER_LEN];
+        datagram.extend_from_slice(message);
+        datagram.extend_from_slice(&[0; TAG_LEN]);
+        let lane = self.epochs.current_send(Lane::Control);
+        lane.seal(PayloadKind::Control, now, &mut datagram).ok()?;
+        Some(datagram)
+    }
+
+    /// Notes that something of the peer was opened under `index`. Returns whether the lanes
+    /// have changed.
+    pub(super) fn opened(
+        &mut self,
+        index: ReceiverIndex,
+        now: Time,
+        rng: &mut impl RngCore,
+    ) -> bool {
+        self.heard.fetch_max(now.as_nanos(), Ordering::Relaxed);
+        let epoch = self.epochs.epoch_of(index);
+        let changed = epoch.is_some_and(|epoch| self.epochs.opened(epoch, now, rng));
+        if changed {
+            self.refresh();
+        }
+        changed
+    }
+
+    /// When the peer was last heard; nothing before the first time.
+    pub(super) fn heard(&self) -> Option<Time> {
+        let heard = self.heard.load(Ordering::Relaxed);
+        (heard != 0).then(|| Time::from_nanos(heard))
+    }
+
+    /// Takes the peer's rekey request and gives the answer to send. The lanes have changed.
+    pub(super) fn handle_request(
+        &mut self,
+        request: RekeyMessage,
+        now: Time,
+        rng: &mut impl RngCore,
+    ) -> Result<RekeyMessage, RekeyError> {
+        let answer = self.epochs.handle_request(request, now, rng)?;
+        self.refresh();
+        Ok(answer)
+    }
+
+    /// Takes the answer to our rekey request. The lanes have changed.
+    pub(super) fn handle_reply(
+        &mut self,
+        reply: RekeyMessage,
+        now: Time,
+        rng: &mut impl RngCore,
+    ) -> Result<(), RekeyError> {
+        self.epochs.handle_reply(reply, now, rng)?;
+        self.refresh();
+        Ok(())
+    }
+
+    /// When [`Keys::handle_timeout`] is due.
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        self.epochs.poll_timeout()
+    }
+
+    /// What is due, one thing per call.
+    pub(super) fn handle_timeout(
+        &mut self,
+        now: Time,
+        rng: &mut impl RngCore,
+    ) -> Option<EpochAction> {
+        let action = self.epochs.handle_timeout(now, rng);
+        self.refresh();
+        action
+    }
+
+    /// Brings the receiving ends up to date; those of an epoch that stays remain the same.
+    fn refresh(&mut self) {
+        let mut known = std::mem::take(&mut self.open);
+        for epoch in self.epochs.receivable() {
+            let kept = known.extract_if(.., |(number, _)| *number == epoch.number());
+            let before = self.open.len();
+            self.open.extend(kept);
+            if self.open.len() > before {
+                continue;
+            }
+            for lane in OPENED {
+                let open = OpenLane {
+                    key: epoch.open_key(lane).clone(),
+                    receiver: epoch.receiver(lane),
+                    peer: self.peer,
+                    lane,
+                    heard: Arc::clone(&self.heard),
+                };
+                self.open.push((epoch.number(), Arc::new(open)));
+            }
+        }
+    }
+}

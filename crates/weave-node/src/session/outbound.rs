@@ -1,0 +1,336 @@
+//! Handshakes that we began: sending again, giving up, and the step to a session.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rand_chacha::rand_core::RngCore as _;
+use weave_crypto::{
+    Completed, ExpectConfirm, ExpectReply, HelloContext, RejectReason, SessionShape, initiate,
+};
+use weave_wire::{HandshakeHeader, Lane, PeerId, ReceiverIndex, Time};
+
+use super::hello::{self, Introduction};
+use super::keys::Keys;
+use super::peer::{Ping, Session};
+use super::standing::Standing;
+use super::targets::Failure;
+use super::{SessionAction, SessionDrop, Sessions};
+use crate::forward::OpenLane;
+
+/// A handshake that we began.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    /// Address that is dialled.
+    to: SocketAddr,
+    stage: Stage,
+    /// The datagram that waits for an answer.
+    datagram: Vec<u8>,
+    resend_at: Time,
+    give_up_at: Time,
+    /// What the other side refused, if it did.
+    refused: Option<RejectReason>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Message 1 was sent.
+    ExpectReply(ExpectReply),
+    /// Message 3 was sent; the lane opens the `Hello` of the responder.
+    ExpectConfirm(ExpectConfirm, Arc<OpenLane>),
+}
+
+impl Outbound {
+    /// When there is something to do.
+    pub(super) fn due_at(&self) -> Time {
+        self.resend_at.min(self.give_up_at)
+    }
+
+    /// Whether only the confirmation of the responder is missing.
+    pub(super) const fn awaits_confirmation(&self) -> bool {
+        match self.stage {
+            Stage::ExpectReply(_) => false,
+            Stage::ExpectConfirm(..) => true,
+        }
+    }
+
+    /// What may be opened already.
+    pub(super) fn open_lanes(&self) -> impl Iterator<Item = &Arc<OpenLane>> {
+        let lane = match &self.stage {
+            Stage::ExpectReply(_) => None,
+            Stage::ExpectConfirm(_, lane) => Some(lane),
+        };
+        lane.into_iter()
+    }
+
+    fn failure(&self) -> Failure {
+        self.refused.map_or(Failure::NoAnswer, Failure::Refused)
+    }
+}
+
+impl Sessions {
+    /// Dials every address that is due, unless its peer is connected.
+    pub(super) fn dial_due(&mut self, now: Time) {
+        for addr in self.dials.due(now) {
+            if let Some(peer) = self.connected_peer(addr) {
+                let abandoned = self.dials.connected(addr, peer);
+                self.abandon(&abandoned);
+            } else {
+                let slot = self.attempt(addr, now);
+                self.dials.attempting(addr, slot);
+            }
+        }
+    }
+
+    /// Begins a handshake.
+    pub(super) fn attempt(&mut self, to: SocketAddr, now: Time) -> u32 {
+        let slot = self.free_slot();
+        let (state, datagram) = initiate(&self.config.handshake, slot, None, &mut self.rng);
+        self.transmit(to, datagram.clone());
+        let timers = &self.config.timers;
+        let outbound = Outbound {
+            to,
+            stage: Stage::ExpectReply(state),
+            datagram,
+            resend_at: now + timers.resend,
+            give_up_at: now + timers.give_up,
+            refused: None,
+        };
+        self.outbound.insert(slot, outbound);
+        slot
+    }
+
+    /// Gives up handshakes that nobody wants any more. One whose last message was sent goes on:
+    /// the other side may have a session already.
+    pub(super) fn abandon(&mut self, slots: &[u32]) {
+        for slot in slots {
+            if self.outbound.get(slot).is_some_and(|one| !one.awaits_confirmation()) {
+                self.outbound.remove(slot);
+            }
+        }
+    }
+
+    /// Takes message 2.
+    pub(super) fn handle_reply(
+        &mut self,
+        header: HandshakeHeader,
+        from: SocketAddr,
+        datagram: &[u8],
+        now: Time,
+    ) {
+        let slot = header.receiver;
+        let Some(mut outbound) = self.outbound.remove(&slot) else {
+            return self.drops.count(SessionDrop::UnknownSlot);
+        };
+        let state = match outbound.stage {
+            Stage::ExpectReply(state) => state,
+            Stage::ExpectConfirm(..) => {
+                self.outbound.insert(slot, outbound);
+                return self.drops.count(SessionDrop::Unexpected);
+            }
+        };
+        let config = &self.config;
+        let hello =
+            |context: &HelloContext| hello::encode(hello::introduce(config, context, from));
+        match state.handle_reply(&config.handshake, datagram, hello) {
+            Ok((confirm, _)) if *confirm.remote_static() == self.static_public() => {
+                self.drops.count(SessionDrop::Ourself);
+                self.attempt_failed(slot, outbound.to, Failure::Ourself, now);
+            }
+            Ok((confirm, finish)) => {
+                // Before the datagram leaves: its answer must be opened.
+                self.actions.push_back(SessionAction::FibDirty);
+                self.transmit(outbound.to, finish.clone());
+                let lane = hello_lane(confirm.completed());
+                outbound.stage = Stage::ExpectConfirm(confirm, lane);
+                outbound.datagram = finish;
+                outbound.resend_at = now + self.config.timers.resend;
+                outbound.give_up_at = now + self.config.timers.give_up;
+                self.outbound.insert(slot, outbound);
+            }
+            Err(failed) => {
+                let (state, error) = *failed;
+                tracing::debug!(%from, %error, "handshake reply dropped");
+                self.drops.count(SessionDrop::HandshakeInvalid);
+                outbound.stage = Stage::ExpectReply(state);
+                self.outbound.insert(slot, outbound);
+            }
+        }
+    }
+
+    /// Takes the cookie of a responder under load: message 1 is sent again with it.
+    pub(super) fn handle_cookie(&mut self, header: HandshakeHeader, datagram: &[u8], now: Time) {
+        let Some(outbound) = self.outbound.get_mut(&header.receiver) else {
+            return self.drops.count(SessionDrop::UnknownSlot);
+        };
+        let state = match &outbound.stage {
+            Stage::ExpectReply(state) => state,
+            Stage::ExpectConfirm(..) => return self.drops.count(SessionDrop::Unexpected),
+        };
+        match state.handle_cookie_reply(&self.config.handshake, datagram, now) {
+            Ok(cookie) => {
+                let stamped = state.datagram(Some(&cookie));
+                // The same cookie again needs no answer: ours is on its way.
+                if stamped != outbound.datagram {
+                    outbound.datagram = stamped.clone();
+                    outbound.resend_at = now + self.config.timers.resend;
+                    let to = outbound.to;
+                    self.transmit(to, stamped);
+                }
+            }
+            Err(_) => self.drops.count(SessionDrop::HandshakeInvalid),
+        }
+    }
+
+    /// Takes a refusal. It may be forged by anyone who saw message 1, so that it ends nothing.
+    pub(super) fn handle_reject(&mut self, header: HandshakeHeader, datagram: &[u8]) {
+        let Some(outbound) = self.outbound.get_mut(&header.receiver) else {
+            return self.drops.count(SessionDrop::UnknownSlot);
+        };
+        let config = &self.config.handshake;
+        let reason = match &outbound.stage {
+            Stage::ExpectReply(state) => state.check_reject(config, datagram),
+            Stage::ExpectConfirm(state, _) => state.check_reject(config, datagram),
+        };
+        let Some(reason) = reason else {
+            return self.drops.count(SessionDrop::HandshakeInvalid);
+        };
+        if outbound.refused.replace(reason) != Some(reason) {
+            tracing::warn!(to = %outbound.to, %reason, "refused by the peer");
+            self.dials.refused(outbound.to, reason);
+        }
+    }
+
+    /// Takes the first thing that was opened after message 3: the `Hello` of the responder, or
+    /// something that overtook it.
+    pub(super) fn handle_first_control(
+        &mut self,
+        slot: u32,
+        from: SocketAddr,
+        plaintext: &[u8],
+        now: Time,
+    ) {
+        let Some(outbound) = self.outbound.get(&slot) else {
+            return;
+        };
+        let Stage::ExpectConfirm(confirm, _) = &outbound.stage else {
+            return self.drops.count(SessionDrop::UnknownSlot);
+        };
+        let completed = confirm.completed();
+        let context = HelloContext {
+            role: completed.role.peer(),
+            ..completed.hello_context(completed.remote_static)
+        };
+        let Some(who) = hello::check_encoded(plaintext, &context) else {
+            return self.drops.count(SessionDrop::Unconfirmed);
+        };
+        let Some(outbound) = self.outbound.remove(&slot) else {
+            return;
+        };
+        let Stage::ExpectConfirm(confirm, _) = outbound.stage else {
+            return;
+        };
+        let (to, peer) = (outbound.to, who.peer);
+        let session = self.new_session(confirm.into_completed(), who, from, now);
+        if !self.establish(slot, session, now) {
+            self.actions.push_back(SessionAction::FibDirty);
+            return self.attempt_failed(slot, to, Failure::Banned, now);
+        }
+        let abandoned = self.dials.connected(to, peer);
+        self.abandon(&abandoned);
+        // The responder waits for a sign that its `Hello` arrived.
+        self.ping(slot, true, now);
+        self.schedule(slot, now);
+    }
+
+    /// Sends again what was not answered, or gives up.
+    pub(super) fn handle_outbound_timeout(&mut self, now: Time) {
+        let due = self.outbound.iter().filter(|(_, outbound)| outbound.due_at() <= now);
+        let due: Vec<_> = due.map(|(slot, _)| *slot).collect();
+        for slot in due {
+            let Some(outbound) = self.outbound.get_mut(&slot) else {
+                continue;
+            };
+            if outbound.give_up_at > now {
+                outbound.resend_at = now + self.config.timers.resend;
+                let (to, datagram) = (outbound.to, outbound.datagram.clone());
+                self.transmit(to, datagram);
+                continue;
+            }
+            let (to, failure) = (outbound.to, outbound.failure());
+            if outbound.awaits_confirmation() {
+                self.actions.push_back(SessionAction::FibDirty);
+            }
+            self.outbound.remove(&slot);
+            self.attempt_failed(slot, to, failure, now);
+        }
+    }
+
+    fn attempt_failed(&mut self, slot: u32, to: SocketAddr, failure: Failure, now: Time) {
+        if self.dials.is_attempting(to, slot) {
+            self.dials.failed(to, failure, now, &mut self.rng);
+        }
+    }
+
+    /// A session out of a completed handshake.
+    pub(super) fn new_session(
+        &mut self,
+        completed: Completed,
+        who: Introduction,
+        addr: SocketAddr,
+        now: Time,
+    ) -> Session {
+        let shape = SessionShape {
+            suite: completed.suite,
+            role: completed.role,
+            local_slot: completed.local_slot,
+            remote_slot: completed.remote_slot,
+        };
+        let outbound = completed.role == weave_crypto::Role::Initiator;
+        let remote_static = completed.remote_static;
+        let initiator = if outbound { self.static_public() } else { remote_static };
+        let standing = Standing { boot: who.boot, initiator, since: now, confirmed: outbound };
+        let keys = Keys::new(shape, completed.chain, who.peer, now, &mut self.rng);
+        let nonce = self.rng.next_u64();
+        Session {
+            addr,
+            outbound,
+            who,
+            remote_static,
+            standing,
+            keys,
+            answer: None,
+            replaced_at: None,
+            ping: Ping { nonce, sent_at: now, insist: false },
+            probed_at: now,
+            next_check: now,
+        }
+    }
+
+    /// Who is connected and seen at `addr`.
+    fn connected_peer(&self, addr: SocketAddr) -> Option<PeerId> {
+        let expected = self.dials.get(addr).and_then(|dial| dial.peer);
+        if let Some(peer) = expected
+            && self.peers.contains_key(&peer)
+        {
+            return Some(peer);
+        }
+        let mut in_use = self.peers.iter();
+        let found = in_use.find(|(_, slots)| {
+            self.sessions.get(&slots.in_use).is_some_and(|session| session.addr == addr)
+        });
+        found.map(|(peer, _)| *peer)
+    }
+}
+
+/// The lane on which the `Hello` of the responder comes. Whose it is that `Hello` tells.
+fn hello_lane(completed: &Completed) -> Arc<OpenLane> {
+    let (_, key) =
+        completed.chain.lane_keys(completed.suite, completed.role, Lane::Control);
+    Arc::new(OpenLane {
+        key,
+        receiver: ReceiverIndex::new(completed.local_slot, 0, Lane::Control),
+        peer: PeerId([0; 32]),
+        lane: Lane::Control,
+        heard: Arc::default(),
+    })
+}

@@ -1,0 +1,79 @@
+//! What people are shown of connections.
+
+use std::fmt;
+
+use weave_wire::{PeerId, Time};
+
+/// One line of `status connections`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionStatus {
+    /// Address of the other side; the name of a target that has no address.
+    pub address: String,
+    /// Whether we dialled.
+    pub outbound: bool,
+    /// Where it stands.
+    pub state: ConnectionState,
+    /// Why it is not up, in words; how it is protected when it is. May be empty.
+    pub info: String,
+    /// Who is there, once that is proven.
+    pub peer: Option<PeerId>,
+    /// What the peer calls itself. Not to be trusted.
+    pub nickname: String,
+    /// When the next attempt is made, while none is under way.
+    pub retry: Option<Retry>,
+}
+
+/// Where a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConnectionState {
+    /// Proven from both sides, and heard of lately.
+    Established,
+    /// Almost up, or established and silent.
+    Pending,
+    /// The first attempt is under way.
+    Connecting,
+    /// Another attempt is under way.
+    Retrying,
+    /// The last attempt failed.
+    Failed,
+}
+
+/// When a failed connection is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// At this time.
+    At(Time),
+    /// Not before an operator asks for it.
+    Never,
+}
+
+/// A peer with an established session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Who.
+    pub peer: PeerId,
+    /// What it calls itself. Not to be trusted.
+    pub nickname: String,
+    /// Where it is seen.
+    pub address: std::net::SocketAddr,
+    /// Whether we dialled.
+    pub outbound: bool,
+    /// Version of its program.
+    pub version: String,
+    /// Number of its start.
+    pub boot: u64,
+    /// Whether it was heard of lately.
+    pub established: bool,
+}
+
+impl fmt::Display for ConnectionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Established => "established",
+            Self::Pending => "pending",
+            Self::Connecting => "connecting",
+            Self::Retrying => "retrying",
+            Self::Failed => "failed",
+        })
+    }
+}

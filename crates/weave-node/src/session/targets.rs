@@ -1,0 +1,419 @@
+//! Whom to connect to: targets that an operator named, addresses that gossip found, and where
+//! the attempts at each address stand.
+//!
+//! Owns when an address is dialled, not how: handshakes belong to the facade. An address is
+//! dialled once however many targets resolve to it, and not at all while its peer is connected.
+
+mod dial;
+mod lookup;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use rand_core::RngCore;
+use weave_crypto::RejectReason;
+use weave_wire::{PeerId, Time};
+
+pub(super) use dial::{Dial, DialState, Failure, no_answer};
+pub(super) use lookup::Lookup;
+use lookup::Target;
+
+use super::config::Timers;
+
+/// Targets, dials, and who has just left.
+#[derive(Debug)]
+pub(super) struct Dials {
+    timers: Timers,
+    port: u16,
+    targets: BTreeMap<String, Target>,
+    dials: BTreeMap<SocketAddr, Dial>,
+    /// Where peers were that took their leave, and when to dial there again.
+    left: BTreeMap<SocketAddr, Time>,
+}
+
+impl Dials {
+    /// Nothing to dial. `port` completes targets that name none.
+    pub(super) const fn new(timers: Timers, port: u16) -> Self {
+        Self {
+            timers,
+            port,
+            targets: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            left: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a target, or tries a known one again at once. Returns whether its name is to be
+    /// resolved.
+    pub(super) fn add_target(&mut self, name: &str, now: Time) -> bool {
+        let lookup = Lookup::begin(name, self.port, now + self.timers.resolve);
+        let target = self.targets.entry(name.to_owned()).or_default();
+        target.lookup = lookup.clone();
+        for addr in &target.addresses {
+            if let Some(dial) = self.dials.get_mut(addr) {
+                dial.retry_now(now);
+            }
+        }
+        match lookup {
+            Lookup::Literal(addr) => {
+                self.assign(name, &[addr], now);
+                false
+            }
+            Lookup::Asked { .. } => true,
+            Lookup::Known { .. } | Lookup::Failed { .. } => false,
+        }
+    }
+
+    /// Replaces the addresses of a target; an empty list means that its name has none. Returns
+    /// the slots of attempts at addresses that nobody wants any more.
+    #[must_use]
+    pub(super) fn set_target_addresses(
+        &mut self,
+        name: &str,
+        addresses: &[SocketAddr],
+        now: Time,
+    ) -> Vec<u32> {
+        let again = now + self.timers.resolve;
+        let Some(target) = self.targets.get_mut(name) else {
+            return Vec::new();
+        };
+        if matches!(target.lookup, Lookup::Literal(_)) {
+            return Vec::new();
+        }
+        if addresses.is_empty() {
+            // The addresses known so far stay: a name server may be down for a while.
+            let why = format!("no address found for {name}");
+            target.lookup = Lookup::Failed { why, again };
+            return Vec::new();
+        }
+        target.lookup = Lookup::Known { again };
+        self.assign(name, addresses, now)
+    }
+
+    /// Forgets a target. Returns the slots of attempts that are to be abandoned; a session
+    /// that stands is not touched.
+    #[must_use]
+    pub(super) fn remove_target(&mut self, name: &str) -> Vec<u32> {
+        self.targets.remove(name);
+        for dial in self.dials.values_mut() {
+            dial.targets.remove(name);
+        }
+        self.forget_unwanted()
+    }
+
+    /// Wants a connection to an address that gossip found.
+    pub(super) fn dial(&mut self, addr: SocketAddr, now: Time) {
+        let held = self.left.get(&addr).copied().unwrap_or(now).max(now);
+        let dial = self.dials.entry(addr).or_insert_with(|| Dial::new(&self.timers, held));
+        dial.discovered = true;
+    }
+
+    /// Takes back [`Dials::dial`]. Returns the slots of attempts that are to be abandoned.
+    #[must_use]
+    pub(super) fn undial(&mut self, addr: SocketAddr) -> Vec<u32> {
+        if let Some(dial) = self.dials.get_mut(&addr) {
+            dial.discovered = false;
+        }
+        self.forget_unwanted()
+    }
+
+    /// Addresses to attempt now.
+    pub(super) fn due(&self, now: Time) -> Vec<SocketAddr> {
+        self.waiting().filter(|(_, at)| *at <= now).map(|(addr, _)| addr).collect()
+    }
+
+    /// Names to resolve now, each returned once until it is due again.
+    pub(super) fn lookups_due(&mut self, now: Time) -> Vec<String> {
+        let again = now + self.timers.resolve;
+        let mut due = Vec::new();
+        for (name, target) in &mut self.targets {
+            if target.lookup.is_due(now) {
+                let connected = target.addresses.iter().any(|addr| {
+                    self.dials.get(addr).is_some_and(|dial| dial.connected_to().is_some())
+                });
+                target.lookup.postpone(again);
+                if !connected {
+                    due.push(name.clone());
+                }
+            }
+        }
+        due
+    }
+
+    /// When something is due next.
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        let dials = self.waiting().map(|(_, at)| at);
+        dials.chain(self.targets.values().filter_map(|target| target.lookup.due_at())).min()
+    }
+
+    /// Notes that an attempt at `addr` is under way in `slot`.
+    pub(super) fn attempting(&mut self, addr: SocketAddr, slot: u32) {
+        if let Some(dial) = self.dials.get_mut(&addr) {
+            dial.state = DialState::Attempting { slot };
+        }
+    }
+
+    /// Notes that the peer at `addr` answered with a refusal; the attempt goes on.
+    pub(super) fn refused(&mut self, addr: SocketAddr, reason: RejectReason) {
+        if let Some(dial) = self.dials.get_mut(&addr) {
+            dial.failure = Some(Failure::Refused(reason));
+        }
+    }
+
+    /// Whether the attempt in `slot` is the one that was made for `addr`.
+    pub(super) fn is_attempting(&self, addr: SocketAddr, slot: u32) -> bool {
+        self.dials.get(&addr).is_some_and(|dial| dial.state == DialState::Attempting { slot })
+    }
+
+    /// Notes that the attempt at `addr` came to nothing.
+    pub(super) fn failed(
+        &mut self,
+        addr: SocketAddr,
+        failure: Failure,
+        now: Time,
+        rng: &mut impl RngCore,
+    ) {
+        if let Some(dial) = self.dials.get_mut(&addr) {
+            dial.transition_to_waiting(failure, &self.timers, now, rng);
+        }
+    }
+
+    /// Notes that `peer` is connected and seen at `addr`. Returns the slots of attempts that
+    /// have become needless.
+    #[must_use]
+    pub(super) fn connected(&mut self, addr: SocketAddr, peer: PeerId) -> Vec<u32> {
+        self.left.remove(&addr);
+        let of_peer =
+            self.dials.iter_mut().filter(|(at, dial)| **at == addr || dial.peer == Some(peer));
+        of_peer.filter_map(|(_, dial)| dial.transition_to_connected(peer)).collect()
+    }
+
+    /// Notes that `peer`, last seen at `addr`, is connected no more.
+    pub(super) fn lost(
+        &mut self,
+        addr: SocketAddr,
+        peer: PeerId,
+        failure: &Failure,
+        now: Time,
+        rng: &mut impl RngCore,
+    ) {
+        let left = *failure == Failure::Left;
+        let hold = if left { now + self.timers.left } else { now };
+        self.left.retain(|_, until| *until > now);
+        if left {
+            self.left.insert(addr, hold);
+        }
+        for (addr, dial) in &mut self.dials {
+            if dial.connected_to() == Some(peer) {
+                dial.transition_to_waiting(failure.clone(), &self.timers, now, rng);
+                dial.hold_until(hold);
+                if left {
+                    self.left.insert(*addr, hold);
+                }
+            }
+        }
+    }
+
+    /// Whether `addr` is one that we dial.
+    pub(super) fn knows(&self, addr: SocketAddr) -> bool {
+        self.dials.contains_key(&addr)
+    }
+
+    /// The dial of an address.
+    pub(super) fn get(&self, addr: SocketAddr) -> Option<&Dial> {
+        self.dials.get(&addr)
+    }
+
+    /// The dials that someone wants, without those that another address of the same target has
+    /// made needless.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = (SocketAddr, &Dial)> {
+        let wanted = self.dials.iter().filter(|(_, dial)| {
+            dial.discovered || dial.targets.iter().any(|name| !self.is_served(name, dial))
+        });
+        wanted.map(|(addr, dial)| (*addr, dial))
+    }
+
+    /// Targets whose name has no address.
+    pub(super) fn unresolved(&self) -> impl Iterator<Item = (&str, &Lookup)> {
+        let without = self.targets.iter().filter(|(_, target)| target.addresses.is_empty());
+        without.map(|(name, target)| (name.as_str(), &target.lookup))
+    }
+
+    /// Targets as they were named.
+    pub(super) fn targets(&self) -> impl Iterator<Item = &str> {
+        self.targets.keys().map(String::as_str)
+    }
+
+    fn assign(&mut self, name: &str, addresses: &[SocketAddr], now: Time) -> Vec<u32> {
+        let Some(target) = self.targets.get_mut(name) else {
+            return Vec::new();
+        };
+        target.addresses = addresses.iter().copied().collect();
+        for (addr, dial) in &mut self.dials {
+            if !addresses.contains(addr) {
+                dial.targets.remove(name);
+            }
+        }
+        for addr in addresses {
+            let dial = self.dials.entry(*addr).or_insert_with(|| Dial::new(&self.timers, now));
+            dial.targets.insert(name.to_owned());
+        }
+        self.forget_unwanted()
+    }
+
+    fn forget_unwanted(&mut self) -> Vec<u32> {
+        let mut abandoned = Vec::new();
+        self.dials.retain(|_, dial| {
+            let wanted = dial.discovered || !dial.targets.is_empty();
+            if let (false, DialState::Attempting { slot }) = (wanted, &dial.state) {
+                abandoned.push(*slot);
+            }
+            wanted
+        });
+        abandoned
+    }
+
+    /// Whether another address of the target is connected already.
+    fn is_served(&self, name: &str, dial: &Dial) -> bool {
+        let Some(target) = self.targets.get(name) else {
+            return false;
+        };
+        dial.connected_to().is_none()
+            && target.addresses.iter().any(|addr| {
+                self.dials.get(addr).is_some_and(|other| other.connected_to().is_some())
+            })
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = (SocketAddr, Time)> {
+        self.wanted().filter_map(|(addr, dial)| match dial.state {
+            DialState::Waiting { at } => Some((addr, at)),
+            DialState::Attempting { .. } | DialState::Connected { .. } | DialState::Never => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha12Rng;
+    use rand_core::SeedableRng;
+
+    use super::*;
+
+    const PEER: PeerId = PeerId([7; 32]);
+
+    fn dials() -> (Dials, ChaCha12Rng) {
+        (Dials::new(Timers::default(), 6783), ChaCha12Rng::seed_from_u64(3))
+    }
+
+    fn addr(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    fn at(secs: u64) -> Time {
+        Time::from_secs(secs)
+    }
+
+    #[test]
+    fn a_target_that_is_an_address_needs_no_resolver() {
+        let (mut dials, _) = dials();
+        for name in ["10.0.0.1", "10.0.0.1:6783", "::ffff:10.0.0.1", "[::ffff:10.0.0.1]:6783"] {
+            assert!(!dials.add_target(name, at(1)), "{name}");
+        }
+        assert!(!dials.add_target("[fd00::1]", at(1)) && !dials.add_target("fd00::2", at(1)));
+        let due: Vec<_> = dials.due(at(1)).iter().map(ToString::to_string).collect();
+        assert_eq!(due, ["10.0.0.1:6783", "[fd00::1]:6783", "[fd00::2]:6783"]);
+        assert!(dials.add_target("nyc.example", at(1)));
+        assert_eq!(dials.targets().count(), 7);
+    }
+
+    #[test]
+    fn a_name_is_resolved_again_until_one_of_its_addresses_is_connected() {
+        let (mut dials, mut rng) = dials();
+        assert!(dials.add_target("nyc", at(1)));
+        assert!(dials.lookups_due(at(1)).is_empty());
+        assert_eq!(dials.lookups_due(at(31)), ["nyc"]);
+        assert!(dials.set_target_addresses("nyc", &[], at(32)).is_empty());
+        let (name, lookup) = dials.unresolved().next().expect("it has no address");
+        assert_eq!(name, "nyc");
+        assert!(matches!(lookup, Lookup::Failed { why, .. } if why == "no address found for nyc"));
+        assert_eq!(dials.lookups_due(at(62)), ["nyc"]);
+        assert!(dials.set_target_addresses("nyc", &[addr("10.0.0.1:6783")], at(62)).is_empty());
+        assert!(dials.connected(addr("10.0.0.1:6783"), PEER).is_empty());
+        assert!(dials.lookups_due(at(92)).is_empty());
+        dials.lost(addr("10.0.0.1:6783"), PEER, &Failure::NoAnswer, at(93), &mut rng);
+        assert_eq!(dials.lookups_due(at(122)), ["nyc"]);
+    }
+
+    #[test]
+    fn one_connected_address_serves_a_target_with_several() {
+        let (mut dials, mut rng) = dials();
+        let (first, second) = (addr("10.0.0.1:6783"), addr("[fd00::1]:6783"));
+        dials.add_target("nyc", at(1));
+        assert!(dials.set_target_addresses("nyc", &[first, second], at(1)).is_empty());
+        assert_eq!(dials.due(at(1)), [first, second]);
+        assert!(dials.connected(first, PEER).is_empty());
+        assert!(dials.due(at(99)).is_empty());
+        assert_eq!(dials.poll_timeout(), Some(at(31)), "only the name is looked up again");
+        dials.lost(first, PEER, &Failure::NoAnswer, at(100), &mut rng);
+        assert_eq!(dials.due(at(100)), [second]);
+        assert_eq!(dials.due(at(102)), [first, second]);
+    }
+
+    #[test]
+    fn an_address_nobody_wants_any_more_is_forgotten_with_its_attempt() {
+        let (mut dials, _) = dials();
+        let there = addr("10.0.0.1:6783");
+        dials.add_target("10.0.0.1", at(1));
+        dials.dial(there, at(1));
+        dials.attempting(there, 5);
+        assert!(dials.remove_target("10.0.0.1").is_empty());
+        assert_eq!(dials.undial(there), [5]);
+        assert!(!dials.knows(there));
+    }
+
+    #[test]
+    fn new_addresses_of_a_name_replace_the_old_ones() {
+        let (mut dials, _) = dials();
+        dials.add_target("nyc", at(1));
+        let (old, new) = (addr("10.0.0.1:6783"), addr("10.0.0.2:6783"));
+        assert!(dials.set_target_addresses("nyc", &[old], at(1)).is_empty());
+        dials.attempting(old, 9);
+        assert_eq!(dials.set_target_addresses("nyc", &[new], at(2)), [9]);
+        assert_eq!(dials.due(at(2)), [new]);
+        assert!(dials.set_target_addresses("unknown", &[old], at(2)).is_empty());
+        assert_eq!(dials.due(at(2)), [new]);
+    }
+
+    #[test]
+    fn nothing_is_tried_again_against_ourself_unless_an_operator_asks() {
+        let (mut dials, mut rng) = dials();
+        dials.add_target("10.0.0.1", at(1));
+        dials.failed(addr("10.0.0.1:6783"), Failure::Ourself, at(2), &mut rng);
+        assert_eq!(dials.poll_timeout(), None);
+        assert!(!dials.add_target("10.0.0.1", at(3)));
+        assert_eq!(dials.due(at(3)), [addr("10.0.0.1:6783")]);
+    }
+
+    #[test]
+    fn a_refused_dial_is_tried_again_within_thirty_seconds() {
+        let (mut dials, mut rng) = dials();
+        let there = addr("10.0.0.1:6783");
+        dials.add_target("10.0.0.1", at(1));
+        for _ in 0..50 {
+            dials.failed(there, Failure::Refused(RejectReason::WrongPassword), at(100), &mut rng);
+            assert_eq!(dials.due(at(130)), [there]);
+        }
+    }
+
+    #[test]
+    fn a_peer_that_left_is_dialled_after_two_seconds_if_it_was_discovered() {
+        let (mut dials, mut rng) = dials();
+        let (found, seen) = (addr("10.0.0.1:6783"), addr("10.0.0.2:6783"));
+        dials.dial(found, at(1));
+        assert!(dials.connected(found, PEER).is_empty());
+        dials.lost(seen, PEER, &Failure::Left, at(10), &mut rng);
+        dials.dial(seen, at(10));
+        assert!(dials.due(at(10) + std::time::Duration::from_millis(1_999)).is_empty());
+        assert_eq!(dials.due(at(12)), [found, seen]);
+    }
+}

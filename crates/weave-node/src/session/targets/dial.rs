@@ -1,0 +1,183 @@
+//! One address and where the attempts at it stand.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::SocketAddr;
+
+use rand_core::RngCore;
+use weave_crypto::RejectReason;
+use weave_wire::{PeerId, Time};
+
+use crate::session::backoff::Backoff;
+use crate::session::config::Timers;
+
+/// An address that somebody wants a connection to.
+#[derive(Debug)]
+pub(in crate::session) struct Dial {
+    /// Targets that resolve to it.
+    pub(in crate::session) targets: BTreeSet<String>,
+    /// Whether gossip wants it.
+    pub(in crate::session) discovered: bool,
+    /// Who is known or expected to be there.
+    pub(in crate::session) peer: Option<PeerId>,
+    /// Where the attempts stand.
+    pub(in crate::session) state: DialState,
+    /// What the last attempt failed of, until one succeeds.
+    pub(in crate::session) failure: Option<Failure>,
+    backoff: Backoff,
+}
+
+/// Where the attempts at one address stand.
+///
+/// ```text
+///             time comes             handshake confirmed
+///  ┌─ Waiting ──────────▶ Attempting ───────────────────▶ Connected
+///  │     ▲ ▲                │   │                             │
+///  │     │ └── gave up ─────┘   └ ourself, banned ─▶ Never    │
+///  │     └─────────────── peer lost ──────────────────────────┘
+///  └── peer connected by other means ──▶ Connected
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::session) enum DialState {
+    /// The next attempt is made at this time.
+    Waiting {
+        /// When.
+        at: Time,
+    },
+    /// A handshake is under way in this slot.
+    Attempting {
+        /// Our slot.
+        slot: u32,
+    },
+    /// The peer there is connected, through this address or another.
+    Connected {
+        /// Who.
+        peer: PeerId,
+    },
+    /// There is no use in trying again.
+    Never,
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::session) enum Failure {
+    /// Nothing that proves the peer arrived.
+    NoAnswer,
+    /// The peer refused.
+    Refused(RejectReason),
+    /// It was our own address.
+    Ourself,
+    /// The peer there is banned.
+    Banned,
+    /// The peer took its leave.
+    Left,
+}
+
+impl Failure {
+    /// The text that people see, for a peer at `addr`.
+    pub(in crate::session) fn text(&self, addr: SocketAddr) -> String {
+        match self {
+            Self::NoAnswer => no_answer(addr),
+            Self::Refused(reason) => format!("refused: {reason}"),
+            Self::Ourself => "cannot connect to ourself".to_owned(),
+            Self::Banned => "the peer there is banned".to_owned(),
+            Self::Left => "the peer there was stopped".to_owned(),
+        }
+    }
+}
+
+/// What is said of a peer that nothing is heard from.
+pub(in crate::session) fn no_answer(addr: SocketAddr) -> String {
+    format!("no answer on UDP {}", addr.port())
+}
+
+impl Dial {
+    /// A dial that is first attempted `at` that time.
+    pub(super) fn new(timers: &Timers, at: Time) -> Self {
+        Self {
+            targets: BTreeSet::new(),
+            discovered: false,
+            peer: None,
+            state: DialState::Waiting { at },
+            failure: None,
+            backoff: Backoff::new(timers.backoff),
+        }
+    }
+
+    /// Who is connected, if anyone.
+    pub(in crate::session) const fn connected_to(&self) -> Option<PeerId> {
+        match self.state {
+            DialState::Connected { peer } => Some(peer),
+            DialState::Waiting { .. } | DialState::Attempting { .. } | DialState::Never => None,
+        }
+    }
+
+    /// Ends a wait: an operator asked.
+    pub(super) fn retry_now(&mut self, now: Time) {
+        match self.state {
+            DialState::Waiting { .. } | DialState::Never => {
+                self.backoff.reset();
+                self.failure = None;
+                self.state = DialState::Waiting { at: now };
+            }
+            DialState::Attempting { .. } | DialState::Connected { .. } => {}
+        }
+    }
+
+    /// Lengthens a wait, unless an operator wants the connection.
+    pub(super) fn hold_until(&mut self, hold: Time) {
+        if let DialState::Waiting { at } = &mut self.state
+            && self.targets.is_empty()
+        {
+            *at = hold.max(*at);
+        }
+    }
+
+    pub(super) fn transition_to_waiting(
+        &mut self,
+        failure: Failure,
+        timers: &Timers,
+        now: Time,
+        rng: &mut impl RngCore,
+    ) {
+        let cap = match failure {
+            Failure::Ourself | Failure::Banned => {
+                tracing::info!(%failure, targets = ?self.targets, "not dialled again");
+                self.failure = Some(failure);
+                self.state = DialState::Never;
+                return;
+            }
+            Failure::Refused(_) => timers.refused_cap,
+            Failure::NoAnswer | Failure::Left => timers.backoff_cap,
+        };
+        let at = now + self.backoff.wait(cap, rng);
+        tracing::debug!(%failure, targets = ?self.targets, "dialled again later");
+        self.failure = Some(failure);
+        self.state = DialState::Waiting { at };
+    }
+
+    /// Returns the slot of the attempt that was under way.
+    pub(super) fn transition_to_connected(&mut self, peer: PeerId) -> Option<u32> {
+        let slot = match self.state {
+            DialState::Attempting { slot } => Some(slot),
+            DialState::Waiting { .. } | DialState::Connected { .. } | DialState::Never => None,
+        };
+        self.backoff.reset();
+        self.failure = None;
+        self.peer = Some(peer);
+        self.state = DialState::Connected { peer };
+        slot
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAnswer => f.write_str("no answer"),
+            Self::Refused(reason) => write!(f, "refused: {reason}"),
+            Self::Ourself => f.write_str("ourself"),
+            Self::Banned => f.write_str("banned"),
+            Self::Left => f.write_str("left"),
+        }
+    }
+}

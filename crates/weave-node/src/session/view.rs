@@ -1,0 +1,151 @@
+//! What others see of the sessions: the data path its keys, people their status.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use weave_wire::{PeerId, Time};
+
+use super::outbound::Outbound;
+use super::peer::Session;
+use super::targets::{Dial, DialState, Lookup, no_answer};
+use super::{ConnectionState, ConnectionStatus, PeerStatus, Retry, Sessions};
+use crate::forward::{FibSession, OpenLane};
+
+/// Payload of a UDP datagram that fits 1,500 bytes with the headers of IPv4.
+const MAX_DATAGRAM_V4: usize = 1_500 - 28;
+/// The same for IPv6.
+const MAX_DATAGRAM_V6: usize = 1_500 - 48;
+
+/// The sessions as the data path needs them.
+#[derive(Debug)]
+pub(crate) struct SessionFib {
+    /// Where to send to, one per connected peer, ordered by peer.
+    pub(crate) sessions: Vec<FibSession>,
+    /// What may be opened; also of sessions that are not used for sending.
+    pub(crate) open: Vec<Arc<OpenLane>>,
+}
+
+impl Sessions {
+    /// Everything that frames are sealed and opened with.
+    pub(crate) fn fib_view(&self) -> SessionFib {
+        let sessions = self.in_use().map(|session| FibSession {
+            peer: session.peer(),
+            addr: session.addr,
+            max_datagram: max_datagram(session.addr),
+            data: Arc::clone(session.keys.data()),
+        });
+        let established = self.sessions.values().flat_map(|session| session.keys.open_lanes());
+        let unconfirmed = self.outbound.values().flat_map(Outbound::open_lanes);
+        SessionFib {
+            sessions: sessions.collect(),
+            open: established.chain(unconfirmed).cloned().collect(),
+        }
+    }
+
+    /// Peers with a session, ordered by peer.
+    pub(crate) fn peers(&self, now: Time) -> Vec<PeerStatus> {
+        let status = |session: &Session| PeerStatus {
+            peer: session.peer(),
+            nickname: session.who.nickname.clone(),
+            address: session.addr,
+            outbound: session.outbound,
+            version: session.who.version.clone(),
+            boot: session.who.boot,
+            established: !self.is_quiet(session, now),
+        };
+        self.in_use().map(status).collect()
+    }
+
+    /// Every connection and every attempt at one.
+    pub(crate) fn connections(&self, now: Time) -> Vec<ConnectionStatus> {
+        let connected = self.in_use().map(|session| self.connected_status(session, now));
+        let dialled = self.dials.wanted().filter_map(|(addr, dial)| self.dial_status(addr, dial));
+        let unresolved = self.dials.unresolved();
+        let unresolved = unresolved.map(|(name, lookup)| lookup_status(name, lookup));
+        connected.chain(dialled).chain(unresolved).collect()
+    }
+
+    fn in_use(&self) -> impl Iterator<Item = &Session> {
+        self.peers.values().filter_map(|slots| self.sessions.get(&slots.in_use))
+    }
+
+    fn is_quiet(&self, session: &Session, now: Time) -> bool {
+        now.saturating_sub(self.peer_alive_at(&session.peer())) >= self.config.timers.quiet
+    }
+
+    fn connected_status(&self, session: &Session, now: Time) -> ConnectionStatus {
+        let (state, info) = if self.is_quiet(session, now) {
+            (ConnectionState::Pending, no_answer(session.addr))
+        } else {
+            (ConnectionState::Established, String::from("encrypted"))
+        };
+        ConnectionStatus {
+            address: session.addr.to_string(),
+            outbound: session.outbound,
+            state,
+            info,
+            peer: Some(session.peer()),
+            nickname: session.who.nickname.clone(),
+            retry: None,
+        }
+    }
+
+    /// The line of a dial; none when it is connected, for its session has one.
+    fn dial_status(&self, addr: SocketAddr, dial: &Dial) -> Option<ConnectionStatus> {
+        let (state, retry) = match &dial.state {
+            DialState::Connected { .. } => return None,
+            DialState::Attempting { slot } if self.is_unconfirmed(*slot) => {
+                (ConnectionState::Pending, None)
+            }
+            DialState::Attempting { .. } if dial.failure.is_some() => {
+                (ConnectionState::Retrying, None)
+            }
+            DialState::Attempting { .. } => (ConnectionState::Connecting, None),
+            DialState::Waiting { at } if dial.failure.is_some() => {
+                (ConnectionState::Failed, Some(Retry::At(*at)))
+            }
+            DialState::Waiting { at } => (ConnectionState::Connecting, Some(Retry::At(*at))),
+            DialState::Never => (ConnectionState::Failed, Some(Retry::Never)),
+        };
+        let info = dial.failure.as_ref().map(|failure| failure.text(addr)).unwrap_or_default();
+        Some(attempt_status(addr.to_string(), state, info, retry, dial.peer))
+    }
+
+    fn is_unconfirmed(&self, slot: u32) -> bool {
+        self.outbound.get(&slot).is_some_and(Outbound::awaits_confirmation)
+    }
+}
+
+fn lookup_status(name: &str, lookup: &Lookup) -> ConnectionStatus {
+    let (state, info, retry) = match lookup {
+        Lookup::Literal(_) | Lookup::Asked { .. } | Lookup::Known { .. } => {
+            (ConnectionState::Connecting, format!("resolving {name}"), None)
+        }
+        Lookup::Failed { why, again } => {
+            (ConnectionState::Failed, why.clone(), Some(Retry::At(*again)))
+        }
+    };
+    attempt_status(name.to_owned(), state, info, retry, None)
+}
+
+const fn attempt_status(
+    address: String,
+    state: ConnectionState,
+    info: String,
+    retry: Option<Retry>,
+    peer: Option<PeerId>,
+) -> ConnectionStatus {
+    ConnectionStatus {
+        address,
+        outbound: true,
+        state,
+        info,
+        peer,
+        nickname: String::new(),
+        retry,
+    }
+}
+
+fn max_datagram(addr: SocketAddr) -> usize {
+    if addr.is_ipv4() { MAX_DATAGRAM_V4 } else { MAX_DATAGRAM_V6 }
+}
