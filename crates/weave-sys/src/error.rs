@@ -123,7 +123,9 @@ impl Error {
             Self::NotANetworkNamespace { .. } => {
                 Some("give a path as in /run/netns or /proc/PID/ns/net")
             }
-            Self::NoProgram { .. } => Some("install the host's iptables package"),
+            Self::NoProgram { .. } => Some(
+                "install iptables on the host; in a container, pid=host and SYS_PTRACE are needed",
+            ),
             Self::CommandFailed { .. } => None,
             Self::MissingCapability { .. } => Some("run as root"),
             Self::NoRuntime(_) => None,

@@ -24,13 +24,22 @@ const HOST_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 /// The host's root directory, through its init.
 const HOST_ROOT: &str = "/proc/1/root";
 
-/// Whether our file system is not the host's: we run in a container.
+/// The host's mount namespace, likewise.
+const HOST_MOUNTS: &str = "/proc/1/ns/mnt";
+
+/// Whether our file system is not the host's: we run in a container, or in a service with a mount
+/// namespace of its own.
+///
+/// Without the right to look at process 1 (CAP_SYS_PTRACE) there is no way to the host's files,
+/// and our own are taken for them.
 pub fn in_container() -> bool {
     let inode = |path: &str| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
-    match (inode("/proc/1/ns/mnt"), inode("/proc/self/ns/mnt")) {
+    match (inode(HOST_MOUNTS), inode("/proc/self/ns/mnt")) {
         (Ok(host), Ok(own)) => host != own,
-        // Without the right to look at process 1 we are certainly not the host's root.
-        (Err(_), _) | (_, Err(_)) => Path::new("/.dockerenv").exists(),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::debug!(%error, "cannot look at process 1; taking our files for the host's");
+            false
+        }
     }
 }
 
@@ -71,20 +80,17 @@ pub fn read_to_string(host_path: impl AsRef<Path>) -> Result<String> {
     Ok(text)
 }
 
-/// The host's mount namespace; `None` when it is our own.
+/// The host's mount namespace; `None` where [`in_container`] says that it is our own.
 ///
 /// # Errors
-/// When process 1 may not be looked at (CAP_SYS_PTRACE).
+/// When it cannot be opened.
 pub fn mount_namespace() -> Result<Option<OwnedFd>> {
-    let open = |path: &str| {
-        File::open(path).map_err(|source| Error::os("open mount namespace", path, source))
-    };
-    let (host, own) = (open("/proc/1/ns/mnt")?, open("/proc/self/ns/mnt")?);
-    let failed = |source| Error::os("look at", "the host's mount namespace", source);
-    if netns::inode(&host).map_err(failed)? == netns::inode(&own).map_err(failed)? {
+    if !in_container() {
         return Ok(None);
     }
-    Ok(Some(host.into()))
+    let file = File::open(HOST_MOUNTS);
+    let file = file.map_err(|source| Error::os("open mount namespace", HOST_MOUNTS, source))?;
+    Ok(Some(file.into()))
 }
 
 /// A command that runs the host's own `program` on the host's files, and in `netns` where one is

@@ -64,11 +64,13 @@ pub async fn attach(
     netns: &NetNs,
     attachment: Attachment<'_>,
 ) -> Result<()> {
+    let inside = Netlink::open(netns)?;
     if let Err(error) = netlink.move_to(guest, netns, attachment.name).await {
+        // A taken name is noticed only after the move: the end may be on either side.
         undo(netlink, guest).await;
+        undo(&inside, guest).await;
         return Err(error);
     }
-    let inside = Netlink::open(netns)?;
     let done = configure(&inside, attachment).await;
     if done.is_err() {
         undo(&inside, attachment.name).await;

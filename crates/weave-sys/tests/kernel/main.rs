@@ -1,0 +1,13 @@
+//! Tests against the real kernel: TAPs, bridges, veths and firewall rules in namespaces that each
+//! test makes for itself and that vanish with it.
+//!
+//! They need root (CAP_NET_ADMIN, CAP_SYS_ADMIN), /dev/net/tun, iptables, and the br_netfilter
+//! module; without any of these they fail and say so.
+
+mod bridge;
+mod dns;
+mod firewall;
+mod lab;
+mod tap;
+mod tcp;
+mod udp;

@@ -1,0 +1,117 @@
+//! TCP between containers of two hosts, with the test in the place of the routers.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use weave_sys::Tap;
+use weave_sys::poll::{Poller, Ready};
+use weave_sys::tap::FrameBatch;
+
+use crate::lab::{self, Host, MTU, PATIENCE};
+
+const TRANSFER: usize = 8 << 20;
+
+#[derive(Default)]
+struct Seen {
+    stop: AtomicBool,
+    tcp_frames: AtomicUsize,
+    bad_checksums: AtomicUsize,
+    too_long: AtomicUsize,
+}
+
+#[tokio::test]
+async fn a_large_tcp_transfer_leaves_the_tap_in_whole_frames_with_right_checksums() {
+    let (near, far) = (Host::new().await, Host::new().await);
+    let (near_tap, far_tap) = (near.network("weave").await, far.network("weave").await);
+    let sender = near.container("weave", "10.32.0.1", 12).await;
+    let receiver = far.container("weave", "10.32.0.2", 12).await;
+    let addr = SocketAddr::new(receiver.ip.into(), 80);
+    let listener = receiver
+        .netns
+        .run_in(|| TcpListener::bind(addr))
+        .unwrap()
+        .unwrap();
+    let seen = Seen::default();
+    let received = thread::scope(|scope| {
+        scope.spawn(|| cable(&near_tap, &far_tap, &seen));
+        let reading = scope.spawn(move || {
+            let mut bytes = Vec::new();
+            listener
+                .accept()
+                .unwrap()
+                .0
+                .read_to_end(&mut bytes)
+                .unwrap();
+            bytes
+        });
+        let stream = sender
+            .netns
+            .run_in(|| TcpStream::connect_timeout(&addr, PATIENCE))
+            .unwrap();
+        let sent = stream.and_then(|mut stream| stream.write_all(&pattern()));
+        let bytes = if sent.is_ok() {
+            reading.join().unwrap()
+        } else {
+            Vec::new()
+        };
+        seen.stop.store(true, Ordering::Relaxed);
+        sent.expect("the connection goes through the TAPs");
+        bytes
+    });
+    assert!(received == pattern(), "{} bytes arrived", received.len());
+    assert!(seen.tcp_frames.into_inner() >= TRANSFER / usize::try_from(MTU).unwrap());
+    assert_eq!(
+        seen.bad_checksums.into_inner(),
+        0,
+        "frames with a bad checksum"
+    );
+    assert_eq!(seen.too_long.into_inner(), 0, "frames longer than the MTU");
+}
+
+fn pattern() -> Vec<u8> {
+    (0..TRANSFER)
+        .map(|at| u8::try_from(at % 251).unwrap())
+        .collect()
+}
+
+/// What two routers and the underlay do, without any of them.
+fn cable(near: &Tap, far: &Tap, seen: &Seen) {
+    let poller = Poller::new().unwrap();
+    poller.add(near, 0).unwrap();
+    poller.add(far, 1).unwrap();
+    let mut ready = Ready::new();
+    let mut batch = FrameBatch::new(64, 65_600);
+    while !seen.stop.load(Ordering::Relaxed) {
+        poller
+            .wait(&mut ready, Some(Duration::from_millis(50)))
+            .unwrap();
+        for token in ready.tokens() {
+            let (from, to) = if *token == 0 {
+                (near, far)
+            } else {
+                (far, near)
+            };
+            from.recv_batch(&mut batch).unwrap();
+            for frame in batch.frames() {
+                inspect(frame, seen);
+            }
+            to.send_batch(&batch);
+        }
+    }
+}
+
+fn inspect(frame: &[u8], seen: &Seen) {
+    let add = |counter: &AtomicUsize, when: bool| {
+        counter.fetch_add(usize::from(when), Ordering::Relaxed);
+    };
+    let right = lab::checksums_are_right(frame);
+    add(&seen.tcp_frames, right.is_some());
+    add(&seen.bad_checksums, right == Some(false));
+    add(
+        &seen.too_long,
+        frame.len() > usize::try_from(MTU).unwrap() + 14,
+    );
+}

@@ -1,0 +1,182 @@
+//! The underlay socket, between two hosts on one cable.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use weave_sys::NetNs;
+use weave_sys::netlink::VethPeer;
+use weave_sys::sysctl;
+use weave_sys::udp::{Family, UdpRx, Underlay};
+
+use crate::lab::{Host, PATIENCE};
+
+const PORT: u16 = 6783;
+
+#[tokio::test]
+async fn datagrams_of_both_families_arrive_by_one_socket_with_plain_addresses() {
+    let (a, b) = two_hosts().await;
+    let (a, b) = (
+        bind(&a.netns, Family::DualStack),
+        bind(&b.netns, Family::DualStack),
+    );
+    let (mut tx, mut rx) = (a.sender(), b.receiver());
+    for to in ["192.0.2.2", "2001:db8::2"] {
+        tx.datagram(addr(to), 5).unwrap().copy_from_slice(b"hello");
+    }
+    tx.flush();
+    assert_eq!((tx.counts().sent, tx.counts().failed()), (2, 0));
+    let mut got = receive(&mut rx, 2);
+    got.sort();
+    let want = |from: &str| (addr(from), b"hello".to_vec());
+    assert_eq!(got, [want("192.0.2.1"), want("2001:db8::1")]);
+}
+
+#[tokio::test]
+async fn a_run_longer_than_a_batch_arrives_complete_and_in_order() {
+    let (a, b) = two_hosts().await;
+    let (a, b) = (
+        bind(&a.netns, Family::DualStack),
+        bind(&b.netns, Family::DualStack),
+    );
+    let (mut tx, mut rx) = (a.sender(), b.receiver());
+    for number in 0..200_u8 {
+        tx.datagram(addr("192.0.2.2"), 1200).unwrap().fill(number);
+    }
+    tx.flush();
+    let got = receive(&mut rx, 200);
+    assert!(got.iter().enumerate().all(|(at, (_, bytes))| {
+        bytes.len() == 1200 && bytes.iter().all(|byte| usize::from(*byte) == at)
+    }));
+    assert_eq!(tx.counts().sent, 200);
+}
+
+#[tokio::test]
+async fn an_unreachable_destination_is_counted_and_does_not_keep_the_others() {
+    let (a, b) = two_hosts().await;
+    let (a, b) = (
+        bind(&a.netns, Family::DualStack),
+        bind(&b.netns, Family::DualStack),
+    );
+    let (mut tx, mut rx) = (a.sender(), b.receiver());
+    for to in ["192.0.2.2", "198.51.100.1", "2001:db9::1", "192.0.2.2"] {
+        tx.datagram(addr(to), 3).unwrap().copy_from_slice(b"abc");
+    }
+    tx.flush();
+    assert_eq!((tx.counts().sent, tx.counts().unreachable), (2, 2));
+    assert_eq!(receive(&mut rx, 2).len(), 2);
+}
+
+#[tokio::test]
+async fn a_reservation_that_is_dropped_is_never_sent() {
+    let (a, b) = two_hosts().await;
+    let (a, b) = (
+        bind(&a.netns, Family::DualStack),
+        bind(&b.netns, Family::DualStack),
+    );
+    let (mut tx, mut rx) = (a.sender(), b.receiver());
+    let to = addr("192.0.2.2");
+    tx.reserve(to, 4).unwrap().copy_from_slice(b"drop");
+    tx.datagram(to, 6).unwrap().copy_from_slice(b"cancel");
+    tx.cancel_last();
+    let mut kept = tx.reserve(to, 4).unwrap();
+    kept.copy_from_slice(b"kept");
+    kept.commit();
+    assert_eq!(tx.pending(), 1);
+    tx.flush();
+    assert_eq!(receive(&mut rx, 1), [(addr("192.0.2.1"), b"kept".to_vec())]);
+    assert!(tx.datagram(to, 65_508).is_none());
+}
+
+#[tokio::test]
+async fn a_datagram_larger_than_the_path_is_fragmented_by_the_kernel() {
+    let (a, b) = two_hosts().await;
+    let (a, b) = (
+        bind(&a.netns, Family::DualStack),
+        bind(&b.netns, Family::DualStack),
+    );
+    let (mut tx, mut rx) = (a.sender(), b.receiver());
+    for to in ["192.0.2.2", "2001:db8::2"] {
+        tx.datagram(addr(to), 4000).unwrap().fill(7);
+    }
+    tx.flush();
+    assert_eq!(tx.counts().failed(), 0);
+    assert!(
+        receive(&mut rx, 2)
+            .iter()
+            .all(|(_, bytes)| bytes == &[7; 4000])
+    );
+}
+
+#[tokio::test]
+async fn an_ipv4_socket_serves_hosts_without_ipv6_and_refuses_ipv6_peers_quietly() {
+    let (a, b) = two_hosts().await;
+    let (a, b) = (
+        bind(&a.netns, Family::V4Only),
+        bind(&b.netns, Family::DualStack),
+    );
+    let (mut tx, mut rx) = (a.sender(), b.receiver());
+    for to in ["2001:db8::2", "192.0.2.2"] {
+        tx.datagram(addr(to), 2).unwrap().copy_from_slice(b"v4");
+    }
+    tx.flush();
+    assert_eq!((tx.counts().sent, tx.counts().unreachable), (1, 1));
+    assert_eq!(receive(&mut rx, 1), [(addr("192.0.2.1"), b"v4".to_vec())]);
+    b.send_to(addr("192.0.2.1"), b"back").unwrap();
+    assert_eq!(
+        receive(&mut a.receiver(), 1),
+        [(addr("192.0.2.2"), b"back".to_vec())]
+    );
+}
+
+async fn two_hosts() -> (Host, Host) {
+    let (a, b) = (Host::new().await, Host::new().await);
+    for host in [&a, &b] {
+        // Duplicate address detection would hold the addresses back for a second.
+        sysctl::write(&host.netns, "net/ipv6/conf/default/accept_dad", "0").unwrap();
+    }
+    let peer = VethPeer {
+        name: "eth0",
+        mac: None,
+        netns: Some(&b.netns),
+    };
+    a.netlink.add_veth("eth0", 1500, peer).await.unwrap();
+    for (host, v4, v6) in [
+        (&a, "192.0.2.1", "2001:db8::1"),
+        (&b, "192.0.2.2", "2001:db8::2"),
+    ] {
+        host.netlink.set_up("eth0").await.unwrap();
+        for (ip, len) in [(v4, 24), (v6, 64)] {
+            host.netlink
+                .add_address("eth0", ip.parse().unwrap(), len)
+                .await
+                .unwrap();
+        }
+    }
+    (a, b)
+}
+
+fn bind(netns: &NetNs, family: Family) -> Underlay {
+    netns
+        .run_in(|| Underlay::bind_family(family, PORT))
+        .unwrap()
+        .unwrap()
+}
+
+fn addr(ip: &str) -> SocketAddr {
+    SocketAddr::new(ip.parse::<IpAddr>().unwrap(), PORT)
+}
+
+/// At least `count` datagrams, with their senders.
+fn receive(rx: &mut UdpRx, count: usize) -> Vec<(SocketAddr, Vec<u8>)> {
+    let (start, mut got) = (Instant::now(), Vec::new());
+    while got.len() < count {
+        assert!(
+            start.elapsed() < PATIENCE,
+            "{} of {count} datagrams came",
+            got.len()
+        );
+        rx.recv_batch().unwrap();
+        got.extend(rx.datagrams().map(|(from, bytes)| (from, bytes.to_vec())));
+    }
+    got
+}
