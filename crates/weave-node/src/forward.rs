@@ -1,0 +1,51 @@
+//! The data path: what happens to each frame between the containers and the network.
+//!
+//! Owns the forwarding table ([`Fib`], built by the control side and only read here), the sending
+//! half ([`Forwarder`], one per thread that reads the containers' interfaces) and the receiving
+//! half ([`Receiver`], one per thread that reads the network), with what each must remember:
+//! flood limits, replay windows, incomplete frames. Does no input or output: bytes come in as
+//! slices and leave through [`Egress`] and [`Ingress`].
+//!
+//! Invariants: in steady state a frame costs no lock and no allocation; nothing leaves unsealed;
+//! nothing that arrived from the network goes back to it; every frame or datagram that goes
+//! nowhere is counted under one [`DropReason`].
+
+mod drops;
+mod fib;
+mod fragments;
+mod limits;
+mod policy;
+mod receive;
+mod send;
+mod windows;
+
+use std::net::SocketAddr;
+
+use weave_wire::{Mac, PeerId, ReceiverIndex, SegmentId};
+
+pub use drops::{DropCounters, DropReason};
+pub use fib::{Fib, FibSegment, FibSession, OpenLane, Owner};
+pub use receive::Receiver;
+pub use send::Forwarder;
+
+/// Where a [`Forwarder`] puts what it makes.
+pub trait Egress {
+    /// Room for a datagram of `len` bytes to this address, which is sent as it is left. `None`
+    /// when there is no room; the datagram is then dropped.
+    fn datagram(&mut self, to: SocketAddr, len: usize) -> Option<&mut [u8]>;
+    /// A frame back to the containers of this host, on the segment it came from.
+    fn reply(&mut self, segment: SegmentId, frame: &[u8]);
+}
+
+/// Where a [`Receiver`] puts what it opens.
+pub trait Ingress {
+    /// A frame for the containers of this host.
+    fn deliver(&mut self, segment: SegmentId, frame: &[u8]);
+    /// A control message that was sealed for this index.
+    fn control(&mut self, receiver: ReceiverIndex, from: SocketAddr, plaintext: &[u8]);
+    /// A datagram that belongs to a handshake. Nothing of it is authentic yet.
+    fn handshake(&mut self, from: SocketAddr, datagram: &[u8]);
+    /// A station without announcement was heard behind this peer. Repeated while it is heard,
+    /// but not for each frame.
+    fn learned(&mut self, segment: SegmentId, mac: Mac, peer: PeerId);
+}

@@ -1,0 +1,113 @@
+//! The forwarding table: an immutable snapshot of everything that the data path decides on.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use weave_crypto::{OpenKey, SendLane};
+use weave_wire::{Lane, Mac, PeerId, ReceiverIndex, SegmentId};
+
+/// What the data path knows. Built once by the control side, then only looked up.
+///
+/// Indexes into [`Self::sessions`] are valid within one snapshot.
+#[derive(Debug, Default)]
+pub struct Fib {
+    /// Sessions that frames can be sent in.
+    pub sessions: Vec<FibSession>,
+    /// Every key under which datagrams may arrive, by receiver index.
+    pub open: HashMap<u32, Arc<OpenLane>>,
+    /// Segments that have members somewhere.
+    pub segments: HashMap<SegmentId, FibSegment>,
+    /// Announced stations.
+    pub macs: HashMap<(SegmentId, Mac), Owner>,
+    /// Announced addresses, with the station that has each.
+    pub ips: HashMap<(SegmentId, IpAddr), (Mac, Owner)>,
+    /// Stations heard without announcement, with the index of the session they are behind. Only
+    /// a direction to send in: they are nobody's, and an announcement goes before.
+    pub learned: HashMap<(SegmentId, Mac), usize>,
+    /// Addresses that every host has for itself, of which nothing may cross the overlay.
+    pub ignored_ips: Vec<IpAddr>,
+}
+
+/// A session that frames can be sent in.
+#[derive(Debug)]
+pub struct FibSession {
+    /// The other side.
+    pub peer: PeerId,
+    /// Where its datagrams go.
+    pub addr: SocketAddr,
+    /// Longest datagram that gets there, in bytes of UDP payload.
+    pub max_datagram: usize,
+    /// Seals frames; the same `Arc` in every snapshot.
+    pub data: Arc<SendLane>,
+}
+
+/// A key under which datagrams may arrive.
+///
+/// Make one for each key and keep the `Arc`: the receiver tells by the pointer whether a replay
+/// window belongs to it, and a new one for an old key would accept its datagrams once more.
+#[derive(Debug)]
+pub struct OpenLane {
+    /// Opens them.
+    pub key: OpenKey,
+    /// The index they carry.
+    pub receiver: ReceiverIndex,
+    /// Who seals them.
+    pub peer: PeerId,
+    /// What they are for.
+    pub lane: Lane,
+    /// When the last one was opened, in nanoseconds of our time. One for each session.
+    pub heard: Arc<AtomicU64>,
+}
+
+/// A segment.
+#[derive(Debug, Default)]
+pub struct FibSegment {
+    /// Whether frames from stations without announcement are dropped.
+    pub strict: bool,
+    /// Whether this host has a bridge for it.
+    pub local: bool,
+    /// Indexes of the sessions of all peers that have a bridge for it.
+    pub members: Vec<usize>,
+}
+
+/// Who announced a station or an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// This host.
+    Local,
+    /// A live peer.
+    Remote {
+        /// The peer.
+        peer: PeerId,
+        /// Index of the session with it, unless there is none.
+        session: Option<usize>,
+    },
+}
+
+impl Owner {
+    /// Whether frames of this owner may arrive from `peer`.
+    pub(super) fn is(&self, peer: &PeerId) -> bool {
+        match self {
+            Self::Local => false,
+            Self::Remote { peer: owner, .. } => owner == peer,
+        }
+    }
+}
+
+impl Fib {
+    /// Whether `ip` was announced by someone else than `peer`.
+    pub(super) fn is_anothers_ip(&self, segment: SegmentId, ip: IpAddr, peer: &PeerId) -> bool {
+        self.ips
+            .get(&(segment, ip))
+            .is_some_and(|(_, owner)| !owner.is(peer))
+    }
+
+    /// Whether `mac` was announced by someone else than `peer`.
+    pub(super) fn is_anothers_mac(&self, segment: SegmentId, mac: Mac, peer: &PeerId) -> bool {
+        self.macs
+            .get(&(segment, mac))
+            .is_some_and(|owner| !owner.is(peer))
+    }
+}

@@ -1,0 +1,300 @@
+//! From the network to the containers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use weave_wire::ether::NdView;
+use weave_wire::{
+    DatagramError, DatagramType, FragmentHeader, HandshakeHeader, Lane, Mac, PayloadKind, PeerId,
+    SEALED_HEADER_LEN, SealedHeader, SegmentId, TAG_LEN, Time, decode_frame,
+};
+
+use super::fragments::Reassembly;
+use super::policy::{self, Frame, Packet};
+use super::windows::Windows;
+use super::{DropCounters, DropReason, Fib, FibSegment, Ingress, OpenLane, Owner};
+
+/// Opens datagrams and decides about what is in them.
+///
+/// One for each thread that reads the network; it alone knows which datagrams were already
+/// received, so a key must not be served by two.
+#[derive(Debug)]
+pub struct Receiver {
+    drops: DropCounters,
+    windows: Windows,
+    reassembly: Reassembly,
+    recent: Recent,
+}
+
+impl Receiver {
+    /// A receiver that has received nothing yet.
+    pub fn new(drops: DropCounters) -> Self {
+        Self {
+            drops,
+            windows: Windows::default(),
+            reassembly: Reassembly::default(),
+            recent: Recent::new(),
+        }
+    }
+
+    /// Takes a datagram from the network. Its bytes are opened where they lie.
+    pub fn receive_datagram(
+        &mut self,
+        fib: &Fib,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        now: Time,
+        ingress: &mut impl Ingress,
+    ) {
+        let received = match DatagramType::of(datagram) {
+            Ok(DatagramType::Sealed) => self.receive_sealed(fib, from, datagram, now, ingress),
+            Ok(DatagramType::Relay) => Err(DropReason::NoCircuit),
+            Ok(
+                DatagramType::HandshakeInit
+                | DatagramType::HandshakeReply
+                | DatagramType::HandshakeFinish
+                | DatagramType::CookieReply
+                | DatagramType::Reject,
+            ) => HandshakeHeader::decode(datagram)
+                .map(|_| ingress.handshake(from, datagram))
+                .map_err(reason_of),
+            Err(error) => Err(reason_of(error)),
+        };
+        if let Err(reason) = received {
+            self.drops.count(reason);
+        }
+    }
+
+    fn receive_sealed(
+        &mut self,
+        fib: &Fib,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        now: Time,
+        ingress: &mut impl Ingress,
+    ) -> Result<(), DropReason> {
+        let header = SealedHeader::decode(datagram).map_err(reason_of)?;
+        let (lane, plaintext) = self.open(fib, &header, datagram, now)?;
+        match (header.kind, lane.lane) {
+            (PayloadKind::Frame, Lane::Data) => {
+                let (segment, frame) = decode_frame(plaintext).map_err(payload_reason)?;
+                self.receive_frame(fib, lane.peer, segment, frame, now, ingress)
+            }
+            (PayloadKind::Fragment, Lane::Data) => {
+                let (part, bytes) = FragmentHeader::decode(plaintext).map_err(payload_reason)?;
+                self.receive_fragment(fib, lane, part, bytes, now, ingress)
+            }
+            (PayloadKind::Control, Lane::Control) => {
+                ingress.control(header.receiver, from, plaintext);
+                Ok(())
+            }
+            (PayloadKind::Frames, Lane::Data) => Err(DropReason::UnsupportedPayload),
+            (
+                PayloadKind::Frame
+                | PayloadKind::Fragment
+                | PayloadKind::Control
+                | PayloadKind::Frames,
+                Lane::Data | Lane::Control | Lane::Relay,
+            ) => Err(DropReason::WrongLane),
+        }
+    }
+
+    /// Opens a datagram whose counter is new, and marks it as received.
+    fn open<'f, 'd>(
+        &mut self,
+        fib: &'f Fib,
+        header: &SealedHeader,
+        datagram: &'d mut [u8],
+        now: Time,
+    ) -> Result<(&'f Arc<OpenLane>, &'d [u8]), DropReason> {
+        if datagram.len() < SEALED_HEADER_LEN + TAG_LEN {
+            return Err(DropReason::TooShort);
+        }
+        let lane = fib
+            .open
+            .get(&header.receiver.as_u32())
+            .ok_or(DropReason::UnknownReceiver)?;
+        if !self.windows.check(lane, header.counter) {
+            return Err(DropReason::Replayed);
+        }
+        let (aad, sealed) = datagram.split_at_mut(SEALED_HEADER_LEN);
+        let len = lane
+            .key
+            .open_in_place(header.counter, aad, sealed)
+            .map_err(|_| DropReason::OpenFailed)?;
+        if !self.windows.commit(fib, lane, header.counter) {
+            return Err(DropReason::Replayed);
+        }
+        lane.heard.store(now.as_nanos(), Ordering::Relaxed);
+        let plaintext = sealed.get(..len).ok_or(DropReason::BadPayload)?;
+        Ok((lane, plaintext))
+    }
+
+    fn receive_fragment(
+        &mut self,
+        fib: &Fib,
+        lane: &OpenLane,
+        header: FragmentHeader,
+        part: &[u8],
+        now: Time,
+        ingress: &mut impl Ingress,
+    ) -> Result<(), DropReason> {
+        if part.is_empty() {
+            return Err(DropReason::BadPayload);
+        }
+        local_segment(fib, header.segment)?;
+        let session = lane.receiver.slot();
+        let Some(frame) = self.reassembly.add(session, header, part, now, &self.drops) else {
+            return Ok(());
+        };
+        let heard = accept(fib, lane.peer, header.segment, frame)?;
+        ingress.deliver(header.segment, frame);
+        self.learn(heard, lane.peer, header.segment, now, ingress);
+        Ok(())
+    }
+
+    fn receive_frame(
+        &mut self,
+        fib: &Fib,
+        peer: PeerId,
+        segment: SegmentId,
+        frame: &[u8],
+        now: Time,
+        ingress: &mut impl Ingress,
+    ) -> Result<(), DropReason> {
+        let heard = accept(fib, peer, segment, frame)?;
+        ingress.deliver(segment, frame);
+        self.learn(heard, peer, segment, now, ingress);
+        Ok(())
+    }
+
+    fn learn(
+        &mut self,
+        heard: Option<Mac>,
+        peer: PeerId,
+        segment: SegmentId,
+        now: Time,
+        ingress: &mut impl Ingress,
+    ) {
+        if let Some(mac) = heard
+            && self.recent.is_news(segment, mac, peer, now)
+        {
+            ingress.learned(segment, mac, peer);
+        }
+    }
+}
+
+/// The receive rule: whether a frame from this peer may reach our containers. Answers its source
+/// when nobody has announced that.
+fn accept(
+    fib: &Fib,
+    peer: PeerId,
+    segment: SegmentId,
+    frame: &[u8],
+) -> Result<Option<Mac>, DropReason> {
+    let here = local_segment(fib, segment)?;
+    let frame = policy::admit(fib, frame)?;
+    let src = frame.ethernet.src();
+    let owner = fib.macs.get(&(segment, src));
+    match owner {
+        Some(owner) if !owner.is(&peer) => return Err(DropReason::SpoofedSource),
+        None if here.strict => return Err(DropReason::UnannouncedSource),
+        Some(_) | None => {}
+    }
+    if claims_anothers_address(fib, segment, &peer, &frame) {
+        return Err(DropReason::SpoofedAddress);
+    }
+    if let Some(Owner::Remote { .. }) = fib.macs.get(&(segment, frame.ethernet.dst())) {
+        return Err(DropReason::RemoteDestination);
+    }
+    Ok(owner.is_none().then_some(src))
+}
+
+fn local_segment(fib: &Fib, segment: SegmentId) -> Result<&FibSegment, DropReason> {
+    fib.segments
+        .get(&segment)
+        .filter(|here| here.local)
+        .ok_or(DropReason::UnknownSegment)
+}
+
+/// Whether the frame says that its sender has an address, or is a station, that someone else
+/// announced.
+fn claims_anothers_address(
+    fib: &Fib,
+    segment: SegmentId,
+    peer: &PeerId,
+    frame: &Frame<'_>,
+) -> bool {
+    match frame.packet {
+        Packet::Arp(arp) => {
+            fib.is_anothers_ip(segment, arp.sender_ip.into(), peer)
+                || fib.is_anothers_mac(segment, arp.sender_mac, peer)
+        }
+        Packet::Ip { src } => fib.is_anothers_ip(segment, src, peer),
+        Packet::Neighbour { src, message } => {
+            let target = match message {
+                NdView::NeighbourAdvertisement { target } => Some(target),
+                NdView::NeighbourSolicitation { .. }
+                | NdView::RouterAdvertisement
+                | NdView::Redirect => None,
+            };
+            fib.is_anothers_ip(segment, src, peer)
+                || target.is_some_and(|ip| fib.is_anothers_ip(segment, ip.into(), peer))
+        }
+        Packet::Other => false,
+    }
+}
+
+const fn reason_of(error: DatagramError) -> DropReason {
+    match error {
+        DatagramError::TooShort => DropReason::TooShort,
+        DatagramError::Version => DropReason::BadVersion,
+        DatagramError::Type
+        | DatagramError::Kind
+        | DatagramError::Reserved
+        | DatagramError::Fragment => DropReason::BadHeader,
+        _ => DropReason::BadHeader,
+    }
+}
+
+const fn payload_reason(_: DatagramError) -> DropReason {
+    DropReason::BadPayload
+}
+
+/// How often a station without announcement is reported again.
+const REPORT_AGAIN: Duration = Duration::from_secs(30);
+const RECENT: usize = 256;
+
+/// Stations that were reported lately, so that not every frame is news. Two that share a place
+/// take turns, which costs reports and nothing else.
+#[derive(Debug)]
+struct Recent {
+    places: Vec<Option<(SegmentId, Mac, PeerId, Time)>>,
+}
+
+impl Recent {
+    fn new() -> Self {
+        Self {
+            places: vec![None; RECENT],
+        }
+    }
+
+    fn is_news(&mut self, segment: SegmentId, mac: Mac, peer: PeerId, now: Time) -> bool {
+        let hash = mac.0.iter().fold(segment.0, |hash, byte| {
+            (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+        });
+        let Some(place) = self.places.get_mut((hash >> 8) as usize % RECENT) else {
+            return true;
+        };
+        if let Some((known_segment, known_mac, known_peer, since)) = place
+            && (*known_segment, *known_mac, *known_peer) == (segment, mac, peer)
+            && now.saturating_sub(*since) < REPORT_AGAIN
+        {
+            return false;
+        }
+        *place = Some((segment, mac, peer, now));
+        true
+    }
+}
