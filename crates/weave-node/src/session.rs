@@ -245,8 +245,17 @@ impl Sessions {
     #[must_use]
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         let outbound = self.outbound.values().map(Outbound::due_at).min();
-        let sessions = self.sessions.values().map(|session| session.next_check).min();
-        let all = [self.dials.poll_timeout(), self.inbound.poll_timeout(), outbound, sessions];
+        let sessions = self
+            .sessions
+            .values()
+            .map(|session| session.next_check)
+            .min();
+        let all = [
+            self.dials.poll_timeout(),
+            self.inbound.poll_timeout(),
+            outbound,
+            sessions,
+        ];
         all.into_iter().flatten().min()
     }
 
@@ -278,7 +287,9 @@ impl Sessions {
     }
 
     fn resolve(&mut self, name: &str) {
-        self.actions.push_back(SessionAction::Resolve { target: name.to_owned() });
+        self.actions.push_back(SessionAction::Resolve {
+            target: name.to_owned(),
+        });
     }
 
     fn transmit(&mut self, to: SocketAddr, datagram: Vec<u8>) {

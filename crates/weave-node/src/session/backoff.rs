@@ -57,7 +57,10 @@ mod tests {
         let mut base = Duration::from_secs(1);
         for _ in 0..30 {
             let wait = backoff.wait(cap, &mut rng);
-            assert!(wait >= base / 2 && wait <= (base * 3 / 2).min(cap), "{wait:?} of {base:?}");
+            assert!(
+                wait >= base / 2 && wait <= (base * 3 / 2).min(cap),
+                "{wait:?} of {base:?}"
+            );
             base = (base * 3 / 2).min(cap);
         }
         assert_eq!(base, cap);
@@ -72,6 +75,10 @@ mod tests {
             .map(|_| Backoff::new(Duration::from_secs(1)).wait(Duration::from_secs(60), &mut rng))
             .collect();
         assert!(waits.iter().any(|wait| *wait < Duration::from_millis(700)));
-        assert!(waits.iter().any(|wait| *wait > Duration::from_millis(1_300)));
+        assert!(
+            waits
+                .iter()
+                .any(|wait| *wait > Duration::from_millis(1_300))
+        );
     }
 }

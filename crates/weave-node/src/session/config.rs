@@ -40,6 +40,8 @@ impl SessionConfig {
 pub(crate) struct Timers {
     /// A peer not heard for this long is asked for a sign of life, and again after as long.
     pub(crate) keepalive: Duration,
+    /// The question is repeated this fast until `probe`, for one may be lost.
+    pub(crate) insist: Duration,
     /// A peer not heard for this long is sent a new handshake beside the session, in case it
     /// has restarted and knows the session no more; and again after `give_up`.
     pub(crate) probe: Duration,
@@ -67,11 +69,24 @@ pub(crate) struct Timers {
     pub(crate) resolve: Duration,
 }
 
+impl Timers {
+    /// When to repeat a question that was asked after so much silence.
+    pub(super) fn ping_again(&self, silence: Duration) -> Duration {
+        let first_ones = silence >= self.keepalive && silence + self.insist < self.probe;
+        if first_ones {
+            self.insist
+        } else {
+            self.keepalive
+        }
+    }
+}
+
 impl Default for Timers {
     fn default() -> Self {
         Self {
             keepalive: Duration::from_millis(2_500),
-            probe: Duration::from_millis(3_500),
+            insist: Duration::from_millis(500),
+            probe: Duration::from_secs(4),
             quiet: Duration::from_secs(10),
             lost: Duration::from_secs(20),
             resend: Duration::from_secs(1),

@@ -5,9 +5,7 @@ use std::net::SocketAddr;
 use weave_crypto::RekeyMessage;
 use weave_wire::proto::control_message::Body;
 use weave_wire::proto::{Ping, Pong, RekeyReply, RekeyRequest};
-use weave_wire::{
-    PeerId, ReceiverIndex, Time, decode_control, from_proto_addr, proto_addr,
-};
+use weave_wire::{PeerId, ReceiverIndex, Time, decode_control, from_proto_addr, proto_addr};
 
 use super::hello::{self, shown};
 use super::targets::Failure;
@@ -79,7 +77,10 @@ impl Sessions {
             // Our peer repeats it when it thinks that we have not got it.
             Body::Hello(_) => None,
             Body::Ping(Ping { nonce }) => {
-                let pong = Pong { nonce, observed: Some(proto_addr(from)) };
+                let pong = Pong {
+                    nonce,
+                    observed: Some(proto_addr(from)),
+                };
                 self.send(&peer, Body::Pong(pong), now);
                 None
             }
@@ -113,9 +114,17 @@ impl Sessions {
 
     /// The answer may come in another session with the peer than the question was sent in.
     fn handle_pong(&mut self, peer: PeerId, pong: &Pong) {
-        let observed = pong.observed.as_ref().and_then(|addr| from_proto_addr(addr).ok());
+        let observed = pong
+            .observed
+            .as_ref()
+            .and_then(|addr| from_proto_addr(addr).ok());
         self.note_observed(peer, observed);
-        for slot in self.peers.get(&peer).into_iter().flat_map(super::Slots::all) {
+        for slot in self
+            .peers
+            .get(&peer)
+            .into_iter()
+            .flat_map(super::Slots::all)
+        {
             if let Some(session) = self.sessions.get_mut(&slot)
                 && session.ping.nonce == pong.nonce
             {
@@ -125,17 +134,25 @@ impl Sessions {
     }
 
     fn handle_rekey_request(&mut self, slot: u32, request: &RekeyRequest, now: Time) {
-        let (Some(session), Ok(public_key)) =
-            (self.sessions.get_mut(&slot), request.public_key.as_slice().try_into())
-        else {
+        let (Some(session), Ok(public_key)) = (
+            self.sessions.get_mut(&slot),
+            request.public_key.as_slice().try_into(),
+        ) else {
             return self.drops.count(SessionDrop::BadRekey);
         };
-        let message = RekeyMessage { epoch: request.epoch, public_key };
+        let message = RekeyMessage {
+            epoch: request.epoch,
+            public_key,
+        };
         match session.keys.handle_request(message, now, &mut self.rng) {
             Ok(RekeyMessage { epoch, public_key }) => {
                 self.actions.push_back(SessionAction::FibDirty);
                 let public_key = public_key.to_vec();
-                let reply = RekeyReply { epoch, public_key, kem_ciphertext: Vec::new() };
+                let reply = RekeyReply {
+                    epoch,
+                    public_key,
+                    kem_ciphertext: Vec::new(),
+                };
                 self.send_in(slot, Body::RekeyReply(reply), now);
             }
             Err(error) => self.drop_rekey(&error),
@@ -143,12 +160,16 @@ impl Sessions {
     }
 
     fn handle_rekey_reply(&mut self, slot: u32, reply: &RekeyReply, now: Time) {
-        let (Some(session), Ok(public_key)) =
-            (self.sessions.get_mut(&slot), reply.public_key.as_slice().try_into())
-        else {
+        let (Some(session), Ok(public_key)) = (
+            self.sessions.get_mut(&slot),
+            reply.public_key.as_slice().try_into(),
+        ) else {
             return self.drops.count(SessionDrop::BadRekey);
         };
-        let message = RekeyMessage { epoch: reply.epoch, public_key };
+        let message = RekeyMessage {
+            epoch: reply.epoch,
+            public_key,
+        };
         match session.keys.handle_reply(message, now, &mut self.rng) {
             Ok(()) => self.actions.push_back(SessionAction::FibDirty),
             Err(error) => self.drop_rekey(&error),

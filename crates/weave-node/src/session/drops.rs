@@ -117,7 +117,9 @@ impl SessionDrops {
 
     /// All reasons with their counts.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SessionDrop, u64)> {
-        SessionDrop::ALL.into_iter().map(|reason| (reason, self.of(reason)))
+        SessionDrop::ALL
+            .into_iter()
+            .map(|reason| (reason, self.of(reason)))
     }
 }
 

@@ -79,7 +79,10 @@ impl Sessions {
             return;
         };
         let peer = session.peer();
-        let Some(in_use) = self.peers.get(&peer).and_then(|one| self.sessions.get(&one.in_use))
+        let Some(in_use) = self
+            .peers
+            .get(&peer)
+            .and_then(|one| self.sessions.get(&one.in_use))
         else {
             return;
         };
@@ -93,7 +96,10 @@ impl Sessions {
 
     /// Ends all sessions with a peer.
     pub(super) fn lose(&mut self, peer: PeerId, failure: &Failure, now: Time) {
-        let Some(session) = self.peers.get(&peer).and_then(|one| self.sessions.get(&one.in_use))
+        let Some(session) = self
+            .peers
+            .get(&peer)
+            .and_then(|one| self.sessions.get(&one.in_use))
         else {
             return;
         };
@@ -116,7 +122,9 @@ impl Sessions {
     /// When a peer was last heard, in whichever session.
     pub(super) fn peer_alive_at(&self, peer: &PeerId) -> Time {
         let slots = self.peers.get(peer).into_iter().flat_map(Slots::all);
-        let alive = slots.filter_map(|slot| self.sessions.get(&slot)).map(Session::alive_at);
+        let alive = slots
+            .filter_map(|slot| self.sessions.get(&slot))
+            .map(Session::alive_at);
         alive.max().unwrap_or(Time::ZERO)
     }
 
@@ -145,8 +153,20 @@ impl Sessions {
         self.schedule(slot, now);
     }
 
+    /// Changes the session in use as if the peers had seen another order of things.
+    #[cfg(test)]
+    pub(super) fn settle_for_test(&mut self, slot: u32, peer: PeerId, now: Time) {
+        self.settle(slot, peer, Verdict::TakeOver, now);
+    }
+
     fn transition_to_established(&mut self, slot: u32, peer: PeerId, addr: SocketAddr) {
-        self.peers.insert(peer, Slots { in_use: slot, others: Vec::new() });
+        self.peers.insert(
+            peer,
+            Slots {
+                in_use: slot,
+                others: Vec::new(),
+            },
+        );
         let abandoned = self.dials.connected(addr, peer);
         self.abandon(&abandoned);
         if let Some(session) = self.sessions.get(&slot) {
@@ -159,7 +179,8 @@ impl Sessions {
     /// Uses another session of a connected peer. With `replaced_at` the former one counts as
     /// replaced, else as not yet confirmed.
     fn transition_to_in_use(&mut self, slot: u32, peer: PeerId, replaced_at: Option<Time>) {
-        let (Some(slots), Some(session)) = (self.peers.get_mut(&peer), self.sessions.get_mut(&slot))
+        let (Some(slots), Some(session)) =
+            (self.peers.get_mut(&peer), self.sessions.get_mut(&slot))
         else {
             return;
         };

@@ -66,14 +66,21 @@ pub(super) fn check_encoded(bytes: &[u8], context: &HelloContext) -> Option<Intr
 pub(super) fn check(hello: &Hello, context: &HelloContext) -> Option<Introduction> {
     let peer = peer_id_from_bytes(&hello.peer).ok()?;
     let signature = hello.signature.as_slice().try_into().ok()?;
-    let HelloContext { handshake_hash, role, static_public } = context;
+    let HelloContext {
+        handshake_hash,
+        role,
+        static_public,
+    } = context;
     verify_hello(&peer, signature, handshake_hash, *role, static_public).ok()?;
     Some(Introduction {
         peer,
         boot: hello.boot,
         nickname: shown(&hello.nickname),
         version: shown(&hello.version),
-        observed: hello.observed.as_ref().and_then(|addr| from_proto_addr(addr).ok()),
+        observed: hello
+            .observed
+            .as_ref()
+            .and_then(|addr| from_proto_addr(addr).ok()),
     })
 }
 

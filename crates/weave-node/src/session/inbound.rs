@@ -83,6 +83,12 @@ impl Inbound {
         self.half_open.contains_key(&slot)
     }
 
+    /// Number of half-open handshakes.
+    #[cfg(test)]
+    pub(super) fn half_open_count(&self) -> usize {
+        self.half_open.len()
+    }
+
     /// Forgets what was not completed in time.
     pub(super) fn expire(&mut self, now: Time) {
         self.half_open.retain(|_, one| one.until > now);
@@ -154,7 +160,11 @@ impl Sessions {
         if !inbound.sources.take(from, now) {
             return self.drops.count(SessionDrop::SourceRate);
         }
-        let backlog = if known { &mut inbound.known } else { &mut inbound.strangers };
+        let backlog = if known {
+            &mut inbound.known
+        } else {
+            &mut inbound.strangers
+        };
         match backlog.admit(from, datagram, now) {
             Admission::Now => self.respond(from, datagram, now),
             Admission::Queued => {}
@@ -189,14 +199,29 @@ impl Sessions {
             self.inbound.keep(slot, half_open);
             return;
         }
-        let HalfOpen { state, ephemeral, reply, until, .. } = half_open;
+        let HalfOpen {
+            state,
+            ephemeral,
+            reply,
+            until,
+            ..
+        } = half_open;
         let completed = match state.handle_finish(&self.config.handshake, datagram) {
             Ok(completed) => completed,
             Err(failed) => {
                 let (state, error) = *failed;
                 self.refuse(from, &state, &error, now);
                 let refused = Some(datagram.to_vec());
-                self.inbound.keep(slot, HalfOpen { ephemeral, state, reply, until, refused });
+                self.inbound.keep(
+                    slot,
+                    HalfOpen {
+                        ephemeral,
+                        state,
+                        reply,
+                        until,
+                        refused,
+                    },
+                );
                 return;
             }
         };
@@ -213,7 +238,10 @@ impl Sessions {
         let own = completed.hello_context(self.static_public());
         let hello = hello::encode(hello::introduce(&self.config, &own, from));
         let mut session = self.new_session(completed, who, from, now);
-        session.answer = Some(Answer { finish: datagram.to_vec(), hello: hello.clone() });
+        session.answer = Some(Answer {
+            finish: datagram.to_vec(),
+            hello: hello.clone(),
+        });
         if self.establish(slot, session, now) {
             self.send_encoded(slot, &hello, now);
             self.schedule(slot, now);
@@ -232,8 +260,13 @@ impl Sessions {
         match respond(&self.config.handshake, slot, datagram, &mut self.rng) {
             Ok((state, reply)) => {
                 let until = now + self.inbound.keep;
-                let one =
-                    HalfOpen { ephemeral, state, reply: reply.clone(), until, refused: None };
+                let one = HalfOpen {
+                    ephemeral,
+                    state,
+                    reply: reply.clone(),
+                    until,
+                    refused: None,
+                };
                 if self.inbound.keep(slot, one) {
                     self.drops.count(SessionDrop::HalfOpenEvicted);
                 }
@@ -278,7 +311,10 @@ impl Sessions {
 
     /// Repeats our `Hello` to a peer that repeats the message which established the session.
     fn answer_finish_again(&mut self, slot: u32, finish: &[u8], now: Time) {
-        let answer = self.sessions.get(&slot).and_then(|session| session.answer.as_ref());
+        let answer = self
+            .sessions
+            .get(&slot)
+            .and_then(|session| session.answer.as_ref());
         match answer {
             Some(answer) if answer.finish == finish => {
                 let hello = answer.hello.clone();

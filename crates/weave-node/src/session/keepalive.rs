@@ -13,7 +13,10 @@ use super::{SessionAction, Sessions};
 impl Sessions {
     /// Looks at every session that is due.
     pub(super) fn handle_session_timeouts(&mut self, now: Time) {
-        let due = self.sessions.iter().filter(|(_, session)| session.next_check <= now);
+        let due = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.next_check <= now);
         let due: Vec<_> = due.map(|(slot, _)| *slot).collect();
         for slot in due {
             self.check(slot, now);
@@ -48,15 +51,27 @@ impl Sessions {
     fn next_check(&self, slot: u32, session: &Session, now: Time) -> Time {
         let timers = &self.config.timers;
         let peer = session.peer();
-        let insisted = session.ping.insist.then(|| session.ping.sent_at + timers.resend);
-        let times = if self.peers.get(&peer).is_some_and(|slots| slots.in_use == slot) {
+        let insisted = session
+            .ping
+            .insist
+            .then(|| session.ping.sent_at + timers.resend);
+        let times = if self
+            .peers
+            .get(&peer)
+            .is_some_and(|slots| slots.in_use == slot)
+        {
             let alive_at = self.peer_alive_at(&peer);
-            let pinged = (alive_at + timers.keepalive).max(session.ping.sent_at + timers.keepalive);
+            let again = timers.ping_again(session.ping.sent_at.saturating_sub(alive_at));
+            let pinged = (alive_at + timers.keepalive).max(session.ping.sent_at + again);
             let probed = (alive_at + timers.probe).max(session.probed_at + timers.give_up);
             [Some(pinged), Some(probed), Some(alive_at + timers.lost)]
         } else {
             let scheduled = Some(session.next_check).filter(|at| *at > now);
-            [Some(session.forget_at(timers)), scheduled.or(Some(now + timers.resend)), None]
+            [
+                Some(session.forget_at(timers)),
+                scheduled.or(Some(now + timers.resend)),
+                None,
+            ]
         };
         let keys = session.keys.poll_timeout();
         let all = times.into_iter().chain([insisted, keys]).flatten().min();
@@ -79,7 +94,11 @@ impl Sessions {
         if session.ping.insist && due <= now {
             self.ping(slot, true, now);
         }
-        if self.peers.get(&peer).is_some_and(|slots| slots.in_use == slot) {
+        if self
+            .peers
+            .get(&peer)
+            .is_some_and(|slots| slots.in_use == slot)
+        {
             self.check_alive(slot, now);
         } else {
             self.check_unused(slot, now);
@@ -97,7 +116,8 @@ impl Sessions {
         if silence >= timers.lost {
             return self.lose(peer, &Failure::NoAnswer, now);
         }
-        if silence >= timers.keepalive && pinged_at + timers.keepalive <= now {
+        let again = timers.ping_again(pinged_at.saturating_sub(self.peer_alive_at(&peer)));
+        if silence >= timers.keepalive && pinged_at + again <= now {
             self.ping(slot, false, now);
         }
         if silence >= timers.probe && probed_at + timers.give_up <= now {
@@ -113,7 +133,10 @@ impl Sessions {
         let Some(session) = self.sessions.get(&slot) else {
             return;
         };
-        let unused = self.peers.get(&session.peer()).is_none_or(|slots| slots.in_use != slot);
+        let unused = self
+            .peers
+            .get(&session.peer())
+            .is_none_or(|slots| slots.in_use != slot);
         if unused && session.forget_at(&self.config.timers) <= now {
             self.forget(slot);
         }
@@ -127,7 +150,11 @@ impl Sessions {
                 EpochAction::SendRequest(request) => {
                     let public_key = request.public_key.to_vec();
                     let (epoch, kem_key) = (request.epoch, Vec::new());
-                    let request = RekeyRequest { epoch, public_key, kem_key };
+                    let request = RekeyRequest {
+                        epoch,
+                        public_key,
+                        kem_key,
+                    };
                     self.send_in(slot, Body::RekeyRequest(request), now);
                 }
                 EpochAction::SendConfirmation => self.ping(slot, false, now),
@@ -143,7 +170,11 @@ impl Sessions {
             return;
         };
         let peer = session.peer();
-        if self.peers.get(&peer).is_some_and(|slots| slots.in_use == slot) {
+        if self
+            .peers
+            .get(&peer)
+            .is_some_and(|slots| slots.in_use == slot)
+        {
             self.lose(peer, &Failure::NoAnswer, now);
         } else {
             self.forget(slot);

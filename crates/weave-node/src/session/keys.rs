@@ -37,17 +37,14 @@ impl Keys {
         rng: &mut impl RngCore,
     ) -> Self {
         let epochs = Epochs::new(shape, chain, now, rng);
-        let mut keys = Self { epochs, peer, open: Vec::new(), heard: Arc::default() };
+        let mut keys = Self {
+            epochs,
+            peer,
+            open: Vec::new(),
+            heard: Arc::default(),
+        };
         keys.refresh();
         keys
-    }
-
-    /// The same keys, now that it is known whose they are.
-    pub(super) fn bind(mut self, peer: PeerId) -> Self {
-        self.peer = peer;
-        self.open.clear();
-        self.refresh();
-        self
     }
 
     /// Where frames are sealed.

@@ -28,7 +28,10 @@ pub(super) struct Pace {
 impl Pace {
     /// `burst` at once, then one every `interval`.
     pub(super) const fn new(interval: Duration, burst: u32) -> Self {
-        Self { interval, slack: interval.saturating_mul(burst.saturating_sub(1)) }
+        Self {
+            interval,
+            slack: interval.saturating_mul(burst.saturating_sub(1)),
+        }
     }
 
     /// Takes one token out of `bucket`, if it has one.
@@ -61,7 +64,10 @@ pub(super) struct SourceBuckets {
 impl SourceBuckets {
     /// Buckets that are all full.
     pub(super) const fn new(pace: Pace) -> Self {
-        Self { pace, buckets: BTreeMap::new() }
+        Self {
+            pace,
+            buckets: BTreeMap::new(),
+        }
     }
 
     /// Takes one token of the source of `from`. With more sources about than can be told apart
@@ -74,12 +80,15 @@ impl SourceBuckets {
                 return true;
             }
         }
-        self.pace.take(self.buckets.entry(source).or_insert(Time::ZERO), now)
+        self.pace
+            .take(self.buckets.entry(source).or_insert(Time::ZERO), now)
     }
 
     /// Whether the source of `from` has a token left.
     pub(super) fn has_token(&self, from: SocketAddr, now: Time) -> bool {
-        self.buckets.get(&source_of(from)).is_none_or(|bucket| self.pace.has_token(*bucket, now))
+        self.buckets
+            .get(&source_of(from))
+            .is_none_or(|bucket| self.pace.has_token(*bucket, now))
     }
 }
 
@@ -107,7 +116,11 @@ impl LoadMeter {
     fn advance(&mut self, now: Time) {
         let second = now.as_nanos() / 1_000_000_000;
         if second != self.second {
-            self.previous = if second == self.second + 1 { self.count } else { 0 };
+            self.previous = if second == self.second + 1 {
+                self.count
+            } else {
+                0
+            };
             self.count = 0;
             self.second = second;
         }
@@ -136,7 +149,11 @@ pub(super) enum Admission {
 impl Backlog {
     /// An empty backlog with a full budget.
     pub(super) const fn new(pace: Pace) -> Self {
-        Self { pace, bucket: Time::ZERO, waiting: VecDeque::new() }
+        Self {
+            pace,
+            bucket: Time::ZERO,
+            waiting: VecDeque::new(),
+        }
     }
 
     /// Spends budget on a datagram, or keeps it for later.
@@ -191,12 +208,16 @@ mod tests {
     fn a_bucket_gives_its_burst_and_then_its_rate() {
         let pace = Pace::new(Duration::from_millis(50), 3);
         let mut bucket = Time::ZERO;
-        let taken = (0..10).filter(|_| pace.take(&mut bucket, at(1_000))).count();
+        let taken = (0..10)
+            .filter(|_| pace.take(&mut bucket, at(1_000)))
+            .count();
         assert_eq!(taken, 3);
         assert!(!pace.take(&mut bucket, at(1_049)));
         assert_eq!(pace.next_token(bucket, at(1_049)), Duration::from_millis(1));
         assert!(pace.take(&mut bucket, at(1_050)));
-        let later = (0..10).filter(|_| pace.take(&mut bucket, at(9_000))).count();
+        let later = (0..10)
+            .filter(|_| pace.take(&mut bucket, at(9_000)))
+            .count();
         assert_eq!(later, 3, "an idle bucket holds no more than its burst");
     }
 
@@ -241,10 +262,23 @@ mod tests {
         let from: SocketAddr = "10.0.0.1:1".parse().expect("an address");
         let mut backlog = Backlog::new(Pace::new(Duration::from_millis(10), 2));
         assert_eq!(backlog.poll_timeout(), None);
-        let outcomes: Vec<_> =
-            (0..=255_u8).map(|byte| backlog.admit(from, &[byte], at(100))).collect();
-        assert_eq!(outcomes.iter().filter(|one| **one == Admission::Now).count(), 2);
-        assert_eq!(outcomes.iter().filter(|one| **one == Admission::Queued).count(), BACKLOG);
+        let outcomes: Vec<_> = (0..=255_u8)
+            .map(|byte| backlog.admit(from, &[byte], at(100)))
+            .collect();
+        assert_eq!(
+            outcomes
+                .iter()
+                .filter(|one| **one == Admission::Now)
+                .count(),
+            2
+        );
+        assert_eq!(
+            outcomes
+                .iter()
+                .filter(|one| **one == Admission::Queued)
+                .count(),
+            BACKLOG
+        );
         assert_eq!(backlog.next_due(at(100)), None);
         assert_eq!(backlog.poll_timeout(), Some(at(110)));
         assert_eq!(backlog.next_due(at(110)), Some((from, vec![2])));

@@ -103,7 +103,11 @@ impl Sessions {
     /// the other side may have a session already.
     pub(super) fn abandon(&mut self, slots: &[u32]) {
         for slot in slots {
-            if self.outbound.get(slot).is_some_and(|one| !one.awaits_confirmation()) {
+            if self
+                .outbound
+                .get(slot)
+                .is_some_and(|one| !one.awaits_confirmation())
+            {
                 self.outbound.remove(slot);
             }
         }
@@ -129,8 +133,7 @@ impl Sessions {
             }
         };
         let config = &self.config;
-        let hello =
-            |context: &HelloContext| hello::encode(hello::introduce(config, context, from));
+        let hello = |context: &HelloContext| hello::encode(hello::introduce(config, context, from));
         match state.handle_reply(&config.handshake, datagram, hello) {
             Ok((confirm, _)) if *confirm.remote_static() == self.static_public() => {
                 self.drops.count(SessionDrop::Ourself);
@@ -244,7 +247,10 @@ impl Sessions {
 
     /// Sends again what was not answered, or gives up.
     pub(super) fn handle_outbound_timeout(&mut self, now: Time) {
-        let due = self.outbound.iter().filter(|(_, outbound)| outbound.due_at() <= now);
+        let due = self
+            .outbound
+            .iter()
+            .filter(|(_, outbound)| outbound.due_at() <= now);
         let due: Vec<_> = due.map(|(slot, _)| *slot).collect();
         for slot in due {
             let Some(outbound) = self.outbound.get_mut(&slot) else {
@@ -287,8 +293,17 @@ impl Sessions {
         };
         let outbound = completed.role == weave_crypto::Role::Initiator;
         let remote_static = completed.remote_static;
-        let initiator = if outbound { self.static_public() } else { remote_static };
-        let standing = Standing { boot: who.boot, initiator, since: now, confirmed: outbound };
+        let initiator = if outbound {
+            self.static_public()
+        } else {
+            remote_static
+        };
+        let standing = Standing {
+            boot: who.boot,
+            initiator,
+            since: now,
+            confirmed: outbound,
+        };
         let keys = Keys::new(shape, completed.chain, who.peer, now, &mut self.rng);
         let nonce = self.rng.next_u64();
         Session {
@@ -300,7 +315,11 @@ impl Sessions {
             keys,
             answer: None,
             replaced_at: None,
-            ping: Ping { nonce, sent_at: now, insist: false },
+            ping: Ping {
+                nonce,
+                sent_at: now,
+                insist: false,
+            },
             probed_at: now,
             next_check: now,
         }
@@ -316,16 +335,21 @@ impl Sessions {
         }
         let mut in_use = self.peers.iter();
         let found = in_use.find(|(_, slots)| {
-            self.sessions.get(&slots.in_use).is_some_and(|session| session.addr == addr)
+            self.sessions
+                .get(&slots.in_use)
+                .is_some_and(|session| session.addr == addr)
         });
         found.map(|(peer, _)| *peer)
     }
 }
 
-/// The lane on which the `Hello` of the responder comes. Whose it is that `Hello` tells.
+/// The lane on which the `Hello` of the responder comes. Whose it is that `Hello` tells, so that
+/// the session has another one for the same key: what came before it was dropped, and the `Hello`
+/// itself may come again without effect.
 fn hello_lane(completed: &Completed) -> Arc<OpenLane> {
-    let (_, key) =
-        completed.chain.lane_keys(completed.suite, completed.role, Lane::Control);
+    let (_, key) = completed
+        .chain
+        .lane_keys(completed.suite, completed.role, Lane::Control);
     Arc::new(OpenLane {
         key,
         receiver: ReceiverIndex::new(completed.local_slot, 0, Lane::Control),

@@ -74,7 +74,9 @@ impl Session {
 
     /// When the peer was last heard in this session, at least at its start.
     pub(super) fn alive_at(&self) -> Time {
-        self.keys.heard().map_or(self.standing.since, |heard| heard.max(self.standing.since))
+        self.keys
+            .heard()
+            .map_or(self.standing.since, |heard| heard.max(self.standing.since))
     }
 
     /// When a session that is not in use is given up.

@@ -66,7 +66,12 @@ mod tests {
     const TOGETHER: Duration = Duration::from_secs(10);
 
     fn standing(boot: u64, initiator: u8, since: u64, confirmed: bool) -> Standing {
-        Standing { boot, initiator: [initiator; 32], since: Time::from_secs(since), confirmed }
+        Standing {
+            boot,
+            initiator: [initiator; 32],
+            since: Time::from_secs(since),
+            confirmed,
+        }
     }
 
     #[test]
@@ -88,9 +93,18 @@ mod tests {
     #[test]
     fn a_newer_start_of_the_peer_wins_at_once_and_an_older_one_has_to_prove_itself() {
         let running = standing(5, 1, 10, true);
-        assert_eq!(standing(6, 2, 11, false).against(&running, TOGETHER), Verdict::ReplaceDead);
-        assert_eq!(standing(4, 0, 11, false).against(&running, TOGETHER), Verdict::Wait);
-        assert_eq!(standing(4, 2, 11, true).against(&running, TOGETHER), Verdict::TakeOver);
+        assert_eq!(
+            standing(6, 2, 11, false).against(&running, TOGETHER),
+            Verdict::ReplaceDead
+        );
+        assert_eq!(
+            standing(4, 0, 11, false).against(&running, TOGETHER),
+            Verdict::Wait
+        );
+        assert_eq!(
+            standing(4, 2, 11, true).against(&running, TOGETHER),
+            Verdict::TakeOver
+        );
     }
 
     #[test]

@@ -104,7 +104,10 @@ impl Dials {
     /// Wants a connection to an address that gossip found.
     pub(super) fn dial(&mut self, addr: SocketAddr, now: Time) {
         let held = self.left.get(&addr).copied().unwrap_or(now).max(now);
-        let dial = self.dials.entry(addr).or_insert_with(|| Dial::new(&self.timers, held));
+        let dial = self
+            .dials
+            .entry(addr)
+            .or_insert_with(|| Dial::new(&self.timers, held));
         dial.discovered = true;
     }
 
@@ -119,7 +122,10 @@ impl Dials {
 
     /// Addresses to attempt now.
     pub(super) fn due(&self, now: Time) -> Vec<SocketAddr> {
-        self.waiting().filter(|(_, at)| *at <= now).map(|(addr, _)| addr).collect()
+        self.waiting()
+            .filter(|(_, at)| *at <= now)
+            .map(|(addr, _)| addr)
+            .collect()
     }
 
     /// Names to resolve now, each returned once until it is due again.
@@ -129,7 +135,9 @@ impl Dials {
         for (name, target) in &mut self.targets {
             if target.lookup.is_due(now) {
                 let connected = target.addresses.iter().any(|addr| {
-                    self.dials.get(addr).is_some_and(|dial| dial.connected_to().is_some())
+                    self.dials
+                        .get(addr)
+                        .is_some_and(|dial| dial.connected_to().is_some())
                 });
                 target.lookup.postpone(again);
                 if !connected {
@@ -143,7 +151,13 @@ impl Dials {
     /// When something is due next.
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         let dials = self.waiting().map(|(_, at)| at);
-        dials.chain(self.targets.values().filter_map(|target| target.lookup.due_at())).min()
+        dials
+            .chain(
+                self.targets
+                    .values()
+                    .filter_map(|target| target.lookup.due_at()),
+            )
+            .min()
     }
 
     /// Notes that an attempt at `addr` is under way in `slot`.
@@ -162,7 +176,9 @@ impl Dials {
 
     /// Whether the attempt in `slot` is the one that was made for `addr`.
     pub(super) fn is_attempting(&self, addr: SocketAddr, slot: u32) -> bool {
-        self.dials.get(&addr).is_some_and(|dial| dial.state == DialState::Attempting { slot })
+        self.dials
+            .get(&addr)
+            .is_some_and(|dial| dial.state == DialState::Attempting { slot })
     }
 
     /// Notes that the attempt at `addr` came to nothing.
@@ -183,9 +199,13 @@ impl Dials {
     #[must_use]
     pub(super) fn connected(&mut self, addr: SocketAddr, peer: PeerId) -> Vec<u32> {
         self.left.remove(&addr);
-        let of_peer =
-            self.dials.iter_mut().filter(|(at, dial)| **at == addr || dial.peer == Some(peer));
-        of_peer.filter_map(|(_, dial)| dial.transition_to_connected(peer)).collect()
+        let of_peer = self
+            .dials
+            .iter_mut()
+            .filter(|(at, dial)| **at == addr || dial.peer == Some(peer));
+        of_peer
+            .filter_map(|(_, dial)| dial.transition_to_connected(peer))
+            .collect()
     }
 
     /// Notes that `peer`, last seen at `addr`, is connected no more.
@@ -235,7 +255,10 @@ impl Dials {
 
     /// Targets whose name has no address.
     pub(super) fn unresolved(&self) -> impl Iterator<Item = (&str, &Lookup)> {
-        let without = self.targets.iter().filter(|(_, target)| target.addresses.is_empty());
+        let without = self
+            .targets
+            .iter()
+            .filter(|(_, target)| target.addresses.is_empty());
         without.map(|(name, target)| (name.as_str(), &target.lookup))
     }
 
@@ -255,7 +278,10 @@ impl Dials {
             }
         }
         for addr in addresses {
-            let dial = self.dials.entry(*addr).or_insert_with(|| Dial::new(&self.timers, now));
+            let dial = self
+                .dials
+                .entry(*addr)
+                .or_insert_with(|| Dial::new(&self.timers, now));
             dial.targets.insert(name.to_owned());
         }
         self.forget_unwanted()
@@ -280,7 +306,9 @@ impl Dials {
         };
         dial.connected_to().is_none()
             && target.addresses.iter().any(|addr| {
-                self.dials.get(addr).is_some_and(|other| other.connected_to().is_some())
+                self.dials
+                    .get(addr)
+                    .is_some_and(|other| other.connected_to().is_some())
             })
     }
 
@@ -302,7 +330,10 @@ mod tests {
     const PEER: PeerId = PeerId([7; 32]);
 
     fn dials() -> (Dials, ChaCha12Rng) {
-        (Dials::new(Timers::default(), 6783), ChaCha12Rng::seed_from_u64(3))
+        (
+            Dials::new(Timers::default(), 6783),
+            ChaCha12Rng::seed_from_u64(3),
+        )
     }
 
     fn addr(text: &str) -> SocketAddr {
@@ -316,7 +347,12 @@ mod tests {
     #[test]
     fn a_target_that_is_an_address_needs_no_resolver() {
         let (mut dials, _) = dials();
-        for name in ["10.0.0.1", "10.0.0.1:6783", "::ffff:10.0.0.1", "[::ffff:10.0.0.1]:6783"] {
+        for name in [
+            "10.0.0.1",
+            "10.0.0.1:6783",
+            "::ffff:10.0.0.1",
+            "[::ffff:10.0.0.1]:6783",
+        ] {
             assert!(!dials.add_target(name, at(1)), "{name}");
         }
         assert!(!dials.add_target("[fd00::1]", at(1)) && !dials.add_target("fd00::2", at(1)));
@@ -337,10 +373,20 @@ mod tests {
         assert_eq!(name, "nyc");
         assert!(matches!(lookup, Lookup::Failed { why, .. } if why == "no address found for nyc"));
         assert_eq!(dials.lookups_due(at(62)), ["nyc"]);
-        assert!(dials.set_target_addresses("nyc", &[addr("10.0.0.1:6783")], at(62)).is_empty());
+        assert!(
+            dials
+                .set_target_addresses("nyc", &[addr("10.0.0.1:6783")], at(62))
+                .is_empty()
+        );
         assert!(dials.connected(addr("10.0.0.1:6783"), PEER).is_empty());
         assert!(dials.lookups_due(at(92)).is_empty());
-        dials.lost(addr("10.0.0.1:6783"), PEER, &Failure::NoAnswer, at(93), &mut rng);
+        dials.lost(
+            addr("10.0.0.1:6783"),
+            PEER,
+            &Failure::NoAnswer,
+            at(93),
+            &mut rng,
+        );
         assert_eq!(dials.lookups_due(at(122)), ["nyc"]);
     }
 
@@ -349,11 +395,19 @@ mod tests {
         let (mut dials, mut rng) = dials();
         let (first, second) = (addr("10.0.0.1:6783"), addr("[fd00::1]:6783"));
         dials.add_target("nyc", at(1));
-        assert!(dials.set_target_addresses("nyc", &[first, second], at(1)).is_empty());
+        assert!(
+            dials
+                .set_target_addresses("nyc", &[first, second], at(1))
+                .is_empty()
+        );
         assert_eq!(dials.due(at(1)), [first, second]);
         assert!(dials.connected(first, PEER).is_empty());
         assert!(dials.due(at(99)).is_empty());
-        assert_eq!(dials.poll_timeout(), Some(at(31)), "only the name is looked up again");
+        assert_eq!(
+            dials.poll_timeout(),
+            Some(at(31)),
+            "only the name is looked up again"
+        );
         dials.lost(first, PEER, &Failure::NoAnswer, at(100), &mut rng);
         assert_eq!(dials.due(at(100)), [second]);
         assert_eq!(dials.due(at(102)), [first, second]);
@@ -380,7 +434,11 @@ mod tests {
         dials.attempting(old, 9);
         assert_eq!(dials.set_target_addresses("nyc", &[new], at(2)), [9]);
         assert_eq!(dials.due(at(2)), [new]);
-        assert!(dials.set_target_addresses("unknown", &[old], at(2)).is_empty());
+        assert!(
+            dials
+                .set_target_addresses("unknown", &[old], at(2))
+                .is_empty()
+        );
         assert_eq!(dials.due(at(2)), [new]);
     }
 
@@ -400,7 +458,12 @@ mod tests {
         let there = addr("10.0.0.1:6783");
         dials.add_target("10.0.0.1", at(1));
         for _ in 0..50 {
-            dials.failed(there, Failure::Refused(RejectReason::WrongPassword), at(100), &mut rng);
+            dials.failed(
+                there,
+                Failure::Refused(RejectReason::WrongPassword),
+                at(100),
+                &mut rng,
+            );
             assert_eq!(dials.due(at(130)), [there]);
         }
     }
@@ -413,7 +476,11 @@ mod tests {
         assert!(dials.connected(found, PEER).is_empty());
         dials.lost(seen, PEER, &Failure::Left, at(10), &mut rng);
         dials.dial(seen, at(10));
-        assert!(dials.due(at(10) + std::time::Duration::from_millis(1_999)).is_empty());
+        assert!(
+            dials
+                .due(at(10) + std::time::Duration::from_millis(1_999))
+                .is_empty()
+        );
         assert_eq!(dials.due(at(12)), [found, seen]);
     }
 }

@@ -1,0 +1,7 @@
+//! Pairs and triples of session layers in virtual time.
+
+mod abuse;
+mod net;
+mod opening;
+mod robust;
+mod standing;

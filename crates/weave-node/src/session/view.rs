@@ -34,7 +34,10 @@ impl Sessions {
             max_datagram: max_datagram(session.addr),
             data: Arc::clone(session.keys.data()),
         });
-        let established = self.sessions.values().flat_map(|session| session.keys.open_lanes());
+        let established = self
+            .sessions
+            .values()
+            .flat_map(|session| session.keys.open_lanes());
         let unconfirmed = self.outbound.values().flat_map(Outbound::open_lanes);
         SessionFib {
             sessions: sessions.collect(),
@@ -58,15 +61,22 @@ impl Sessions {
 
     /// Every connection and every attempt at one.
     pub(crate) fn connections(&self, now: Time) -> Vec<ConnectionStatus> {
-        let connected = self.in_use().map(|session| self.connected_status(session, now));
-        let dialled = self.dials.wanted().filter_map(|(addr, dial)| self.dial_status(addr, dial));
+        let connected = self
+            .in_use()
+            .map(|session| self.connected_status(session, now));
+        let dialled = self
+            .dials
+            .wanted()
+            .filter_map(|(addr, dial)| self.dial_status(addr, dial));
         let unresolved = self.dials.unresolved();
         let unresolved = unresolved.map(|(name, lookup)| lookup_status(name, lookup));
         connected.chain(dialled).chain(unresolved).collect()
     }
 
     fn in_use(&self) -> impl Iterator<Item = &Session> {
-        self.peers.values().filter_map(|slots| self.sessions.get(&slots.in_use))
+        self.peers
+            .values()
+            .filter_map(|slots| self.sessions.get(&slots.in_use))
     }
 
     fn is_quiet(&self, session: &Session, now: Time) -> bool {
@@ -107,23 +117,39 @@ impl Sessions {
             DialState::Waiting { at } => (ConnectionState::Connecting, Some(Retry::At(*at))),
             DialState::Never => (ConnectionState::Failed, Some(Retry::Never)),
         };
-        let info = dial.failure.as_ref().map(|failure| failure.text(addr)).unwrap_or_default();
-        Some(attempt_status(addr.to_string(), state, info, retry, dial.peer))
+        let info = dial
+            .failure
+            .as_ref()
+            .map(|failure| failure.text(addr))
+            .unwrap_or_default();
+        Some(attempt_status(
+            addr.to_string(),
+            state,
+            info,
+            retry,
+            dial.peer,
+        ))
     }
 
     fn is_unconfirmed(&self, slot: u32) -> bool {
-        self.outbound.get(&slot).is_some_and(Outbound::awaits_confirmation)
+        self.outbound
+            .get(&slot)
+            .is_some_and(Outbound::awaits_confirmation)
     }
 }
 
 fn lookup_status(name: &str, lookup: &Lookup) -> ConnectionStatus {
     let (state, info, retry) = match lookup {
-        Lookup::Literal(_) | Lookup::Asked { .. } | Lookup::Known { .. } => {
-            (ConnectionState::Connecting, format!("resolving {name}"), None)
-        }
-        Lookup::Failed { why, again } => {
-            (ConnectionState::Failed, why.clone(), Some(Retry::At(*again)))
-        }
+        Lookup::Literal(_) | Lookup::Asked { .. } | Lookup::Known { .. } => (
+            ConnectionState::Connecting,
+            format!("resolving {name}"),
+            None,
+        ),
+        Lookup::Failed { why, again } => (
+            ConnectionState::Failed,
+            why.clone(),
+            Some(Retry::At(*again)),
+        ),
     };
     attempt_status(name.to_owned(), state, info, retry, None)
 }
@@ -147,5 +173,9 @@ const fn attempt_status(
 }
 
 fn max_datagram(addr: SocketAddr) -> usize {
-    if addr.is_ipv4() { MAX_DATAGRAM_V4 } else { MAX_DATAGRAM_V6 }
+    if addr.is_ipv4() {
+        MAX_DATAGRAM_V4
+    } else {
+        MAX_DATAGRAM_V6
+    }
 }

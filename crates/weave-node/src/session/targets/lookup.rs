@@ -43,10 +43,16 @@ pub(in crate::session) enum Lookup {
 impl Lookup {
     /// Takes `name` for an address with or without port if it is one.
     pub(super) fn begin(name: &str, port: u16, again: Time) -> Self {
-        let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+        let bare = name
+            .strip_prefix('[')
+            .and_then(|name| name.strip_suffix(']'))
+            .unwrap_or(name);
         let whole = name.parse::<SocketAddr>().ok();
-        let literal =
-            whole.or_else(|| bare.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port)));
+        let literal = whole.or_else(|| {
+            bare.parse::<IpAddr>()
+                .ok()
+                .map(|ip| SocketAddr::new(ip, port))
+        });
         literal.map_or(Self::Asked { again }, |addr| Self::Literal(canonical(addr)))
     }
 
