@@ -214,3 +214,6 @@ fn fresh(rng: &mut impl RngCore) -> Zeroizing<[u8; 32]> {
     rng.fill_bytes(secret.as_mut_slice());
     secret
 }
+
+#[cfg(test)]
+mod tests;

@@ -174,3 +174,6 @@ fn length_prefix(part: &[u8]) -> Vec<u8> {
         prefix.push(low | 0x80);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -250,11 +250,13 @@ impl<K: KeyAgreement> Epochs<K> {
             .map(|epoch| epoch.number)
     }
 
-    /// Begins an exchange now, before it is due. The request follows from
+    /// Begins an exchange before it is due: now, or as soon as the previous epoch is forgotten,
+    /// because the next one takes over its indices. The request follows from
     /// [`Self::handle_timeout`]. Does nothing while an exchange is under way.
     pub fn start(&mut self, now: Time) {
+        let free = self.previous.as_ref().map_or(now, |(_, until)| *until);
         if let Exchange::Idle { due } = &mut self.exchange {
-            *due = now;
+            *due = now.max(free).min(*due);
         }
     }
 
@@ -513,3 +515,6 @@ fn due(role: Role, now: Time, rng: &mut impl RngCore) -> Time {
     let jitter = rng.next_u64() % JITTER.as_millis().try_into().unwrap_or(u64::MAX);
     now + after + Duration::from_millis(jitter)
 }
+
+#[cfg(test)]
+mod tests;

@@ -210,3 +210,6 @@ fn first_chain(state: &mut snow::HandshakeState) -> Chain {
         &[two.as_slice(), &hash],
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,8 @@ mod lane;
 mod noise;
 mod password;
 mod replay;
+#[cfg(test)]
+mod testing;
 mod x25519;
 
 pub use aead::{OpenError, OpenKey, SealKey, Suite};

@@ -33,7 +33,8 @@ pub(crate) fn begin(
     ephemeral: &EphemeralSeed,
     payload: &[u8],
 ) -> (HandshakeState, Vec<u8>) {
-    let built = builder(PATTERN, identity, prologue, ephemeral).and_then(Builder::build_initiator);
+    let built = builder(PATTERN, identity.static_private(), prologue, ephemeral)
+        .and_then(Builder::build_initiator);
     let mut state = fixed(built);
     let first = fixed(write(&mut state, payload));
     (state, first)
@@ -45,7 +46,10 @@ pub(crate) fn responder(
     prologue: &[u8],
     ephemeral: &EphemeralSeed,
 ) -> HandshakeState {
-    fixed(builder(PATTERN, identity, prologue, ephemeral).and_then(Builder::build_responder))
+    fixed(
+        builder(PATTERN, identity.static_private(), prologue, ephemeral)
+            .and_then(Builder::build_responder),
+    )
 }
 
 /// Writes the next message.
@@ -113,14 +117,14 @@ pub(crate) fn transcript_hash(noise: &HandshakeState) -> [u8; 32] {
     hash
 }
 
-pub(crate) fn builder<'a>(
+fn builder<'a>(
     pattern: &str,
-    identity: &'a Identity,
+    private: &'a [u8; 32],
     prologue: &'a [u8],
     ephemeral: &EphemeralSeed,
 ) -> Result<Builder<'a>, snow::Error> {
     Builder::with_resolver(pattern.parse()?, Box::new(Resolver(ephemeral.clone())))
-        .local_private_key(identity.static_private().as_slice())?
+        .local_private_key(private)?
         .prologue(prologue)
 }
 
@@ -216,3 +220,6 @@ impl Dh for X25519 {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,3 +60,6 @@ impl fmt::Debug for StretchedPassword {
         f.write_str("StretchedPassword(..)")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,3 +49,6 @@ impl fmt::Debug for EphemeralKey {
         f.write_str("EphemeralKey(..)")
     }
 }
+
+#[cfg(test)]
+mod tests;
