@@ -4,3 +4,5 @@
 //! `handle_*(…, now)`, outputs are polled.
 
 #![forbid(unsafe_code)]
+
+pub mod forward;

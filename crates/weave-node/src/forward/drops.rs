@@ -164,7 +164,8 @@ mod tests {
     #[test]
     fn clones_share_their_counters() {
         let drops = DropCounters::new();
-        drops.clone().count(DropReason::Replayed);
+        let other = drops.clone();
+        other.count(DropReason::Replayed);
         assert_eq!(drops.read(DropReason::Replayed), 1);
         assert_eq!(format!("{drops:?}"), r#"{"replayed": 1}"#);
     }

@@ -1,0 +1,7 @@
+//! The data path as its users see it: frames in, datagrams out, and back, through real lanes.
+
+mod bench;
+mod corpus;
+mod pair;
+mod receive;
+mod send;
