@@ -4,9 +4,13 @@
 //! end itself; for any other namespace [`attach`] does.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::netlink::{Netlink, PortFlags, Route, VethPeer};
 use crate::{MacBytes, NetNs, Result, bridge, sysctl};
+
+/// How long a bridge port may take to forward frames. Usually it is a few milliseconds.
+const CABLE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A veth to be made for one endpoint.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +57,8 @@ pub async fn create_endpoint_veth(netlink: &Netlink, veth: EndpointVeth<'_>) -> 
     plugged
 }
 
-/// Moves the guest end into `netns` and sets it up there.
+/// Moves the guest end into `netns` and sets it up there; the container's very first frame finds
+/// the bridge port open.
 ///
 /// # Errors
 /// EEXIST when the namespace has an interface of that name, or the kernel's refusal. On failure
@@ -65,13 +70,17 @@ pub async fn attach(
     attachment: Attachment<'_>,
 ) -> Result<()> {
     let inside = Netlink::open(netns)?;
+    let host = host_end(netlink, guest).await?;
     if let Err(error) = netlink.move_to(guest, netns, attachment.name).await {
         // A taken name is noticed only after the move: the end may be on either side.
         undo(netlink, guest).await;
         undo(&inside, guest).await;
         return Err(error);
     }
-    let done = configure(&inside, attachment).await;
+    let done = match configure(&inside, attachment).await {
+        Ok(()) => wait_for_port(netlink, host.as_deref()).await,
+        Err(error) => Err(error),
+    };
     if done.is_err() {
         undo(&inside, attachment.name).await;
     }
@@ -125,6 +134,28 @@ async fn plug(netlink: &Netlink, veth: &EndpointVeth<'_>) -> Result<()> {
     netlink.set_port_flags(veth.host, flags).await?;
     netlink.pin_mac(veth.host, veth.mac).await?;
     netlink.set_up(veth.host).await
+}
+
+/// Name of the bridge port at the other end of `guest`, if it is one.
+async fn host_end(netlink: &Netlink, guest: &str) -> Result<Option<String>> {
+    let peer = netlink.link(guest).await?.peer;
+    let links = netlink.links().await?;
+    let port = links
+        .into_iter()
+        .find(|link| Some(link.index) == peer && link.master.is_some());
+    Ok(port.map(|link| link.name))
+}
+
+async fn wait_for_port(netlink: &Netlink, port: Option<&str>) -> Result<()> {
+    if let Some(port) = port
+        && !netlink.wait_forwarding(port, CABLE_PATIENCE).await?
+    {
+        tracing::warn!(
+            port,
+            "the bridge port of a new container does not forward yet"
+        );
+    }
+    Ok(())
 }
 
 async fn configure(inside: &Netlink, attachment: Attachment<'_>) -> Result<()> {

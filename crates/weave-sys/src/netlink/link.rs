@@ -6,15 +6,20 @@
 )]
 
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo as InfoAttribute, LinkMessage,
+    BridgePortState, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVeth, LinkAttribute,
+    LinkFlags, LinkInfo as InfoAttribute, LinkMessage,
 };
 use rtnetlink::{LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
 use super::{Netlink, failed};
 use crate::{Error, MacBytes, NetNs, Result, linkname};
+
+/// Pause between two looks at a port's state.
+const FORWARDING_POLL: Duration = Duration::from_millis(2);
 
 /// One network interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +36,10 @@ pub struct LinkInfo {
     pub up: bool,
     /// Index of the bridge it is a port of.
     pub master: Option<u32>,
+    /// Whether it is a port of a bridge and forwards frames.
+    pub forwarding: bool,
+    /// Index of a veth's other end, in the namespace where that is.
+    pub peer: Option<u32>,
     /// `bridge`, `veth`, `tun` …; `None` for hardware and loopback.
     pub kind: Option<String>,
 }
@@ -281,6 +290,22 @@ impl Netlink {
         done.map_err(failed("set flags of bridge port", port))
     }
 
+    /// Waits until a bridge port forwards frames, which a port does a moment after both ends of
+    /// its cable are up; says whether it does.
+    ///
+    /// # Errors
+    /// When the port is missing, or the kernel's refusal.
+    pub async fn wait_forwarding(&self, port: &str, patience: Duration) -> Result<bool> {
+        let end = Instant::now() + patience;
+        while !self.link(port).await?.forwarding {
+            if Instant::now() >= end {
+                return Ok(false);
+            }
+            tokio::time::sleep(FORWARDING_POLL).await;
+        }
+        Ok(true)
+    }
+
     async fn change(
         &self,
         name: &str,
@@ -300,6 +325,8 @@ impl LinkInfo {
             mtu: 0,
             up: message.header.flags.contains(LinkFlags::Up),
             master: None,
+            forwarding: false,
+            peer: None,
             kind: None,
         };
         for attribute in &message.attributes {
@@ -308,12 +335,23 @@ impl LinkInfo {
                 LinkAttribute::Address(bytes) => info.mac = bytes.as_slice().try_into().ok(),
                 LinkAttribute::Mtu(mtu) => info.mtu = *mtu,
                 LinkAttribute::Controller(index) => info.master = Some(*index),
-                LinkAttribute::LinkInfo(parts) => info.kind = kind_of(parts),
+                LinkAttribute::Link(index) => info.peer = Some(*index),
+                LinkAttribute::LinkInfo(parts) => {
+                    info.kind = kind_of(parts);
+                    info.forwarding = parts.iter().any(is_forwarding);
+                }
                 _ => {}
             }
         }
         info
     }
+}
+
+fn is_forwarding(part: &InfoAttribute) -> bool {
+    let InfoAttribute::PortData(InfoPortData::BridgePort(port)) = part else {
+        return false;
+    };
+    port.contains(&InfoBridgePort::State(BridgePortState::Forwarding))
 }
 
 fn kind_of(parts: &[InfoAttribute]) -> Option<String> {

@@ -135,7 +135,15 @@ pub(crate) fn spec(name: &str) -> NetworkSpec {
 
 /// A blocking socket in `netns` that gives up after [`PATIENCE`].
 pub(crate) fn udp(netns: &NetNs, addr: SocketAddr) -> UdpSocket {
-    let socket = netns.run_in(|| UdpSocket::bind(addr)).unwrap().unwrap();
+    let start = Instant::now();
+    // An IPv6 address can be used a moment after it was added, even without duplicate detection.
+    let socket = loop {
+        match netns.run_in(|| UdpSocket::bind(addr)).unwrap() {
+            Ok(socket) => break socket,
+            Err(error) if start.elapsed() > PATIENCE => panic!("{addr}: {error}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    };
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
 }

@@ -1,7 +1,6 @@
 //! Frames between containers and the TAP.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use weave_sys::poll::{Poller, Ready};
 use weave_sys::tap::{FrameBatch, Written};
@@ -143,8 +142,7 @@ async fn lone_port(host: &Host, name: &str) -> Tap {
     let tap = Tap::open_in(&host.netns, name).unwrap();
     host.netlink.set_master(name, "weave").await.unwrap();
     host.netlink.set_up(name).await.unwrap();
-    // A port begins to forward as soon as it has carrier.
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(host.netlink.wait_forwarding(name, PATIENCE).await.unwrap());
     tap
 }
 

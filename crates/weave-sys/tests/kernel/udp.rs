@@ -8,7 +8,7 @@ use weave_sys::netlink::VethPeer;
 use weave_sys::sysctl;
 use weave_sys::udp::{Family, UdpRx, Underlay};
 
-use crate::lab::{Host, PATIENCE};
+use crate::lab::{self, Host, PATIENCE};
 
 const PORT: u16 = 6783;
 
@@ -151,6 +151,14 @@ async fn two_hosts() -> (Host, Host) {
                 .await
                 .unwrap();
         }
+    }
+    // Addresses that are usable and neighbours that are known: nothing is lost on the way.
+    for (from, to) in [("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2")] {
+        let socket = |host: &Host, ip| lab::udp(&host.netns, addr(ip));
+        assert!(
+            lab::reaches(&socket(&a, from), &socket(&b, to), PATIENCE),
+            "{to}"
+        );
     }
     (a, b)
 }
