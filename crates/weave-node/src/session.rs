@@ -54,7 +54,6 @@ pub(crate) use config::SessionConfig;
 pub use drops::SessionDrop;
 pub(crate) use drops::SessionDrops;
 pub use status::{ConnectionState, ConnectionStatus, PeerStatus, Retry};
-pub(crate) use view::SessionFib;
 
 use inbound::Inbound;
 use limits::canonical;
@@ -168,6 +167,10 @@ impl Sessions {
     }
 
     /// Ends the sessions of a peer and admits it no more.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for `rmpeer`, which is not there yet")
+    )]
     pub(crate) fn ban(&mut self, peer: PeerId, now: Time) {
         self.banned.insert(peer);
         self.lose(peer, &targets::Failure::Banned, now);

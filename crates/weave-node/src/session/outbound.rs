@@ -198,8 +198,10 @@ impl Sessions {
             return self.drops.count(SessionDrop::HandshakeInvalid);
         };
         if outbound.refused.replace(reason) != Some(reason) {
-            tracing::warn!(to = %outbound.to, %reason, "refused by the peer");
-            self.dials.refused(outbound.to, reason);
+            let to = outbound.to;
+            if self.dials.refused(to, reason) {
+                tracing::warn!(%to, %reason, "refused by the peer");
+            }
         }
     }
 

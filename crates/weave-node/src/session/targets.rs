@@ -167,11 +167,14 @@ impl Dials {
         }
     }
 
-    /// Notes that the peer at `addr` answered with a refusal; the attempt goes on.
-    pub(super) fn refused(&mut self, addr: SocketAddr, reason: RejectReason) {
-        if let Some(dial) = self.dials.get_mut(&addr) {
-            dial.failure = Some(Failure::Refused(reason));
-        }
+    /// Notes that the peer at `addr` answered with a refusal; the attempt goes on. Returns
+    /// whether that is news.
+    pub(super) fn refused(&mut self, addr: SocketAddr, reason: RejectReason) -> bool {
+        let refused = Some(Failure::Refused(reason));
+        let Some(dial) = self.dials.get_mut(&addr) else {
+            return false;
+        };
+        std::mem::replace(&mut dial.failure, refused.clone()) != refused
     }
 
     /// Whether the attempt in `slot` is the one that was made for `addr`.

@@ -10,7 +10,7 @@ use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 use weave_crypto::{HandshakeConfig, Identity, StretchedPassword, initiate};
 use weave_wire::{DatagramType, Lane, ReceiverIndex};
 
-use super::net::{Event, Faults, Net, RIGHT, WRONG, addr_of};
+use super::net::{Event, Faults, Net, WRONG, addr_of};
 use crate::session::{ConnectionState, SessionDrop};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -49,7 +49,8 @@ fn a_flood_of_first_messages_hurts_no_session_and_keeps_no_member_out() {
             net.inject(from, 0, init);
             let mut garbage = vec![0; 1 + rng.next_u32() as usize % 400];
             rng.fill_bytes(&mut garbage);
-            garbage[0] = (1 + rng.next_u32() as u8 % 5) << 4 | 1;
+            let [kind, ..] = rng.next_u32().to_le_bytes();
+            garbage[0] = (1 + kind % 5) << 4 | 1;
             if let (true, Some(header)) = (rng.next_u32() % 2 == 0, garbage.get_mut(..16)) {
                 header[1] = 0;
                 header[12..].fill(0);
@@ -258,8 +259,8 @@ proptest! {
             let mut datagram = index.get(&recorded).clone();
             let at = usize::from(at) % datagram.len();
             datagram[at] ^= change;
-            for host in 0..2 {
-                net.inject(addr_of(1 - host as u8), host, datagram.clone());
+            for (host, from) in [(0, addr_of(1)), (1, addr_of(0))] {
+                net.inject(from, host, datagram.clone());
             }
             net.run(Duration::from_millis(3));
         }
@@ -291,5 +292,4 @@ fn garbage_of_every_type_is_counted() {
         net.hosts[0].sessions.drops().of(SessionDrop::UnknownSlot),
         1
     );
-    assert_eq!(RIGHT.len(), 32);
 }

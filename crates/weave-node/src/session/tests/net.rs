@@ -13,15 +13,17 @@ use weave_crypto::{HandshakeConfig, Identity, ReplayWindow, StretchedPassword};
 use weave_wire::{DatagramType, Lane, PayloadKind, PeerId, SealedHeader, Time};
 
 use crate::forward::OpenLane;
-use crate::session::{
-    ConnectionState, ConnectionStatus, SessionAction, SessionConfig, SessionFib, Sessions,
-};
+use crate::session::view::SessionFib;
+use crate::session::{ConnectionState, ConnectionStatus, SessionAction, SessionConfig, Sessions};
 
 pub(super) const RIGHT: [u8; 32] = [1; 32];
 pub(super) const WRONG: [u8; 32] = [2; 32];
 
 /// A datagram on its way: from, to, bytes.
 pub(super) type Packet = (SocketAddr, SocketAddr, Vec<u8>);
+
+/// Answers whether a datagram is to be dropped.
+type Filter = Box<dyn FnMut(&Packet) -> bool>;
 
 /// Which faults a network has.
 #[derive(Debug, Clone)]
@@ -155,7 +157,7 @@ pub(super) struct Net {
     /// Other addresses of hosts.
     pub(super) aliases: BTreeMap<SocketAddr, usize>,
     /// Drops the datagrams for which it answers true.
-    pub(super) filter: Option<Box<dyn FnMut(&Packet) -> bool>>,
+    pub(super) filter: Option<Filter>,
     /// Every datagram that was sent.
     pub(super) sent: Vec<Packet>,
     /// Whether hosts send frames to each other all the time.

@@ -25,10 +25,8 @@ fn two_peers_connect_in_two_round_trips_and_each_says_who_it_is() {
     for (host, other) in [(0, 1), (1, 0)] {
         let id = net.hosts[other].id;
         assert_eq!(net.hosts[host].count(Event::Established(id)), 1);
-        assert_eq!(
-            net.hosts[host].count(Event::Observed(addr_of(host as u8))),
-            1
-        );
+        let own = net.hosts[host].addr;
+        assert_eq!(net.hosts[host].count(Event::Observed(own)), 1);
         let line = net.status(host, net.hosts[other].addr);
         assert_eq!(line.state, ConnectionState::Established);
         assert_eq!(line.outbound, host == 0);
