@@ -35,7 +35,7 @@ pub fn write(netns: &NetNs, key: &str, value: &str) -> Result<bool> {
 /// Sets several keys in one visit to the namespace; gives how many of them this kernel has.
 ///
 /// # Errors
-/// As [`write`]; settings before the failing one stay set.
+/// As [`write()`]; settings before the failing one stay set.
 pub fn write_all<K, V>(netns: &NetNs, settings: &[(K, V)]) -> Result<usize>
 where
     K: AsRef<str> + Sync,

@@ -221,8 +221,8 @@ async fn upstream(host: &Host, ip: Ipv4Addr) -> UdpSocket {
     lab::udp(&host.netns, SocketAddr::new(ip.into(), 53))
 }
 
-/// Asks `to` from a fresh port; which of `servers` got it, and answered so that the container
-/// saw the answer come from `to`.
+/// Asks `to` from a fresh port until there is an answer; which of `servers` gave it. The container
+/// must see the answer come from `to`.
 fn ask(container: &Container, to: Ipv4Addr, servers: &[&UdpSocket]) -> Option<usize> {
     let client = lab::udp(
         &container.netns,
@@ -230,17 +230,22 @@ fn ask(container: &Container, to: Ipv4Addr, servers: &[&UdpSocket]) -> Option<us
     );
     let target = SocketAddr::new(to.into(), 53);
     let mut buffer = [0; 32];
-    for _ in 0..3 {
+    for socket in servers.iter().copied().chain([&client]) {
+        socket.set_read_timeout(Some(SILENCE)).unwrap();
+    }
+    for _ in 0..5 {
         client.send_to(b"query", target).unwrap();
         for (number, server) in servers.iter().enumerate() {
-            server.set_read_timeout(Some(SILENCE)).unwrap();
             let Ok((_, from)) = server.recv_from(&mut buffer) else {
                 continue;
             };
-            server.send_to(b"reply", from).unwrap();
-            let (len, answered_by) = client.recv_from(&mut buffer).expect("the answer arrives");
-            assert_eq!((&buffer[..len], answered_by), (&b"reply"[..], target));
-            return Some(number);
+            server
+                .send_to(&[b'0' + u8::try_from(number).unwrap()], from)
+                .unwrap();
+            if let Ok((_, answered_by)) = client.recv_from(&mut buffer) {
+                assert_eq!(answered_by, target);
+                return Some(usize::from(buffer[0] - b'0'));
+            }
         }
     }
     None

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use weave_sys::Tap;
 use weave_sys::poll::{Poller, Ready};
 use weave_sys::tap::FrameBatch;
+use weave_sys::{Tap, sysctl};
 
 use crate::lab::{self, Host, MTU, PATIENCE};
 
@@ -28,6 +28,8 @@ async fn a_large_tcp_transfer_leaves_the_tap_in_whole_frames_with_right_checksum
     let (near_tap, far_tap) = (near.network("weave").await, far.network("weave").await);
     let sender = near.container("weave", "10.32.0.1", 12).await;
     let receiver = far.container("weave", "10.32.0.2", 12).await;
+    // Few frames on their way at once, so that this test does not fill the queues of the others.
+    sysctl::write(&sender.netns, "net/ipv4/tcp_wmem", "4096 65536 131072").unwrap();
     let addr = SocketAddr::new(receiver.ip.into(), 80);
     let listener = receiver
         .netns
