@@ -92,7 +92,8 @@ impl DockerClient {
     /// Creates the router's container; answers its id. It is not started.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 409 when there is one already, among others.
+    /// [`Error::NameTaken`] when a foreign container has the name, [`Error::Refused`] with status
+    /// 409 when the router's own does, among others.
     pub async fn create_router(&self, spec: &RouterSpec) -> Result<String, Error> {
         let options = CreateContainerOptions {
             name: Some(NAME.to_owned()),
@@ -101,7 +102,13 @@ impl DockerClient {
         let call = self
             .api()
             .create_container(Some(options), create_body(spec));
-        Ok(self.change("create the router's container", call).await?.id)
+        match self.change("create the router's container", call).await {
+            Err(error @ Error::Refused { status: 409, .. }) => {
+                self.router().await?;
+                Err(error)
+            }
+            other => Ok(other?.id),
+        }
     }
 
     /// Starts the router's container.
