@@ -6,3 +6,6 @@
 #![forbid(unsafe_code)]
 
 pub mod forward;
+mod gossip;
+#[cfg(feature = "seeded-bugs")]
+pub mod seeded;

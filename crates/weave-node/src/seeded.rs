@@ -1,0 +1,14 @@
+//! Faults that are built in on purpose, so that the simulator can prove its oracles.
+//!
+//! Compiled only with the feature `seeded-bugs`; no release build has it.
+
+/// One deliberate fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeededBug {
+    /// A log of an older start of its origin replaces a newer one.
+    Merge,
+    /// The address allocator forgets what it gave out.
+    Allocator,
+    /// Names of peers that are gone stay visible.
+    NameExpiry,
+}
