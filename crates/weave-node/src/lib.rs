@@ -7,5 +7,6 @@
 
 pub mod forward;
 mod gossip;
+mod membership;
 #[cfg(feature = "seeded-bugs")]
 pub mod seeded;

@@ -1,0 +1,256 @@
+//! Who is in the mesh right now.
+//!
+//! A peer lives when it can be reached from here: over our own sessions, and from each peer
+//! reached over the sessions that its record names. The edges are directed, so what a vanished
+//! peer once said about its sessions keeps nobody alive: nobody who is reached names it.
+//!
+//! Does not know why a session ended, and removes nothing: a peer that is not live is hidden.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use weave_wire::codec::MAX_NEIGHBOURS;
+use weave_wire::proto::PeerRecord;
+use weave_wire::{PeerId, from_proto_addr};
+
+use crate::gossip::{Logs, nearest_on_ring};
+
+/// Places in a record that peers with few sessions may take; hardly anyone else names them.
+const FOR_LONELY: usize = MAX_NEIGHBOURS / 2;
+
+/// What peers say about themselves.
+pub(crate) trait Records {
+    /// The record of a peer.
+    fn record(&self, peer: &PeerId) -> Option<&PeerRecord>;
+    /// The peers whose keys begin like this.
+    fn named(&self, short: &[u8]) -> Vec<PeerId>;
+}
+
+impl Records for Logs {
+    fn record(&self, peer: &PeerId) -> Option<&PeerRecord> {
+        self.peer_record(peer)
+    }
+
+    fn named(&self, short: &[u8]) -> Vec<PeerId> {
+        self.with_short_key(short).copied().collect()
+    }
+}
+
+/// The live peers: those that can be reached from `me`, itself included.
+pub(crate) fn live(
+    me: &PeerId,
+    sessions: &BTreeSet<PeerId>,
+    records: &impl Records,
+) -> BTreeSet<PeerId> {
+    let mut reached = BTreeSet::from([*me]);
+    let mut edge: Vec<PeerId> = sessions
+        .iter()
+        .filter(|peer| reached.insert(**peer))
+        .copied()
+        .collect();
+    while let Some(peer) = edge.pop() {
+        let Some(record) = records.record(&peer) else {
+            continue;
+        };
+        for short in record.neighbours.iter().filter(|short| short.len() == 8) {
+            edge.extend(
+                records
+                    .named(short)
+                    .into_iter()
+                    .filter(|peer| reached.insert(*peer)),
+            );
+        }
+    }
+    reached
+}
+
+/// Where others say that they have seen this peer.
+pub(crate) fn addresses(records: &impl Records, peer: &PeerId) -> Vec<SocketAddr> {
+    let addresses = records
+        .record(peer)
+        .map_or(&[][..], |record| &record.addresses);
+    addresses
+        .iter()
+        .filter_map(|addr| from_proto_addr(addr).ok())
+        .collect()
+}
+
+/// The sessions that our record names: the nearest on the ring, and peers that have few others.
+pub(crate) fn named_neighbours(
+    me: &PeerId,
+    sessions: &BTreeSet<PeerId>,
+    records: &impl Records,
+) -> Vec<Vec<u8>> {
+    let most = u32::try_from(MAX_NEIGHBOURS).unwrap_or(u32::MAX);
+    let mut named = BTreeSet::new();
+    if sessions.len() > MAX_NEIGHBOURS {
+        let count = |peer: &PeerId| records.record(peer).map_or(0, |record| record.sessions);
+        let mut lonely: Vec<_> = sessions.iter().map(|peer| (count(peer), *peer)).collect();
+        lonely.retain(|(count, _)| *count <= most);
+        lonely.sort_unstable();
+        named.extend(lonely.into_iter().take(FOR_LONELY).map(|(_, peer)| peer));
+    }
+    let others: Vec<_> = sessions
+        .iter()
+        .filter(|peer| !named.contains(*peer))
+        .copied()
+        .collect();
+    named.extend(nearest_on_ring(me, &others, MAX_NEIGHBOURS - named.len()));
+    named.iter().map(|peer| peer.short().to_vec()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    type Map = BTreeMap<PeerId, PeerRecord>;
+
+    impl Records for Map {
+        fn record(&self, peer: &PeerId) -> Option<&PeerRecord> {
+            self.get(peer)
+        }
+
+        fn named(&self, short: &[u8]) -> Vec<PeerId> {
+            self.keys()
+                .filter(|peer| peer.short() == short)
+                .copied()
+                .collect()
+        }
+    }
+
+    fn peer(number: u8) -> PeerId {
+        PeerId([number; 32])
+    }
+
+    fn peers(numbers: &[u8]) -> BTreeSet<PeerId> {
+        numbers.iter().map(|number| peer(*number)).collect()
+    }
+
+    /// Each row: a peer, and whom its record names.
+    fn records(rows: &[(u8, &[u8])]) -> Map {
+        rows.iter()
+            .map(|(number, named)| {
+                let neighbours = named
+                    .iter()
+                    .map(|other| peer(*other).short().to_vec())
+                    .collect();
+                let sessions = u32::try_from(named.len()).unwrap();
+                (
+                    peer(*number),
+                    PeerRecord {
+                        neighbours,
+                        sessions,
+                        ..PeerRecord::default()
+                    },
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn alone_only_we_are_live() {
+        let records = records(&[(2, &[3]), (3, &[1, 2])]);
+        assert_eq!(live(&peer(1), &peers(&[]), &records), peers(&[1]));
+    }
+
+    #[test]
+    fn a_chain_is_reached_to_its_end() {
+        let records = records(&[(2, &[1, 3]), (3, &[2, 4]), (4, &[3])]);
+        assert_eq!(live(&peer(1), &peers(&[2]), &records), peers(&[1, 2, 3, 4]));
+    }
+
+    #[test]
+    fn a_peer_with_a_session_lives_before_its_record_is_known() {
+        assert_eq!(live(&peer(1), &peers(&[2]), &Map::new()), peers(&[1, 2]));
+    }
+
+    #[test]
+    fn what_a_dead_peer_said_keeps_nobody_alive() {
+        let records = records(&[(2, &[1]), (3, &[4, 1, 2]), (4, &[3, 2])]);
+        assert_eq!(live(&peer(1), &peers(&[2]), &records), peers(&[1, 2]));
+    }
+
+    #[test]
+    fn when_a_chain_breaks_everything_behind_is_hidden_and_comes_back_whole() {
+        let mut known = records(&[(2, &[1, 3]), (3, &[2, 4]), (4, &[3])]);
+        known.extend(records(&[(2, &[1])]));
+        assert_eq!(live(&peer(1), &peers(&[2]), &known), peers(&[1, 2]));
+        known.extend(records(&[(2, &[1, 3])]));
+        assert_eq!(live(&peer(1), &peers(&[2]), &known), peers(&[1, 2, 3, 4]));
+    }
+
+    #[test]
+    fn both_halves_of_a_split_mesh_see_themselves_only() {
+        let left: &[u8] = &[1, 2, 3];
+        let right: &[u8] = &[4, 5, 6];
+        let rows: Vec<_> = left.iter().map(|n| (*n, left)).collect();
+        let stale: Vec<_> = right
+            .iter()
+            .map(|n| (*n, &[1, 2, 3, 4, 5, 6][..]))
+            .collect();
+        let known = records(&[rows, stale].concat());
+        assert_eq!(live(&peer(1), &peers(&[2, 3]), &known), peers(left));
+    }
+
+    #[test]
+    fn malformed_names_of_neighbours_reach_nobody() {
+        let mut known = records(&[(2, &[]), (3, &[])]);
+        let two = known.get_mut(&peer(2)).expect("known");
+        two.neighbours = vec![Vec::new(), vec![3], vec![3; 32]];
+        assert_eq!(live(&peer(1), &peers(&[2]), &known), peers(&[1, 2]));
+    }
+
+    #[test]
+    fn a_record_names_at_most_sixteen_sessions_the_lonely_ones_among_them() {
+        let many: Vec<u8> = (1..=100).collect();
+        let mut known: Map = many
+            .iter()
+            .flat_map(|number| records(&[(*number, &many)]))
+            .collect();
+        known.extend(records(&[(77, &[0])]));
+        let named = named_neighbours(&peer(0), &peers(&many), &known);
+        assert_eq!(named.len(), 16);
+        assert!(named.contains(&peer(77).short().to_vec()));
+        assert_eq!(
+            named_neighbours(&peer(0), &peers(&many[..16]), &known).len(),
+            16
+        );
+        assert!(named_neighbours(&peer(0), &peers(&[]), &known).is_empty());
+    }
+
+    #[test]
+    fn a_fully_connected_mesh_reaches_everyone_though_records_name_only_some() {
+        let all: BTreeSet<_> = (0..200).map(peer).collect();
+        let mut known = Map::new();
+        for me in &all {
+            let mut sessions = all.clone();
+            sessions.remove(me);
+            let neighbours = named_neighbours(me, &sessions, &known);
+            known.insert(
+                *me,
+                PeerRecord {
+                    neighbours,
+                    sessions: 199,
+                    ..PeerRecord::default()
+                },
+            );
+        }
+        assert_eq!(live(&peer(0), &peers(&[1]), &known).len(), all.len());
+    }
+
+    #[test]
+    fn unusable_addresses_of_a_peer_are_left_out() {
+        let mut known = records(&[(2, &[])]);
+        let good: SocketAddr = "192.0.2.7:6783".parse().expect("an address");
+        let bad = weave_wire::proto::SocketAddress {
+            ip: vec![1],
+            port: 6783,
+        };
+        let two = known.get_mut(&peer(2)).expect("known");
+        two.addresses = vec![bad, weave_wire::proto_addr(good)];
+        assert_eq!(addresses(&known, &peer(2)), [good]);
+        assert!(addresses(&known, &peer(3)).is_empty());
+    }
+}
