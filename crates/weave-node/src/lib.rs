@@ -8,5 +8,6 @@
 pub mod forward;
 mod gossip;
 mod membership;
+pub mod names;
 #[cfg(feature = "seeded-bugs")]
 pub mod seeded;

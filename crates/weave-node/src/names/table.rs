@@ -1,0 +1,218 @@
+//! Immutable snapshots of what is visible, cheap to make after small changes.
+//!
+//! The table is split into shards by a hash of the name, and of the address for the reverse
+//! direction. Snapshots share shards; a change copies those that it touches, no others.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use weave_wire::{PeerId, ip_bytes};
+
+const SHARDS: usize = 256;
+
+/// One record: a name, and an address that it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NameEntry {
+    /// Fully qualified, without trailing dot, spelled as its origin spelled it.
+    pub name: Arc<str>,
+    /// The address.
+    pub ip: IpAddr,
+    /// First characters of the container's id, or what the record was filed under.
+    pub container: Arc<str>,
+    /// The peer that says so.
+    pub origin: PeerId,
+}
+
+/// The names visible at one moment.
+#[derive(Debug, Clone)]
+pub struct NameTable {
+    names: Vec<Arc<BTreeMap<Box<str>, Vec<NameEntry>>>>,
+    addresses: Vec<Arc<BTreeMap<IpAddr, Vec<NameEntry>>>>,
+    len: usize,
+}
+
+impl NameTable {
+    /// The records of a name, in whatever case it is written, with or without trailing dot.
+    ///
+    /// No order is promised, and two records may give the same address.
+    pub fn lookup(&self, name: &str) -> &[NameEntry] {
+        let name = lowercase(name.strip_suffix('.').unwrap_or(name));
+        let shard = self.names.get(shard_of(name.as_bytes()));
+        shard
+            .and_then(|shard| shard.get(&*name))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// The records of an address.
+    pub fn reverse(&self, ip: IpAddr) -> &[NameEntry] {
+        let shard = self.addresses.get(shard_of(&ip_bytes(ip)));
+        shard
+            .and_then(|shard| shard.get(&ip))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// All records, by name in lower case, then by address and origin.
+    pub fn all(&self) -> Vec<&NameEntry> {
+        let shards = self.names.iter().flat_map(|shard| shard.iter());
+        let mut named: Vec<_> = shards
+            .flat_map(|(name, entries)| entries.iter().map(move |entry| (name, entry)))
+            .collect();
+        named.sort_unstable_by(|(a, x), (b, y)| {
+            a.cmp(b)
+                .then_with(|| (x.ip, x.origin, x).cmp(&(y.ip, y.origin, y)))
+        });
+        named.into_iter().map(|(_, entry)| entry).collect()
+    }
+
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no records.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(super) fn insert(&mut self, entry: NameEntry) {
+        let name = lowercase(&entry.name).into_owned().into_boxed_str();
+        if let Some(shard) = self.addresses.get_mut(shard_of(&ip_bytes(entry.ip))) {
+            Arc::make_mut(shard)
+                .entry(entry.ip)
+                .or_default()
+                .push(entry.clone());
+        }
+        if let Some(shard) = self.names.get_mut(shard_of(name.as_bytes())) {
+            Arc::make_mut(shard).entry(name).or_default().push(entry);
+            self.len += 1;
+        }
+    }
+
+    /// Removes one record like this.
+    pub(super) fn remove(&mut self, entry: &NameEntry) {
+        let name = lowercase(&entry.name);
+        if let Some(shard) = self.addresses.get_mut(shard_of(&ip_bytes(entry.ip))) {
+            take(Arc::make_mut(shard), &entry.ip, entry);
+        }
+        if let Some(shard) = self.names.get_mut(shard_of(name.as_bytes()))
+            && take(Arc::make_mut(shard), &*name, entry)
+        {
+            self.len -= 1;
+        }
+    }
+}
+
+impl Default for NameTable {
+    fn default() -> Self {
+        Self {
+            names: vec![Arc::default(); SHARDS],
+            addresses: vec![Arc::default(); SHARDS],
+            len: 0,
+        }
+    }
+}
+
+fn take<K: Ord + std::borrow::Borrow<Q>, Q: Ord + ?Sized>(
+    shard: &mut BTreeMap<K, Vec<NameEntry>>,
+    key: &Q,
+    entry: &NameEntry,
+) -> bool {
+    let Some(entries) = shard.get_mut(key) else {
+        return false;
+    };
+    let Some(index) = entries.iter().position(|held| held == entry) else {
+        return false;
+    };
+    entries.swap_remove(index);
+    if entries.is_empty() {
+        shard.remove(key);
+    }
+    true
+}
+
+fn lowercase(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Cow::Owned(name.to_ascii_lowercase());
+    }
+    Cow::Borrowed(name)
+}
+
+/// FNV-1a, folded: spreads well enough, and the same everywhere.
+fn shard_of(bytes: &[u8]) -> usize {
+    let hash = bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    });
+    let [a, b, c, d] = hash.to_be_bytes();
+    usize::from(a ^ b ^ c ^ d) % SHARDS
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entry(number: u32) -> NameEntry {
+        NameEntry {
+            name: format!("Host-{number}.weave.local").into(),
+            ip: Ipv4Addr::from_bits(0x0a20_0000 + number).into(),
+            container: "c0ffee".into(),
+            origin: PeerId([1; 32]),
+        }
+    }
+
+    #[test]
+    fn a_change_copies_one_shard_of_each_direction() {
+        let mut table = NameTable::default();
+        for number in 0..10_000 {
+            table.insert(entry(number));
+        }
+        let before = table.clone();
+        table.insert(entry(10_000));
+        let copied = table
+            .names
+            .iter()
+            .zip(&before.names)
+            .filter(|(a, b)| !Arc::ptr_eq(a, b));
+        assert_eq!(copied.count(), 1);
+        let addresses = table.addresses.iter().zip(&before.addresses);
+        assert_eq!(addresses.filter(|(a, b)| !Arc::ptr_eq(a, b)).count(), 1);
+        assert!(
+            table.names.iter().all(|shard| shard.len() < 200),
+            "names are spread"
+        );
+        assert_eq!((before.len(), table.len()), (10_000, 10_001));
+    }
+
+    proptest! {
+        #[test]
+        fn both_directions_always_agree(
+            steps in prop::collection::vec((any::<bool>(), 0..8u32), 0..60)
+        ) {
+            let mut table = NameTable::default();
+            let mut model: Vec<NameEntry> = Vec::new();
+            for (add, number) in steps {
+                if add {
+                    table.insert(entry(number));
+                    model.push(entry(number));
+                } else {
+                    table.remove(&entry(number));
+                    if let Some(index) = model.iter().position(|held| *held == entry(number)) {
+                        model.swap_remove(index);
+                    }
+                }
+            }
+            prop_assert_eq!(table.len(), model.len());
+            prop_assert_eq!(table.all().len(), model.len());
+            for number in 0..8 {
+                let held = model.iter().filter(|held| **held == entry(number)).count();
+                prop_assert_eq!(table.lookup(&entry(number).name).len(), held);
+                prop_assert_eq!(table.reverse(entry(number).ip).len(), held);
+            }
+        }
+    }
+}
