@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod endpoints;
 pub mod forward;
 mod gossip;
 mod membership;

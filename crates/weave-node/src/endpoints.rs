@@ -1,0 +1,423 @@
+//! Which peer owns which MAC and IP address, and who is on which segment.
+//!
+//! [`Endpoints`] holds what every origin announces, our own endpoints included, and answers for
+//! the live ones. Each announcement carries a claim number, one more than the highest seen for
+//! its addresses; where two live peers announce the same address, the higher claim wins, and of
+//! equal ones the lower key. The loser withdraws what it lost and reports it.
+//!
+//! Does not build the forwarding table, and does not know sessions.
+
+mod claims;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::net::IpAddr;
+
+use weave_wire::codec::MAX_ENDPOINT_IPS;
+use weave_wire::proto::{EndpointRecord, entry};
+use weave_wire::{Cidr, Mac, PeerId, SegmentId, ip_bytes, ip_from_bytes, mac_from_bytes};
+
+use claims::{Claims, Record, Source};
+
+/// A local endpoint, as it is to be announced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointSpec {
+    /// Names the endpoint on this host.
+    pub id: String,
+    /// Its segment.
+    pub segment: SegmentId,
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// Its addresses, at most eight.
+    pub ips: Vec<IpAddr>,
+    /// First characters of the container's id, or empty.
+    pub container: String,
+}
+
+/// Why an endpoint cannot be announced. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndpointError {
+    /// More addresses than a record holds.
+    #[error("endpoint `{id}` has {count} addresses, at most {MAX_ENDPOINT_IPS} can be announced")]
+    TooManyAddresses {
+        /// The endpoint.
+        id: String,
+        /// How many it has.
+        count: usize,
+    },
+    /// No station can have this Ethernet address.
+    #[error("endpoint `{id}` has the group address {mac}; give its interface a unicast one")]
+    GroupAddress {
+        /// The endpoint.
+        id: String,
+        /// Its address.
+        mac: Mac,
+    },
+}
+
+/// What two peers claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contested {
+    /// An Ethernet address: the endpoint was withdrawn.
+    Mac(Mac),
+    /// An address: it was withdrawn, the endpoint lives on without it.
+    Ip(IpAddr),
+}
+
+/// An endpoint of ours lost an address to another peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// The endpoint.
+    pub endpoint: EndpointSpec,
+    /// What it lost.
+    pub lost: Contested,
+    /// Who has it now.
+    pub to: PeerId,
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let EndpointSpec { id, container, .. } = &self.endpoint;
+        let whose = if container.is_empty() { id } else { container };
+        let winner = self.to.name();
+        match self.lost {
+            Contested::Mac(mac) => {
+                write!(
+                    f,
+                    "MAC {mac} of `{whose}` is also in use at peer {winner}, which keeps it"
+                )
+            }
+            Contested::Ip(ip) => {
+                write!(
+                    f,
+                    "address {ip} of `{whose}` is also in use at peer {winner}, which keeps it"
+                )
+            }
+        }
+    }
+}
+
+/// What the node must do for the endpoints.
+#[derive(Debug, PartialEq)]
+pub(crate) enum EndpointAction {
+    /// Set or remove an entry of our own log.
+    SetEntry {
+        /// Its key.
+        key: String,
+        /// What it says, none to remove it.
+        body: Option<entry::Body>,
+    },
+    /// An endpoint of ours lost an address; it is announced no more.
+    Conflict(Conflict),
+}
+
+/// A segment of the mesh.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct SegmentView {
+    /// Its subnet; several only where identifiers collide.
+    pub(crate) subnets: BTreeSet<Cidr>,
+    /// Frames from unannounced sources are dropped here.
+    pub(crate) strict: bool,
+    /// It is on this host.
+    pub(crate) local: bool,
+    /// The live peers that have it, ourselves included.
+    pub(crate) members: BTreeSet<PeerId>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct SubnetClaim {
+    segment: SegmentId,
+    cidr: Cidr,
+    strict: bool,
+}
+
+#[derive(Debug)]
+struct Own {
+    spec: EndpointSpec,
+    claim: u64,
+    handle: u64,
+}
+
+/// The endpoints and segments of all peers.
+#[derive(Debug)]
+pub(crate) struct Endpoints {
+    me: PeerId,
+    own: BTreeMap<String, Own>,
+    next_handle: u64,
+    claims: Claims,
+    subnets: BTreeMap<(PeerId, u64), SubnetClaim>,
+    live: BTreeSet<PeerId>,
+    actions: VecDeque<EndpointAction>,
+    changed: bool,
+}
+
+impl Endpoints {
+    /// No endpoints.
+    pub(crate) fn new(me: PeerId) -> Self {
+        Self {
+            me,
+            own: BTreeMap::new(),
+            next_handle: 0,
+            claims: Claims::default(),
+            subnets: BTreeMap::new(),
+            live: BTreeSet::from([me]),
+            actions: VecDeque::new(),
+            changed: false,
+        }
+    }
+
+    /// Announces a local endpoint, or what has changed of it. It wins against every earlier
+    /// announcement of its addresses that is known here.
+    ///
+    /// # Errors
+    /// When no record can hold it.
+    pub(crate) fn announce(&mut self, spec: EndpointSpec) -> Result<(), EndpointError> {
+        if spec.ips.len() > MAX_ENDPOINT_IPS {
+            let count = spec.ips.len();
+            return Err(EndpointError::TooManyAddresses { id: spec.id, count });
+        }
+        if spec.mac.is_multicast() {
+            return Err(EndpointError::GroupAddress {
+                id: spec.id,
+                mac: spec.mac,
+            });
+        }
+        if self.own.get(&spec.id).is_some_and(|own| own.spec == spec) {
+            return Ok(());
+        }
+        let claim = self
+            .claims
+            .highest(spec.segment, spec.mac, &spec.ips)
+            .saturating_add(1);
+        self.put(spec, claim);
+        Ok(())
+    }
+
+    /// A local endpoint is gone.
+    pub(crate) fn withdraw(&mut self, id: &str) {
+        let Some(own) = self.own.remove(id) else {
+            return;
+        };
+        self.claims.remove(&(self.me, own.handle));
+        self.changed = true;
+        self.actions.push_back(EndpointAction::SetEntry {
+            key: key(id),
+            body: None,
+        });
+    }
+
+    /// The local endpoints that are announced.
+    pub(crate) fn own(&self) -> impl Iterator<Item = &EndpointSpec> {
+        self.own.values().map(|own| &own.spec)
+    }
+
+    /// A slot of an origin's table holds this now. Other records only clear the slot.
+    pub(crate) fn apply(&mut self, origin: PeerId, slot: u64, new: Option<&entry::Body>) {
+        let source = (origin, slot);
+        let had_subnet = self.subnets.remove(&source).is_some();
+        if let Some(subnet) = new.and_then(read_subnet) {
+            self.subnets.insert(source, subnet);
+            self.changed = true;
+        }
+        self.changed |= had_subnet;
+        // what we announce ourselves counts from the moment it is announced
+        if origin == self.me {
+            return;
+        }
+        self.changed |= self.claims.remove(&source);
+        if let Some(record) = new.and_then(read_endpoint) {
+            self.claims.insert(source, record);
+            self.changed = true;
+            self.yield_to(&source);
+        }
+    }
+
+    /// Who is live has changed.
+    pub(crate) fn set_live(&mut self, live: &BTreeSet<PeerId>) {
+        let mut live = live.clone();
+        live.insert(self.me);
+        if live == self.live {
+            return;
+        }
+        let joined: Vec<PeerId> = live.difference(&self.live).copied().collect();
+        self.live = live;
+        self.changed = true;
+        for origin in joined {
+            for source in self.claims.of_origin(&origin) {
+                self.yield_to(&source);
+            }
+        }
+    }
+
+    /// Whether any answer may have changed since this was last asked.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The owner of each MAC.
+    pub(crate) fn macs(&self) -> impl Iterator<Item = (SegmentId, Mac, PeerId)> {
+        self.claims.macs(&self.live)
+    }
+
+    /// The MAC and the owner of each address.
+    pub(crate) fn ips(&self) -> impl Iterator<Item = (SegmentId, IpAddr, Mac, PeerId)> {
+        self.claims.ips(&self.live)
+    }
+
+    /// The segments, and who has them.
+    pub(crate) fn segments(&self) -> BTreeMap<SegmentId, SegmentView> {
+        let mut segments: BTreeMap<SegmentId, SegmentView> = BTreeMap::new();
+        for ((origin, _), subnet) in &self.subnets {
+            if !self.live.contains(origin) {
+                continue;
+            }
+            let view = segments.entry(subnet.segment).or_default();
+            view.members.insert(*origin);
+            view.subnets.insert(subnet.cidr);
+            view.strict |= subnet.strict;
+        }
+        for (_, subnet) in self.subnets.range((self.me, 0)..=(self.me, u64::MAX)) {
+            if let Some(view) = segments.get_mut(&subnet.segment) {
+                view.local = true;
+                view.strict = subnet.strict;
+            }
+        }
+        segments
+    }
+
+    /// What to do next.
+    pub(crate) fn poll_action(&mut self) -> Option<EndpointAction> {
+        self.actions.pop_front()
+    }
+
+    /// Withdraws what a live peer's record takes from our own endpoints.
+    fn yield_to(&mut self, source: &Source) {
+        if !self.live.contains(&source.0) {
+            return;
+        }
+        for (handle, lost) in self.claims.beaten_by(source, self.me) {
+            let Some(own) = self.own.values().find(|own| own.handle == handle) else {
+                continue;
+            };
+            let (mut spec, claim) = (own.spec.clone(), own.claim);
+            let conflict = Conflict {
+                endpoint: spec.clone(),
+                lost,
+                to: source.0,
+            };
+            match lost {
+                Contested::Mac(_) => self.withdraw(&spec.id),
+                Contested::Ip(ip) => {
+                    spec.ips.retain(|held| *held != ip);
+                    self.put(spec, claim);
+                }
+            }
+            self.actions.push_back(EndpointAction::Conflict(conflict));
+        }
+    }
+
+    fn put(&mut self, spec: EndpointSpec, claim: u64) {
+        let handle = match self.own.get(&spec.id) {
+            Some(own) => own.handle,
+            None => {
+                self.next_handle += 1;
+                self.next_handle
+            }
+        };
+        let EndpointSpec {
+            segment, mac, ips, ..
+        } = spec.clone();
+        let source = (self.me, handle);
+        self.claims.remove(&source);
+        self.claims.insert(
+            source,
+            Record {
+                segment,
+                mac,
+                ips,
+                claim,
+            },
+        );
+        let body = Some(entry::Body::Endpoint(record(&spec, claim)));
+        self.actions.push_back(EndpointAction::SetEntry {
+            key: key(&spec.id),
+            body,
+        });
+        self.own.insert(
+            spec.id.clone(),
+            Own {
+                spec,
+                claim,
+                handle,
+            },
+        );
+        self.changed = true;
+    }
+}
+
+fn key(id: &str) -> String {
+    format!("endpoint/{id}")
+}
+
+fn record(spec: &EndpointSpec, claim: u64) -> EndpointRecord {
+    EndpointRecord {
+        segment: spec.segment.0,
+        mac: spec.mac.0.to_vec(),
+        ips: spec.ips.iter().map(|ip| ip_bytes(*ip)).collect(),
+        claim,
+        container: spec.container.clone(),
+    }
+}
+
+fn read_endpoint(body: &entry::Body) -> Option<Record> {
+    let record = match body {
+        entry::Body::Endpoint(record) => record,
+        entry::Body::Peer(_)
+        | entry::Body::Subnet(_)
+        | entry::Body::Name(_)
+        | entry::Body::Genesis(_)
+        | entry::Body::Grant(_)
+        | entry::Body::Loan(_)
+        | entry::Body::Ban(_) => return None,
+    };
+    let mac = mac_from_bytes(&record.mac)
+        .ok()
+        .filter(|mac| !mac.is_multicast())?;
+    let ips = record
+        .ips
+        .iter()
+        .take(MAX_ENDPOINT_IPS)
+        .map(|ip| ip_from_bytes(ip));
+    let ips = ips.collect::<Result<_, _>>().ok()?;
+    Some(Record {
+        segment: SegmentId(record.segment),
+        mac,
+        ips,
+        claim: record.claim,
+    })
+}
+
+fn read_subnet(body: &entry::Body) -> Option<SubnetClaim> {
+    let record = match body {
+        entry::Body::Subnet(record) => record,
+        entry::Body::Peer(_)
+        | entry::Body::Endpoint(_)
+        | entry::Body::Name(_)
+        | entry::Body::Genesis(_)
+        | entry::Body::Grant(_)
+        | entry::Body::Loan(_)
+        | entry::Body::Ban(_) => return None,
+    };
+    let ip = ip_from_bytes(&record.ip).ok()?;
+    let cidr = Cidr::new(ip, u8::try_from(record.prefix_len).ok()?).ok()?;
+    let segment = SegmentId(record.segment);
+    (segment == SegmentId::of_subnet(cidr)).then_some(SubnetClaim {
+        segment,
+        cidr,
+        strict: record.strict,
+    })
+}
+
+#[cfg(test)]
+mod tests;
