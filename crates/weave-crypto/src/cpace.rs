@@ -80,15 +80,13 @@ impl Half {
     /// The key, for the side that sent the first share.
     pub(crate) fn finish_initiator(&self, theirs: &Share) -> Result<Isk, InvalidShare> {
         let secret = scalar_mult_vfy(&self.scalar, theirs)?;
-        let transcript = transcript_ir(&self.share(), AD_INITIATOR, &theirs.encode(), AD_RESPONDER);
-        Ok(isk(&self.sid, &secret, &transcript))
+        Ok(isk_of(&self.sid, &secret, &self.share(), &theirs.encode()))
     }
 
     /// The key, for the side that answered.
     pub(crate) fn finish_responder(&self, theirs: &Share) -> Result<Isk, InvalidShare> {
         let secret = scalar_mult_vfy(&self.scalar, theirs)?;
-        let transcript = transcript_ir(&theirs.encode(), AD_INITIATOR, &self.share(), AD_RESPONDER);
-        Ok(isk(&self.sid, &secret, &transcript))
+        Ok(isk_of(&self.sid, &secret, &theirs.encode(), &self.share()))
     }
 }
 
@@ -108,13 +106,13 @@ impl fmt::Debug for Half {
 pub(crate) type Isk = Zeroizing<[u8; 64]>;
 
 /// Clears the bits above the size of the group.
-fn sample_scalar(random: &[u8; 32]) -> Scalar {
+pub(crate) fn sample_scalar(random: &[u8; 32]) -> Scalar {
     let mut bytes = Zeroizing::new(*random);
     bytes[31] &= 0x0f;
     Scalar::from_bytes_mod_order(*bytes)
 }
 
-fn calculate_generator(password: &[u8], channel: &[u8], sid: &[u8]) -> RistrettoPoint {
+pub(crate) fn calculate_generator(password: &[u8], channel: &[u8], sid: &[u8]) -> RistrettoPoint {
     let string = Zeroizing::new(generator_string(password, channel, sid));
     let hash: Zeroizing<[u8; 64]> = Zeroizing::new(Sha512::digest(string.as_slice()).into());
     RistrettoPoint::from_uniform_bytes(&hash)
@@ -137,6 +135,15 @@ fn scalar_mult_vfy(scalar: &Scalar, theirs: &Share) -> Result<Zeroizing<[u8; 32]
         return Err(InvalidShare);
     }
     Ok(product)
+}
+
+/// The key of an exchange in which the initiator sent `ya` and the responder `yb`.
+pub(crate) fn isk_of(sid: &[u8; 16], secret: &[u8; 32], ya: &[u8], yb: &[u8]) -> Isk {
+    isk(
+        sid,
+        secret,
+        &transcript_ir(ya, AD_INITIATOR, yb, AD_RESPONDER),
+    )
 }
 
 fn transcript_ir(ya: &[u8], ada: &[u8], yb: &[u8], adb: &[u8]) -> Vec<u8> {

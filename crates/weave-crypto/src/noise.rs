@@ -117,7 +117,8 @@ pub(crate) fn transcript_hash(noise: &HandshakeState) -> [u8; 32] {
     hash
 }
 
-fn builder<'a>(
+/// A state before its role is chosen.
+pub(crate) fn builder<'a>(
     pattern: &str,
     private: &'a [u8; 32],
     prologue: &'a [u8],

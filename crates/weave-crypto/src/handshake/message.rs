@@ -14,7 +14,7 @@ use crate::noise;
 /// The offer follows the header; behind it lies room for later versions, which they find bound
 /// by the transcript already.
 const OFFER_LEN: usize = 8;
-const CLEAR_LEN: usize = HANDSHAKE_HEADER_LEN + OFFER_LEN + 56;
+pub(super) const CLEAR_LEN: usize = HANDSHAKE_HEADER_LEN + OFFER_LEN + 56;
 const SID_LEN: usize = 16;
 const MAC_LEN: usize = 16;
 
@@ -154,7 +154,7 @@ pub(super) fn init(mesh_name: &str, clear: &[u8], noise: &[u8]) -> Vec<u8> {
 }
 
 /// Shows that the sender knows the name of the mesh, and nothing else.
-fn mac1(mesh_name: &str, covered: &[u8]) -> [u8; MAC_LEN] {
+pub(super) fn mac1(mesh_name: &str, covered: &[u8]) -> [u8; MAC_LEN] {
     kdf::authenticate(&mesh_key(mesh_name), "weave/v1 mac1", &[covered])
 }
 
