@@ -202,12 +202,15 @@ impl Net {
 
     /// Hands a message to a node as if a peer had sent it.
     pub(super) fn inject(&mut self, from: PeerId, to: usize, body: Body) {
-        let node = &mut self.nodes[to];
-        match body {
-            Body::Delta(delta) => node.handle_delta(from, delta, self.now),
-            Body::Digest(digest) => node.handle_digest(from, digest, self.now),
-            Body::Pull(pull) => node.handle_pull(from, pull, self.now),
-            other => panic!("not gossip: {other:?}"),
+        let (node, now) = (&mut self.nodes[to], self.now);
+        if let Body::Delta(delta) = body {
+            node.handle_delta(from, delta, now);
+        } else if let Body::Digest(digest) = body {
+            node.handle_digest(from, digest, now);
+        } else if let Body::Pull(pull) = body {
+            node.handle_pull(from, pull, now);
+        } else {
+            panic!("not gossip: {body:?}");
         }
         self.drain(to);
     }
