@@ -1,0 +1,119 @@
+//! The admin API: what the command line asks a running router.
+//!
+//! Owns the shapes on the wire ([`types`]), the HTTP server on a unix socket
+//! ([`server`]) and its client ([`client`]). Decides nothing: every request is
+//! handed to a [`Router`], which the daemon implements.
+
+pub(crate) mod client;
+pub(crate) mod server;
+pub(crate) mod types;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use types::{
+    AttachRequest, ConnectRequest, DetachRequest, ForgetRequest, PeerResult, PsEntry, StatusReport,
+};
+
+/// What a running router can be asked. Every answer comes within five seconds
+/// or is an error that says what is waited for.
+pub(crate) trait Router: Send + Sync + 'static {
+    /// The whole state, for every `status` view and for `report`.
+    fn status(&self) -> impl Future<Output = Result<StatusReport, ApiError>> + Send;
+
+    /// Adds targets; with `replace` the former ones are dropped. One result
+    /// per peer, in the order given.
+    fn connect(
+        &self,
+        request: ConnectRequest,
+    ) -> impl Future<Output = Result<Vec<PeerResult>, ApiError>> + Send;
+
+    /// Drops targets, as they were typed. An unknown one is an error in its result.
+    fn forget(
+        &self,
+        request: ForgetRequest,
+    ) -> impl Future<Output = Result<Vec<PeerResult>, ApiError>> + Send;
+
+    /// Joins a network namespace; the addresses in the order of the request.
+    fn attach(
+        &self,
+        request: AttachRequest,
+    ) -> impl Future<Output = Result<Vec<IpAddr>, ApiError>> + Send;
+
+    /// Removes addresses, all of them if none is named; the removed ones.
+    fn detach(
+        &self,
+        request: DetachRequest,
+    ) -> impl Future<Output = Result<Vec<IpAddr>, ApiError>> + Send;
+
+    /// Local endpoints, all or those of the named containers.
+    fn ps(
+        &self,
+        containers: Vec<String>,
+    ) -> impl Future<Output = Result<Vec<PsEntry>, ApiError>> + Send;
+
+    /// Live addresses of a name; a bare label is taken within the DNS domain.
+    fn dns_lookup(
+        &self,
+        name: String,
+    ) -> impl Future<Output = Result<Vec<IpAddr>, ApiError>> + Send;
+
+    /// Says goodbye to all peers; the process ends soon after the answer, with
+    /// everything local left as it is.
+    fn stop(&self) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// Leaves the mesh for good, as far as peers must know. With `force`
+    /// nothing is waited for.
+    fn reset(&self, force: bool) -> impl Future<Output = Result<(), ApiError>> + Send;
+}
+
+/// What kind of failure it was; decides the HTTP status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ApiErrorKind {
+    /// The request makes no sense: 400.
+    BadRequest,
+    /// A named thing does not exist: 404.
+    NotFound,
+    /// It is taken, or already there: 409.
+    Conflict,
+    /// Not now: 503.
+    Unavailable,
+    /// A fault of this host or of the router: 500.
+    Internal,
+}
+
+/// A failure, as it goes over the socket and onto the terminal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct ApiError {
+    /// What kind of failure it was.
+    pub(crate) kind: ApiErrorKind,
+    /// What failed, and why.
+    #[serde(rename = "error")]
+    pub(crate) message: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) hint: Option<String>,
+}
+
+impl ApiError {
+    /// An error without a hint.
+    pub(crate) fn new(kind: ApiErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// The same error with what to do about it.
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}

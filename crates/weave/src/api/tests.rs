@@ -1,0 +1,341 @@
+//! Server and client together, over a real socket, around a fake router.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use super::client::{Client, ClientError};
+use super::server::{self, ServeError};
+use super::types::{AddressSpec, ResetRequest, RouterStatus, Sandbox};
+use super::*;
+
+/// Remembers what it was asked.
+#[derive(Default)]
+struct Fake {
+    asked: Mutex<Vec<String>>,
+}
+
+impl Fake {
+    fn note(&self, what: impl Into<String>) {
+        self.asked.lock().unwrap().push(what.into());
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+fn report() -> StatusReport {
+    StatusReport {
+        ready: true,
+        waiting_for: None,
+        version: "1.2.3".to_owned(),
+        router: RouterStatus {
+            protocol: "weave".to_owned(),
+            protocol_min_version: 1,
+            protocol_max_version: 1,
+            password: true,
+            peer_discovery: true,
+            name: "4a:0f:f6:ec:1c:93".to_owned(),
+            nickname: "nyc".to_owned(),
+            port: 6783,
+            targets: vec!["192.0.2.1".to_owned()],
+            connections: Vec::new(),
+            peers: Vec::new(),
+        },
+        ipam: None,
+        dns: None,
+        plugin: None,
+        drops: std::collections::BTreeMap::new(),
+    }
+}
+
+impl Router for Fake {
+    async fn status(&self) -> Result<StatusReport, ApiError> {
+        Ok(report())
+    }
+
+    async fn connect(&self, request: ConnectRequest) -> Result<Vec<PeerResult>, ApiError> {
+        self.note(format!("connect {:?} {}", request.peers, request.replace));
+        let result = |peer: String| PeerResult {
+            error: peer.starts_with('?').then(|| "no peer".to_owned()),
+            hint: None,
+            peer,
+        };
+        Ok(request.peers.into_iter().map(result).collect())
+    }
+
+    async fn forget(&self, request: ForgetRequest) -> Result<Vec<PeerResult>, ApiError> {
+        self.note(format!("forget {:?}", request.peers));
+        Ok(Vec::new())
+    }
+
+    async fn attach(&self, request: AttachRequest) -> Result<Vec<IpAddr>, ApiError> {
+        match &request.sandbox {
+            Sandbox::Container(name) if name == "nosuch" => {
+                let error = ApiError::new(ApiErrorKind::NotFound, "no container `nosuch`");
+                Err(error.with_hint("`docker ps` lists them"))
+            }
+            Sandbox::Container(_) | Sandbox::Netns(_) => {
+                self.note(format!("attach {:?}", request.addresses));
+                Ok(vec![IpAddr::from([10, 32, 0, 1])])
+            }
+        }
+    }
+
+    async fn detach(&self, _: DetachRequest) -> Result<Vec<IpAddr>, ApiError> {
+        Err(ApiError::new(ApiErrorKind::Unavailable, "not now"))
+    }
+
+    async fn ps(&self, containers: Vec<String>) -> Result<Vec<PsEntry>, ApiError> {
+        self.note(format!("ps {containers:?}"));
+        Ok(Vec::new())
+    }
+
+    async fn dns_lookup(&self, name: String) -> Result<Vec<IpAddr>, ApiError> {
+        self.note(format!("lookup {name}"));
+        Ok(Vec::new())
+    }
+
+    async fn stop(&self) -> Result<(), ApiError> {
+        self.note("stop");
+        Ok(())
+    }
+
+    async fn reset(&self, force: bool) -> Result<(), ApiError> {
+        self.note(format!("reset {force}"));
+        Ok(())
+    }
+}
+
+/// A running server; the directory goes with it.
+struct Rig {
+    fake: Arc<Fake>,
+    client: Client,
+    socket: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+fn rig() -> Rig {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("deep/weave.sock");
+    let listener = server::bind(&socket).unwrap();
+    let fake = Arc::new(Fake::default());
+    let serving = server::serve(listener, Arc::clone(&fake), std::future::pending());
+    tokio::spawn(serving);
+    Rig {
+        fake,
+        client: Client::new(&socket),
+        socket,
+        _dir: dir,
+    }
+}
+
+/// Sends raw bytes, returns the status line and the body.
+async fn raw(socket: &Path, request: &str) -> (String, String) {
+    let mut stream = UnixStream::connect(socket).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let status = answer.lines().next().unwrap_or_default().to_owned();
+    let body = answer
+        .split("\r\n\r\n")
+        .nth(1)
+        .unwrap_or_default()
+        .to_owned();
+    (status, body)
+}
+
+fn request(method: &str, path: &str, content_type: &str, body: &str) -> String {
+    format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+         content-type: {content_type}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[tokio::test]
+async fn requests_reach_the_router_and_answers_come_back() {
+    let rig = rig();
+    let client = &rig.client;
+    assert_eq!(
+        client.fetch::<StatusReport>("/report").await.unwrap(),
+        report()
+    );
+    let targets: Vec<String> = client.fetch("/status/targets").await.unwrap();
+    assert_eq!(targets, ["192.0.2.1"]);
+    let connect = ConnectRequest {
+        peers: vec!["a".to_owned(), "?b".to_owned()],
+        replace: true,
+    };
+    let results: Vec<PeerResult> = client.post("/connect", &connect).await.unwrap();
+    assert_eq!(results[0].error, None);
+    assert_eq!(results[1].error.as_deref(), Some("no peer"));
+    let attach = AttachRequest {
+        addresses: vec![AddressSpec::DefaultSubnet],
+        sandbox: Sandbox::Netns("/run/netns/a".into()),
+    };
+    let addresses: Vec<IpAddr> = client.post("/attach", &attach).await.unwrap();
+    assert_eq!(addresses, [IpAddr::from([10, 32, 0, 1])]);
+    let _: Vec<PsEntry> = client
+        .fetch("/ps?container=a&container=%2Frun%2Fb")
+        .await
+        .unwrap();
+    let _: Vec<IpAddr> = client.fetch("/name/a%20b").await.unwrap();
+    client.post::<()>("/stop", &()).await.unwrap();
+    client
+        .post::<()>("/reset", &ResetRequest { force: true })
+        .await
+        .unwrap();
+    assert_eq!(
+        rig.fake.asked(),
+        [
+            "connect [\"a\", \"?b\"] true",
+            "attach [DefaultSubnet]",
+            "ps [\"a\", \"/run/b\"]",
+            "lookup a b",
+            "stop",
+            "reset true",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn errors_keep_their_kind_words_and_hint() {
+    let rig = rig();
+    let attach = AttachRequest {
+        addresses: Vec::new(),
+        sandbox: Sandbox::Container("nosuch".to_owned()),
+    };
+    let error = rig
+        .client
+        .post::<Vec<IpAddr>>("/attach", &attach)
+        .await
+        .unwrap_err();
+    let ClientError::Refused(error) = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(error.kind, ApiErrorKind::NotFound);
+    assert_eq!(error.message, "no container `nosuch`");
+    assert_eq!(error.hint.as_deref(), Some("`docker ps` lists them"));
+    let body = serde_json::to_string(&attach).unwrap();
+    let (status, body) = raw(
+        &rig.socket,
+        &request("POST", "/attach", "application/json", &body),
+    )
+    .await;
+    assert!(status.contains("404"), "{status}");
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        body,
+        json!({"kind": "not_found", "error": "no container `nosuch`", "hint": "`docker ps` lists them"})
+    );
+}
+
+#[tokio::test]
+async fn requests_that_make_no_sense_are_refused_as_json() {
+    let rig = rig();
+    for (method, path, content_type, body, expected) in [
+        ("GET", "/nosuch", "application/json", "", "404"),
+        ("GET", "/status/nosuch", "application/json", "", "404"),
+        ("POST", "/connect", "application/json", "{", "400"),
+        ("POST", "/connect", "application/json", "{}", "400"),
+        ("POST", "/connect", "text/plain", "{\"peers\":[]}", "400"),
+        (
+            "POST",
+            "/attach",
+            "application/json",
+            "{\"addresses\":[{\"address\":{\"ip\":\"x\"}}]}",
+            "400",
+        ),
+    ] {
+        let (status, answer) = raw(&rig.socket, &request(method, path, content_type, body)).await;
+        assert!(status.contains(expected), "{path} {body}: {status}");
+        let answer: ApiError = serde_json::from_str(&answer).unwrap();
+        assert!(!answer.message.is_empty());
+    }
+    assert_eq!(rig.fake.asked(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_socket_is_for_root_alone_and_nothing_else_is_left_beside_it() {
+    let rig = rig();
+    let mode = std::fs::metadata(&rig.socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let files = std::fs::read_dir(rig.socket.parent().unwrap())
+        .unwrap()
+        .count();
+    assert_eq!(files, 1);
+}
+
+#[tokio::test]
+async fn a_live_socket_means_already_running_and_a_stale_one_is_replaced() {
+    let rig = rig();
+    let error = server::bind(&rig.socket).unwrap_err();
+    assert!(matches!(error, ServeError::AlreadyRunning(_)), "{error:?}");
+    assert!(error.hint().unwrap().contains("weave stop"));
+    let stale = rig.socket.with_file_name("stale.sock");
+    drop(server::bind(&stale).unwrap());
+    assert!(stale.exists());
+    assert!(server::bind(&stale).is_ok());
+    let error = server::bind(Path::new("/proc/no/such/dir/w.sock")).unwrap_err();
+    assert!(matches!(error, ServeError::Listen { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn without_a_router_the_client_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("none.sock");
+    let error = Client::new(&missing)
+        .fetch::<Value>("/report")
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ClientError::NotRunning(_)), "{error:?}");
+    let stale = dir.path().join("stale.sock");
+    drop(server::bind(&stale).unwrap());
+    let error = Client::new(&stale)
+        .fetch::<Value>("/report")
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ClientError::NotRunning(_)), "{error:?}");
+    assert!(error.hint().unwrap().contains("weave launch"));
+}
+
+#[tokio::test]
+async fn something_else_on_the_socket_is_an_error_not_a_hang() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("odd.sock");
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(b"SSH-2.0-odd\r\n").await;
+        }
+    });
+    let error = Client::new(&socket)
+        .fetch::<Value>("/report")
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ClientError::Broken(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_stopped_server_finishes_and_frees_the_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("w.sock");
+    let listener = server::bind(&socket).unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = server::serve(listener, Arc::new(Fake::default()), async {
+        let _ = stopped.await;
+    });
+    let task = tokio::spawn(serving);
+    let client = Client::new(&socket);
+    assert!(client.fetch::<StatusReport>("/status").await.unwrap().ready);
+    stop.send(()).unwrap();
+    task.await.unwrap().unwrap();
+    let error = client.fetch::<Value>("/report").await.unwrap_err();
+    assert!(matches!(error, ClientError::NotRunning(_)), "{error:?}");
+}

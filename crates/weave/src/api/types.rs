@@ -1,0 +1,336 @@
+//! Requests and answers of the admin API.
+//!
+//! All values are text or numbers: nothing here depends on how the router keeps
+//! them. Fields may be added, never renamed: scripts read them.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything there is to know about a running router.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StatusReport {
+    /// Whether the router serves all it was asked to serve.
+    pub(crate) ready: bool,
+    /// What it still waits for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) waiting_for: Option<String>,
+    /// Version of the program.
+    pub(crate) version: String,
+    /// Peers and connections.
+    pub(crate) router: RouterStatus,
+    /// Addresses.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) ipam: Option<IpamStatus>,
+    /// Names; absent with `--no-dns`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) dns: Option<DnsStatus>,
+    /// The Docker plugin; absent with `--no-docker`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) plugin: Option<PluginStatus>,
+    /// Frames and datagrams dropped, by reason.
+    #[serde(default)]
+    pub(crate) drops: BTreeMap<String, u64>,
+}
+
+/// Peers and connections, as this router sees them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RouterStatus {
+    /// Always `weave`.
+    pub(crate) protocol: String,
+    /// Lowest protocol version spoken.
+    pub(crate) protocol_min_version: u32,
+    /// Highest protocol version spoken.
+    pub(crate) protocol_max_version: u32,
+    /// Whether a password protects the mesh. Traffic is encrypted either way.
+    pub(crate) password: bool,
+    /// Whether peers of peers are connected to.
+    pub(crate) peer_discovery: bool,
+    /// Name of this peer.
+    pub(crate) name: String,
+    /// Its nickname.
+    pub(crate) nickname: String,
+    /// UDP port of the mesh.
+    pub(crate) port: u16,
+    /// Peers to connect to, as they were typed.
+    pub(crate) targets: Vec<String>,
+    /// Connections of this router and attempts at them.
+    pub(crate) connections: Vec<ConnectionStatus>,
+    /// All live peers, this one included.
+    pub(crate) peers: Vec<PeerStatus>,
+}
+
+/// State of a connection or of the attempts at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ConnectionState {
+    /// Sealed frames pass.
+    Established,
+    /// The handshake is done, data does not pass yet.
+    Pending,
+    /// Tried again after a failure.
+    Retrying,
+    /// Never tried again by itself.
+    Failed,
+    /// The first handshake is under way.
+    Connecting,
+}
+
+impl ConnectionState {
+    /// All states, in the order in which they are counted.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Established,
+        Self::Pending,
+        Self::Retrying,
+        Self::Failed,
+        Self::Connecting,
+    ];
+
+    /// The word that users see.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Established => "established",
+            Self::Pending => "pending",
+            Self::Retrying => "retrying",
+            Self::Failed => "failed",
+            Self::Connecting => "connecting",
+        }
+    }
+}
+
+/// One connection of this router.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ConnectionStatus {
+    /// Address of the other end, or the target's name while it has none.
+    pub(crate) address: String,
+    /// Whether this side dialled.
+    pub(crate) outbound: bool,
+    /// How far it is.
+    pub(crate) state: ConnectionState,
+    /// Peer at the other end, once known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) peer: Option<String>,
+    /// Its nickname.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) nickname: Option<String>,
+    /// Path of an established connection: `direct`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) path: Option<String>,
+    /// Why it is not established, or what is wrong although it is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) info: Option<String>,
+    /// Milliseconds until the next attempt.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) retry_in_ms: Option<u64>,
+    /// Cipher of the data, such as `aes-256-gcm`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) cipher: Option<String>,
+    /// Round trip time in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) rtt_us: Option<u64>,
+    /// Largest datagram of this path in bytes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) mtu: Option<u32>,
+}
+
+/// A live peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PeerStatus {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its nickname, untrusted.
+    pub(crate) nickname: String,
+    /// Version of its program.
+    pub(crate) version: String,
+    /// Number of its established sessions, as it says.
+    pub(crate) sessions: u32,
+    /// Those sessions that it names.
+    pub(crate) connections: Vec<PeerConnection>,
+}
+
+/// A session that a peer names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PeerConnection {
+    /// Peer at the other end.
+    pub(crate) name: String,
+    /// Its nickname.
+    pub(crate) nickname: String,
+    /// Its address, where this router knows it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) address: Option<SocketAddr>,
+    /// Whether that peer dialled, where this router knows it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) outbound: Option<bool>,
+    /// Whether data passes.
+    pub(crate) established: bool,
+}
+
+/// State of the address allocator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct IpamStatus {
+    /// `ready`, `idle`, or what is waited for.
+    pub(crate) status: String,
+    /// Range of the mesh.
+    pub(crate) range: String,
+    /// Number of addresses in it.
+    pub(crate) range_size: u64,
+    /// Addresses in use on this host.
+    pub(crate) active: u64,
+    /// Subnet of the Docker network `weave`.
+    pub(crate) default_subnet: String,
+    /// Who owns how much.
+    pub(crate) entries: Vec<IpamOwner>,
+}
+
+/// A peer that owns addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct IpamOwner {
+    /// Its name.
+    pub(crate) peer: String,
+    /// Its nickname.
+    pub(crate) nickname: String,
+    /// Number of addresses it owns.
+    pub(crate) size: u64,
+    /// Whether it is this router.
+    pub(crate) own: bool,
+    /// Whether it is live.
+    pub(crate) reachable: bool,
+}
+
+/// State of the DNS server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DnsStatus {
+    /// Domain, with a dot at the end.
+    pub(crate) domain: String,
+    /// Servers that other names are asked of.
+    pub(crate) upstream: Vec<String>,
+    /// Where it listens.
+    pub(crate) address: Vec<String>,
+    /// Seconds that an answer may be kept.
+    pub(crate) ttl: u32,
+    /// All live names.
+    pub(crate) entries: Vec<DnsEntry>,
+}
+
+/// A live name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DnsEntry {
+    /// Fully qualified, with a dot at the end.
+    pub(crate) hostname: String,
+    /// Its address.
+    pub(crate) address: IpAddr,
+    /// First twelve characters of the container's id, or what it is filed under.
+    pub(crate) container: String,
+    /// Name of the peer that announces it.
+    pub(crate) origin: String,
+}
+
+/// State of the Docker plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PluginStatus {
+    /// Name of the network and IPAM driver.
+    pub(crate) driver_name: String,
+}
+
+/// `POST /connect`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ConnectRequest {
+    /// Peers, `host[:port]`.
+    pub(crate) peers: Vec<String>,
+    /// Drop the former targets.
+    #[serde(default)]
+    pub(crate) replace: bool,
+}
+
+/// `POST /forget`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ForgetRequest {
+    /// Peers, as they were typed at `connect` or `launch`.
+    pub(crate) peers: Vec<String>,
+}
+
+/// What became of one peer of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PeerResult {
+    /// The peer, as it was typed.
+    pub(crate) peer: String,
+    /// Why it failed; absent if it did not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) error: Option<String>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) hint: Option<String>,
+}
+
+/// An address of `attach` or `detach`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum AddressSpec {
+    /// `[ip:]10.2.1.7/24`: this very address.
+    Address {
+        /// The address.
+        ip: IpAddr,
+        /// Length of its subnet's prefix.
+        prefix_len: u8,
+    },
+    /// `net:10.2.1.0/24`: any free address of this subnet.
+    Subnet {
+        /// First address of the subnet.
+        network: IpAddr,
+        /// Length of its prefix.
+        prefix_len: u8,
+    },
+    /// `net:default`: any free address of the default subnet.
+    DefaultSubnet,
+}
+
+/// Whose network namespace is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Sandbox {
+    /// A container's, by name or id.
+    Container(String),
+    /// The one at this absolute path of the host.
+    Netns(PathBuf),
+}
+
+/// `POST /attach`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AttachRequest {
+    /// What to attach; never empty.
+    pub(crate) addresses: Vec<AddressSpec>,
+    /// Where to.
+    pub(crate) sandbox: Sandbox,
+}
+
+/// `POST /detach`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DetachRequest {
+    /// What to detach; empty: everything.
+    pub(crate) addresses: Vec<AddressSpec>,
+    /// Where from.
+    pub(crate) sandbox: Sandbox,
+}
+
+/// `POST /reset`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ResetRequest {
+    /// Wait for nobody.
+    pub(crate) force: bool,
+}
+
+/// A local endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PsEntry {
+    /// Container id, or the path of a namespace.
+    pub(crate) container: String,
+    /// Name of the container, where known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) name: Option<String>,
+    /// MAC address.
+    pub(crate) mac: String,
+    /// Addresses with prefix length.
+    pub(crate) addresses: Vec<String>,
+}
