@@ -1,0 +1,74 @@
+//! The command line: parsing, dispatch, exit codes.
+//!
+//! Every command but `launch`, `stop`, `reset`, `router` and `password` is a
+//! thin client of the router's socket. Text for people is made in [`view`], by
+//! pure functions. Exit codes: 0 done (also when the reader of our output went
+//! away), 1 failed, 2 usage, 3 router not running.
+
+mod address;
+mod args;
+mod commands;
+mod config;
+mod failure;
+mod host;
+mod launch;
+mod options;
+mod output;
+mod password;
+mod progress;
+mod reset;
+mod router;
+mod stop;
+mod view;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use config::Settings;
+use failure::Failure;
+
+/// Parses the arguments of this process, runs the command, reports.
+pub(crate) fn main() -> ExitCode {
+    let settings = match config::load() {
+        Ok(settings) => settings,
+        Err(failure) => return failure::report(&failure),
+    };
+    match Cli::try_parse() {
+        Ok(cli) => match run(cli, settings) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failure::report(&error),
+        },
+        Err(error) => failure::report_usage(&error),
+    }
+}
+
+fn run(cli: Cli, settings: Settings) -> anyhow::Result<()> {
+    let socket = settings.socket(cli.socket.as_deref());
+    match cli.command {
+        Command::Launch(args) => launch::run(&args, &settings, &socket),
+        Command::Router(args) => router::run(&args, &settings, &socket),
+        Command::Stop => stop::run(&socket),
+        Command::Reset(args) => reset::run(args.force, &socket),
+        Command::Password(args) => password::run(&args),
+        command @ (Command::Connect(_)
+        | Command::Forget(_)
+        | Command::Status(_)
+        | Command::Ps(_)
+        | Command::Attach(_)
+        | Command::Detach(_)
+        | Command::DnsLookup(_)
+        | Command::Report(_)
+        | Command::Version(_)) => commands::run(command, &socket),
+    }
+}
+
+/// Runs a future on a runtime of its own, as commands need no more.
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("cannot start: {error}")))?
+        .block_on(future)
+}

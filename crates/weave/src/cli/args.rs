@@ -1,0 +1,347 @@
+//! The grammar of the command line, and its help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A network for containers on several Docker hosts: encrypted, by name.
+#[derive(Debug, Parser)]
+#[command(
+    name = "weave",
+    version,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  \
+        weave launch --password-file /etc/weave/password      on the first host\n  \
+        weave launch --password-file /etc/weave/password 192.0.2.1   on the others\n  \
+        docker run -d --name db --net=weave postgres          reached as `db` from all hosts\n  \
+        weave status                                          who is connected\n\n\
+        Options come from the flag, else from WEAVE_* in the environment, else from \
+        /etc/weave/weave.toml."
+)]
+pub(crate) struct Cli {
+    /// Unix socket of the router [default: /run/weave/weave.sock]
+    #[arg(long, global = true, env = "WEAVE_SOCKET", value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start the router of this host and connect it to peers
+    #[command(after_help = "Examples:\n  \
+        weave launch --password-file /etc/weave/password\n  \
+        weave launch --password-file /etc/weave/password 192.0.2.1 node2.example.com:6783\n  \
+        weave launch --ipalloc-range 10.2.0.0/16 --nickname web-1 192.0.2.1\n\n\
+        The first host of a mesh names no peer; every other host names at least one.\n\
+        Without password options a password stored by an earlier launch is used.")]
+    Launch(LaunchArgs),
+    /// Connect to further peers
+    #[command(after_help = "Examples:\n  \
+        weave connect 192.0.2.7\n  \
+        weave connect --replace node1.example.com node2.example.com:6783")]
+    Connect(ConnectArgs),
+    /// Stop connecting to peers, named as at `launch` or `connect`
+    #[command(after_help = "Example:\n  weave forget 192.0.2.7")]
+    Forget(ForgetArgs),
+    /// Stop the router; containers on this host go on talking to each other
+    #[command(after_help = "Example:\n  weave stop")]
+    Stop,
+    /// Show the state of the router, its connections, peers, names and addresses
+    #[command(after_help = "Examples:\n  \
+        weave status\n  \
+        weave status connections\n  \
+        weave status peers --json")]
+    Status(StatusArgs),
+    /// List the containers of this host that are on the network
+    #[command(after_help = "Examples:\n  weave ps\n  weave ps db web")]
+    Ps(PsArgs),
+    /// Join a running container, or any network namespace, to the network
+    #[command(after_help = "Examples:\n  \
+        weave attach db                             an address of the default subnet\n  \
+        weave attach 10.32.7.1/12 db                this very address\n  \
+        weave attach net:10.2.1.0/24 net:default db one address of each\n  \
+        weave attach --netns /run/netns/lab         a namespace without a container\n\n\
+        An address is [ip:]CIDR, net:CIDR or net:default. Prints the addresses given.")]
+    Attach(AttachArgs),
+    /// Take a container, or single addresses of it, off the network
+    #[command(after_help = "Examples:\n  \
+        weave detach db                 all its addresses\n  \
+        weave detach 10.32.7.1/12 db\n\n\
+        Prints the addresses removed.")]
+    Detach(AttachArgs),
+    /// Print the addresses of a name
+    #[command(after_help = "Examples:\n  weave dns-lookup db\n  weave dns-lookup db.weave.local")]
+    DnsLookup(DnsLookupArgs),
+    /// Print everything the router knows, as JSON
+    #[command(after_help = "Example:\n  weave report | jq .router.connections")]
+    Report(ReportArgs),
+    /// Print the versions of this program and of the running router
+    #[command(after_help = "Example:\n  weave version")]
+    Version(JsonArgs),
+    /// Leave the mesh for good and remove everything of weave from this host
+    #[command(after_help = "Examples:\n  weave reset\n  weave reset --force")]
+    Reset(ResetArgs),
+    /// Run the router in the foreground
+    #[command(after_help = "Examples:\n  \
+        weave router --no-docker --password-file /etc/weave/password\n  \
+        weave router --state-dir /tmp/w --socket /tmp/w.sock --port 7001 192.0.2.1")]
+    Router(RouterArgs),
+    /// Make passwords
+    #[command(after_help = "Example:\n  weave password generate > /etc/weave/password")]
+    Password(PasswordArgs),
+}
+
+/// Options of `launch` and `router`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct RouterOptions {
+    /// Password of the mesh; other users of this host can see it while the command runs
+    #[arg(long, value_name = "PASSWORD", conflicts_with = "password_file")]
+    pub(crate) password: Option<String>,
+    /// File whose only line is the password of the mesh
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Name of this host for people [default: its host name]
+    #[arg(long, env = "WEAVE_NICKNAME", value_name = "NAME")]
+    pub(crate) nickname: Option<String>,
+    /// Range of all addresses, the same on every host [default: 10.32.0.0/12]
+    #[arg(long, env = "WEAVE_IPALLOC_RANGE", value_name = "CIDR")]
+    pub(crate) ipalloc_range: Option<String>,
+    /// Subnet of the Docker network `weave` [default: the whole range]
+    #[arg(long, env = "WEAVE_IPALLOC_DEFAULT_SUBNET", value_name = "CIDR")]
+    pub(crate) ipalloc_default_subnet: Option<String>,
+    /// UDP port of the mesh, the same on every host [default: 6783]
+    #[arg(long, env = "WEAVE_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+    /// Serve no DNS
+    #[arg(long, env = "WEAVE_NO_DNS", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) no_dns: bool,
+    /// Peers to connect to, HOST[:PORT]
+    #[arg(value_name = "PEER")]
+    pub(crate) peers: Vec<String>,
+}
+
+/// `weave launch`.
+#[derive(Debug, Args)]
+pub(crate) struct LaunchArgs {
+    /// What the router is started with.
+    #[command(flatten)]
+    pub(crate) options: RouterOptions,
+}
+
+/// `weave router`.
+#[derive(Debug, Args)]
+pub(crate) struct RouterArgs {
+    /// What the router is started with.
+    #[command(flatten)]
+    pub(crate) options: RouterOptions,
+    /// Directory of identity, addresses and password [default: /var/lib/weave]
+    #[arg(long, env = "WEAVE_STATE_DIR", value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Serve no Docker plugin and watch no containers
+    #[arg(long)]
+    pub(crate) no_docker: bool,
+    /// Tells a launch from a restart: peers of a new launch replace those kept on disk
+    #[arg(long, hide = true, value_name = "ID")]
+    pub(crate) launch_id: Option<String>,
+}
+
+/// `weave connect`.
+#[derive(Debug, Args)]
+pub(crate) struct ConnectArgs {
+    /// Drop all other targets
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// Peers, HOST[:PORT]
+    #[arg(value_name = "PEER", required_unless_present = "replace")]
+    pub(crate) peers: Vec<String>,
+}
+
+/// `weave forget`.
+#[derive(Debug, Args)]
+pub(crate) struct ForgetArgs {
+    /// Peers, as `weave status targets` shows them
+    #[arg(value_name = "PEER", required = true)]
+    pub(crate) peers: Vec<String>,
+}
+
+/// A part of the status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StatusView {
+    /// Peers to connect to, as typed
+    Targets,
+    /// Connections of this router, with the reason for each that is not established
+    Connections,
+    /// All live peers and their connections
+    Peers,
+    /// Names and their addresses
+    Dns,
+    /// Who owns which part of the address range
+    Ipam,
+}
+
+/// `weave status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Only this part
+    #[arg(value_enum, value_name = "PART")]
+    pub(crate) view: Option<StatusView>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `weave ps`.
+#[derive(Debug, Args)]
+pub(crate) struct PsArgs {
+    /// Only these containers, by name or id
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) containers: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `weave attach` and `weave detach`.
+#[derive(Debug, Args)]
+pub(crate) struct AttachArgs {
+    /// A network namespace by path, in place of a container
+    #[arg(long, value_name = "PATH")]
+    pub(crate) netns: Option<PathBuf>,
+    /// Addresses, and the container by name or id
+    #[arg(value_name = "ADDRESS|CONTAINER")]
+    pub(crate) operands: Vec<String>,
+}
+
+/// `weave dns-lookup`.
+#[derive(Debug, Args)]
+pub(crate) struct DnsLookupArgs {
+    /// Name, with or without the domain
+    pub(crate) name: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `weave report`.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// Accepted for symmetry: a report is always JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Commands with no other options.
+#[derive(Debug, Args)]
+pub(crate) struct JsonArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `weave reset`.
+#[derive(Debug, Args)]
+pub(crate) struct ResetArgs {
+    /// Go on although the router does not run, peers do not answer or containers are attached
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// `weave password`.
+#[derive(Debug, Args)]
+pub(crate) struct PasswordArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: PasswordCommand,
+}
+
+/// The verbs of `weave password`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PasswordCommand {
+    /// Print a new random password of 128 bits
+    #[command(after_help = "Example:\n  weave password generate > /etc/weave/password")]
+    Generate,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_socket_stands_before_or_after_the_verb() {
+        for line in [
+            "weave --socket /w.sock status",
+            "weave status --socket /w.sock",
+            "weave status peers --socket=/w.sock --json",
+        ] {
+            let cli = parse(line).unwrap();
+            assert_eq!(cli.socket, Some(PathBuf::from("/w.sock")), "{line}");
+        }
+    }
+
+    #[test]
+    fn launch_takes_flags_and_peers_in_any_order() {
+        let line = "weave launch 192.0.2.1 --nickname a host:7000 --port 7000 --no-dns --password secret-word";
+        let Command::Launch(args) = parse(line).unwrap().command else {
+            panic!("not launch");
+        };
+        let options = args.options;
+        assert_eq!(options.peers, ["192.0.2.1", "host:7000"]);
+        assert_eq!(options.port, Some(7000));
+        assert_eq!(options.password.as_deref(), Some("secret-word"));
+        assert!(options.no_dns);
+    }
+
+    #[test]
+    fn a_mistyped_verb_flag_or_part_is_answered_with_the_right_one() {
+        for (line, suggestion) in [
+            ("weave statsu", "'status'"),
+            ("weave lanch", "'launch'"),
+            ("weave launch --pasword-file x", "--password-file"),
+            ("weave status conections", "'connections'"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(suggestion), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_a_usage_error() {
+        for line in [
+            "weave launch --port 0",
+            "weave launch --port 65536",
+            "weave launch --password a --password-file b",
+            "weave connect",
+            "weave forget",
+            "weave dns-lookup",
+            "weave password",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+        assert!(parse("weave connect --replace").is_ok());
+    }
+
+    #[test]
+    fn every_command_has_an_example_in_its_help() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.clone().render_long_help().to_string();
+            assert!(help.contains("Example"), "{}: {help}", command.get_name());
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The commands that only ask the running router.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::api::client::{Client, ClientError, escape};
+use crate::api::types::{
+    AddressSpec, AttachRequest, ConnectRequest, DetachRequest, ForgetRequest, PeerResult, PsEntry,
+    StatusReport,
+};
+
+use super::args::{AttachArgs, Command, DnsLookupArgs, PsArgs, StatusArgs, StatusView};
+use super::failure::Failure;
+use super::{address, block_on, failure, output, view};
+
+/// Version of this program.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Runs a command of this module.
+///
+/// # Errors
+/// When the router does not run, or refuses.
+pub(crate) fn run(command: Command, socket: &Path) -> Result<()> {
+    let client = Client::new(socket);
+    block_on(async {
+        match command {
+            Command::Connect(args) => connect(&client, args.peers, args.replace).await,
+            Command::Forget(args) => forget(&client, args.peers).await,
+            Command::Status(args) => status(&client, &args).await,
+            Command::Ps(args) => ps(&client, &args).await,
+            Command::Attach(args) => attach(&client, &args).await,
+            Command::Detach(args) => detach(&client, &args).await,
+            Command::DnsLookup(args) => dns_lookup(&client, &args).await,
+            Command::Report(_) => output::json(&fetch_report(&client).await?),
+            Command::Version(args) => version(&client, args.json).await,
+            Command::Launch(_)
+            | Command::Router(_)
+            | Command::Stop
+            | Command::Reset(_)
+            | Command::Password(_) => Err(Failure::usage("this command needs no router").into()),
+        }
+    })
+}
+
+async fn fetch_report(client: &Client) -> Result<StatusReport> {
+    Ok(client.fetch("/report").await?)
+}
+
+async fn connect(client: &Client, peers: Vec<String>, replace: bool) -> Result<()> {
+    let request = ConnectRequest { peers, replace };
+    check_each(client.post("/connect", &request).await?)
+}
+
+async fn forget(client: &Client, peers: Vec<String>) -> Result<()> {
+    check_each(client.post("/forget", &ForgetRequest { peers }).await?)
+}
+
+/// Silence if all went well; else every failure but the last is printed here.
+fn check_each(results: Vec<PeerResult>) -> Result<()> {
+    let mut failures: Vec<Failure> = results.into_iter().filter_map(failed).collect();
+    let Some(last) = failures.pop() else {
+        return Ok(());
+    };
+    for failure in failures {
+        output::err(&failure::render(&failure.into()));
+    }
+    Err(last.into())
+}
+
+fn failed(result: PeerResult) -> Option<Failure> {
+    let error = result.error?;
+    let message = if error.contains(&result.peer) {
+        error
+    } else {
+        format!("{}: {error}", result.peer)
+    };
+    let failure = Failure::new(message);
+    Some(match result.hint {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    })
+}
+
+async fn status(client: &Client, args: &StatusArgs) -> Result<()> {
+    let report = fetch_report(client).await?;
+    let Some(part) = args.view else {
+        return show(args.json, &report, || view::status(&report));
+    };
+    let router = &report.router;
+    match part {
+        StatusView::Targets => show(args.json, &router.targets, || {
+            view::targets(&router.targets)
+        }),
+        StatusView::Connections => {
+            let connections = &router.connections;
+            show(args.json, connections, || view::connections(connections))
+        }
+        StatusView::Peers => show(args.json, &router.peers, || view::peers(&router.peers)),
+        StatusView::Dns => show(args.json, &report.dns, || view::dns(report.dns.as_ref())),
+        StatusView::Ipam => show(args.json, &report.ipam, || view::ipam(report.ipam.as_ref())),
+    }
+}
+
+fn show(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
+    if json {
+        return output::json(value);
+    }
+    output::out_raw(&text());
+    Ok(())
+}
+
+async fn ps(client: &Client, args: &PsArgs) -> Result<()> {
+    let query: Vec<String> = args
+        .containers
+        .iter()
+        .map(|container| format!("container={}", escape(container)))
+        .collect();
+    let entries: Vec<PsEntry> = client.fetch(&format!("/ps?{}", query.join("&"))).await?;
+    show(args.json, &entries, || view::ps(&entries))
+}
+
+async fn attach(client: &Client, args: &AttachArgs) -> Result<()> {
+    let (mut addresses, sandbox) = address::split(args)?;
+    if addresses.is_empty() {
+        addresses.push(AddressSpec::DefaultSubnet);
+    }
+    let request = AttachRequest { addresses, sandbox };
+    print_addresses(&client.post::<Vec<IpAddr>>("/attach", &request).await?);
+    Ok(())
+}
+
+async fn detach(client: &Client, args: &AttachArgs) -> Result<()> {
+    let (addresses, sandbox) = address::split(args)?;
+    let request = DetachRequest { addresses, sandbox };
+    print_addresses(&client.post::<Vec<IpAddr>>("/detach", &request).await?);
+    Ok(())
+}
+
+/// On one line, without prefix, so that `$(weave attach …)` is of use.
+fn print_addresses(addresses: &[IpAddr]) {
+    if addresses.is_empty() {
+        return;
+    }
+    let words: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+    output::out(&words.join(" "));
+}
+
+/// An unknown name has no addresses: nothing is printed, as `dig +short` does.
+async fn dns_lookup(client: &Client, args: &DnsLookupArgs) -> Result<()> {
+    let addresses: Vec<IpAddr> = client
+        .fetch(&format!("/name/{}", escape(&args.name)))
+        .await
+        .with_context(|| format!("look up `{}`", args.name))?;
+    show(args.json, &addresses, || {
+        addresses.iter().map(|ip| format!("{ip}\n")).collect()
+    })
+}
+
+/// The versions of both ends.
+#[derive(Debug, Serialize)]
+struct Versions {
+    weave: &'static str,
+    /// `null` while no router runs.
+    router: Option<String>,
+}
+
+async fn version(client: &Client, json: bool) -> Result<()> {
+    let router = match fetch_report(client).await {
+        Ok(report) => Some(report.version),
+        Err(error) if is_not_running(&error) => None,
+        Err(error) => return Err(error),
+    };
+    let versions = Versions {
+        weave: VERSION,
+        router,
+    };
+    show(json, &versions, || {
+        let router = versions.router.as_deref().unwrap_or("not running");
+        format!("weave {VERSION}\nrouter {router}\n")
+    })
+}
+
+fn is_not_running(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<ClientError>();
+    matches!(
+        error,
+        Some(ClientError::NotRunning(_) | ClientError::NotPermitted(_))
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(peer: &str, error: Option<&str>) -> PeerResult {
+        PeerResult {
+            peer: peer.to_owned(),
+            error: error.map(str::to_owned),
+            hint: error.map(|_| "check the name".to_owned()),
+        }
+    }
+
+    #[test]
+    fn peers_that_failed_are_named_once() {
+        assert!(check_each(vec![result("a", None), result("b", None)]).is_ok());
+        let error = check_each(vec![result("a", None), result("b", Some("unknown name"))]);
+        let text = failure::render(&error.unwrap_err());
+        assert_eq!(text, "error: b: unknown name\nhint: check the name");
+        let error = check_each(vec![result("b.org", Some("cannot resolve `b.org`"))]);
+        let text = failure::render(&error.unwrap_err());
+        assert_eq!(text, "error: cannot resolve `b.org`\nhint: check the name");
+    }
+}

@@ -1,0 +1,227 @@
+//! `weave launch`: checks the host, starts the router as a container, waits
+//! until it is ready, makes the Docker network `weave`.
+//!
+//! Launched again with the same options it does nothing; with others it names
+//! the difference and changes nothing.
+
+mod checks;
+mod start;
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use weave_crypto::StretchedPassword;
+use weave_docker::DockerClient;
+
+use crate::api::client::{Client, ClientError};
+use crate::api::types::StatusReport;
+
+use super::args::LaunchArgs;
+use super::config::{DEFAULT_SOCKET, DEFAULT_STATE_DIR, Settings};
+use super::failure::Failure;
+use super::options::{self, Options};
+use super::password::{self, Given, How};
+use super::progress::Progress;
+use super::{block_on, host, output};
+
+/// What a launch works with.
+struct Launch<'a> {
+    options: Options,
+    given: Option<Given>,
+    state_dir: &'a Path,
+    client: Client,
+    docker: DockerClient,
+    progress: Progress,
+}
+
+/// Starts the router.
+///
+/// # Errors
+/// Says what is missing on this host, or why the router does not come up; then
+/// no router runs, and nothing would start one at the next boot.
+pub(crate) fn run(args: &LaunchArgs, settings: &Settings, socket: &Path) -> Result<()> {
+    let options = Options::resolve(&args.options, settings)?;
+    let given = password::given(&args.options, settings)?;
+    password::warn_if_visible(given.as_ref());
+    if socket != Path::new(DEFAULT_SOCKET) {
+        return Err(Failure::usage("`weave launch` always uses its own socket")
+            .with_hint(format!(
+                "leave --socket and WEAVE_SOCKET out, or run `weave router --socket {}`",
+                socket.display()
+            ))
+            .into());
+    }
+    host::require_root("launch")?;
+    let binary = checks::own_binary()?;
+    block_on(async {
+        let launch = Launch {
+            options,
+            given,
+            state_dir: Path::new(DEFAULT_STATE_DIR),
+            client: Client::new(socket),
+            docker: DockerClient::connect_default()
+                .await
+                .context("ask Docker")?,
+            progress: Progress::new(),
+        };
+        launch.run(&binary).await
+    })
+}
+
+impl Launch<'_> {
+    async fn run(&self, binary: &[u8]) -> Result<()> {
+        if self.is_running().await? {
+            return self.compare_with_running().await;
+        }
+        checks::host(&self.options).await?;
+        host::create_private_dir(self.state_dir)?;
+        let has_password = self.store_password()?;
+        options::save(self.state_dir, &self.options)?;
+        let report = start::start(self, binary).await?;
+        self.say_what_is_next(&report, has_password);
+        Ok(())
+    }
+
+    /// Whether a router runs: its container is up, or somebody answers on the
+    /// socket. A container that Docker restarts for ever is not running.
+    async fn is_running(&self) -> Result<bool> {
+        match self.client.fetch::<StatusReport>("/report").await {
+            Err(ClientError::NotRunning(_)) => {}
+            Ok(_) | Err(_) => return Ok(true),
+        }
+        let router = self.docker.router().await?;
+        Ok(router
+            .is_some_and(|router| router.running && !router.restarting && router.restarts == 0))
+    }
+
+    async fn compare_with_running(&self) -> Result<()> {
+        if self.docker.router().await?.is_none() {
+            return Err(
+                Failure::new("a router is already running in the foreground")
+                    .with_hint("stop it with `weave stop`, then launch again")
+                    .into(),
+            );
+        }
+        let mut differences = match options::load(self.state_dir) {
+            Some(running) => running.differences(&self.options),
+            None => vec!["its options are not known any more".to_owned()],
+        };
+        if self.password_differs()? {
+            differences.push("--password: not the one it is running with".to_owned());
+        }
+        if differences.is_empty() {
+            output::err("weave is already running, with these options: nothing to do");
+            return Ok(());
+        }
+        Err(Failure::new(format!(
+            "weave is already running with other options\n  {}",
+            differences.join("\n  ")
+        ))
+        .with_hint("`weave stop` first, then launch again: addresses and names are kept")
+        .into())
+    }
+
+    fn password_differs(&self) -> Result<bool> {
+        let Some(given) = &self.given else {
+            return Ok(false);
+        };
+        let stored = password::load(self.state_dir)?;
+        let given = given.stretch()?;
+        Ok(stored.is_none_or(|stored| stored.as_bytes() != given.as_bytes()))
+    }
+
+    /// Stores a password that was given; says whether there is one now.
+    fn store_password(&self) -> Result<bool> {
+        if let Some(given) = &self.given {
+            let stretched: StretchedPassword = given.stretch()?;
+            password::store(self.state_dir, &stretched)?;
+            return Ok(true);
+        }
+        let stored = password::load(self.state_dir)?.is_some();
+        if stored {
+            output::err("using the password of the previous launch");
+        } else {
+            output::err("warning: no password: traffic is encrypted, but anyone may join");
+        }
+        Ok(stored)
+    }
+
+    fn say_what_is_next(&self, report: &StatusReport, has_password: bool) {
+        let router = &report.router;
+        output::err(&format!(
+            "weave is ready: {}({})",
+            router.name, router.nickname
+        ));
+        output::err("run this on the next host:");
+        let address = host::outward_address();
+        let line = next_host(&self.options, self.given.as_ref(), has_password, address);
+        output::out(&line);
+    }
+}
+
+/// The one line to run on the next host.
+fn next_host(
+    options: &Options,
+    given: Option<&Given>,
+    has_password: bool,
+    address: Option<std::net::IpAddr>,
+) -> String {
+    let password = match given.map(|given| &given.how) {
+        Some(How::File(path)) => format!(" --password-file {}", path.display()),
+        Some(How::Flag | How::Environment) => " --password-file FILE".to_owned(),
+        None if has_password => " --password-file FILE".to_owned(),
+        None => String::new(),
+    };
+    let address = address.map_or_else(
+        || options.nickname.clone(),
+        |ip| match ip {
+            std::net::IpAddr::V6(_) if options.port != weave_wire::PORT => format!("[{ip}]"),
+            std::net::IpAddr::V4(_) | std::net::IpAddr::V6(_) => ip.to_string(),
+        },
+    );
+    let port = match options.port {
+        weave_wire::PORT => String::new(),
+        port => format!(":{port}"),
+    };
+    format!(
+        "sudo weave launch{password}{} {address}{port}",
+        options.shared_args()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::args::RouterOptions;
+    use super::*;
+
+    fn line(port: u16, flags: &RouterOptions, has_password: bool, ip: &str) -> String {
+        let mut options = Options::resolve(
+            &RouterOptions {
+                nickname: Some("nyc".to_owned()),
+                ..RouterOptions::default()
+            },
+            &Settings::default(),
+        )
+        .unwrap();
+        options.port = port;
+        let given = password::given(flags, &Settings::default()).unwrap();
+        next_host(&options, given.as_ref(), has_password, ip.parse().ok())
+    }
+
+    #[test]
+    fn the_line_for_the_next_host_repeats_what_it_needs_and_no_secret() {
+        let flag = RouterOptions {
+            password: Some("do-not-show-me".to_owned()),
+            ..RouterOptions::default()
+        };
+        let none = RouterOptions::default();
+        let lines = [
+            line(6783, &flag, true, "192.0.2.1"),
+            line(6783, &none, true, "192.0.2.1"),
+            line(6783, &none, false, "2001:db8::1"),
+            line(7000, &none, false, "2001:db8::1"),
+            line(7000, &none, false, "unknown"),
+        ];
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+}

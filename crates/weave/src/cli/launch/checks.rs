@@ -1,0 +1,70 @@
+//! What must hold on this host before a router is started.
+
+use anyhow::{Context, Result};
+use weave_sys::udp::Underlay;
+use weave_sys::{Netlink, linkname, preflight};
+
+use super::super::failure::Failure;
+use super::super::options::Options;
+
+/// This very program, which becomes the image; static, since an image of it
+/// alone has no dynamic loader.
+///
+/// # Errors
+/// When it cannot be read or is dynamic.
+pub(super) fn own_binary() -> Result<Vec<u8>> {
+    let binary = std::fs::read("/proc/self/exe").context("read this program")?;
+    weave_docker::image::check_static(&binary)?;
+    Ok(binary)
+}
+
+/// Kernel, devices, port and routes.
+///
+/// # Errors
+/// The first thing that is missing or in the way.
+pub(super) async fn host(options: &Options) -> Result<()> {
+    kernel()?;
+    preflight::check_tun()?;
+    // Free again at once: the router binds it in a moment.
+    drop(Underlay::bind(options.port)?);
+    range_is_free(options).await
+}
+
+fn kernel() -> Result<()> {
+    let (major, minor) = preflight::kernel_version()?;
+    let (old_major, old_minor) = preflight::OLDEST_KERNEL;
+    if (major, minor) >= (old_major, old_minor) {
+        return Ok(());
+    }
+    Err(
+        Failure::new(format!("this kernel, {major}.{minor}, is too old"))
+            .with_hint(format!(
+                "weave needs Linux {old_major}.{old_minor} or newer"
+            ))
+            .into(),
+    )
+}
+
+/// A range that the host reaches otherwise would be cut off, or cut us off.
+/// Routes through bridges of our own are none.
+async fn range_is_free(options: &Options) -> Result<()> {
+    let netlink = Netlink::here()?;
+    let links = netlink.links().await?;
+    let ours: Vec<&str> = links
+        .iter()
+        .map(|link| link.name.as_str())
+        .filter(|name| name.starts_with(linkname::DEFAULT_BRIDGE))
+        .collect();
+    let range = options.range;
+    let conflict =
+        preflight::route_conflict(&netlink, range.network(), range.prefix_len(), &ours).await?;
+    let Some(conflict) = conflict else {
+        return Ok(());
+    };
+    Err(Failure::new(format!(
+        "the range {range} overlaps the route of this host to {}/{} by {}",
+        conflict.network, conflict.prefix_len, conflict.link
+    ))
+    .with_hint("choose another range with --ipalloc-range, the same on every host")
+    .into())
+}

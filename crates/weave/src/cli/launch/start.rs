@@ -1,0 +1,144 @@
+//! From an image to a router that is ready.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use weave_docker::{DRIVER_NAME, NetworkSpec, RouterSpec};
+
+use crate::api::client::ClientError;
+use crate::api::types::StatusReport;
+
+use super::super::commands::VERSION;
+use super::super::failure::Failure;
+use super::super::output;
+use super::Launch;
+
+/// Name of the Docker network.
+pub(crate) const NETWORK: &str = "weave";
+
+/// A router that is not ready after this long never will be.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often the router is asked whether it is ready.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+
+/// Last lines of the log that are shown when it does not come up.
+const LOG_LINES: u16 = 20;
+
+/// Starts the router, waits until it is ready, makes the network.
+///
+/// # Errors
+/// When any of this fails; the container is removed then.
+pub(super) async fn start(launch: &Launch<'_>, binary: &[u8]) -> Result<StatusReport> {
+    launch.progress.step("preparing the image");
+    let image = launch.docker.ensure_image(binary, VERSION).await?;
+    launch.docker.remove_router().await?;
+    let spec = RouterSpec {
+        image: image.clone(),
+        args: launch.options.router_args(&launch_id()?),
+        env: Vec::new(),
+        state_dir: launch.state_dir.to_owned(),
+        labels: std::collections::BTreeMap::new(),
+    };
+    launch.progress.step("starting the router");
+    launch.docker.create_router(&spec).await?;
+    match bring_up(launch).await {
+        Ok(report) => {
+            // Images of former versions: of no more use, and no reason to fail.
+            if let Err(error) = launch.docker.remove_images(Some(&image)).await {
+                output::err(&format!("warning: old images of weave stay: {error}"));
+            }
+            Ok(report)
+        }
+        Err(error) => {
+            show_log(launch).await;
+            if let Err(error) = launch.docker.remove_router().await {
+                output::err(&format!("warning: the container `weave` stays: {error}"));
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn bring_up(launch: &Launch<'_>) -> Result<StatusReport> {
+    launch.docker.start_router().await?;
+    let report = wait_until_ready(launch).await?;
+    let network = NetworkSpec {
+        name: NETWORK.to_owned(),
+        driver: DRIVER_NAME.to_owned(),
+        subnet: launch.options.default_subnet,
+        options: std::collections::BTreeMap::new(),
+    };
+    launch
+        .docker
+        .ensure_network(&network)
+        .await
+        .context("make the Docker network `weave`")?;
+    Ok(report)
+}
+
+async fn wait_until_ready(launch: &Launch<'_>) -> Result<StatusReport> {
+    let started = Instant::now();
+    let mut said = false;
+    loop {
+        let waiting_for = match launch.client.fetch::<StatusReport>("/report").await {
+            Ok(report) if report.ready => return Ok(report),
+            Ok(report) => report.waiting_for,
+            Err(ClientError::NotRunning(_)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        check_alive(launch).await?;
+        let waiting_for = waiting_for.unwrap_or_else(|| "its start".to_owned());
+        if started.elapsed() > PATIENCE {
+            let seconds = PATIENCE.as_secs();
+            return Err(Failure::new(format!(
+                "the router is not ready after {seconds} s: it waits for {waiting_for}"
+            ))
+            .into());
+        }
+        if !said && started.elapsed() > Duration::from_secs(1) {
+            launch.progress.step(&format!("waiting for {waiting_for}"));
+            said = true;
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+/// A router that ends is started again by Docker: once is too often already.
+async fn check_alive(launch: &Launch<'_>) -> Result<()> {
+    let Some(router) = launch.docker.router().await? else {
+        return Err(Failure::new("somebody removed the router's container").into());
+    };
+    if router.running && !router.restarting && router.restarts == 0 {
+        return Ok(());
+    }
+    let why = match router.error.as_str() {
+        "" => format!("it ended with exit code {}", router.exit_code),
+        error => error.to_owned(),
+    };
+    Err(Failure::new(format!("the router does not come up: {why}"))
+        .with_hint("its last words stand above")
+        .into())
+}
+
+async fn show_log(launch: &Launch<'_>) {
+    match launch.docker.router_log(LOG_LINES).await {
+        Ok(log) if log.trim().is_empty() => {}
+        Ok(log) => output::err(&format!("the router said:\n{}", indent(&log))),
+        Err(error) => output::err(&format!(
+            "warning: the router's log cannot be read: {error}"
+        )),
+    }
+}
+
+fn indent(log: &str) -> String {
+    let lines: Vec<String> = log.lines().map(|line| format!("  {line}")).collect();
+    lines.join("\n")
+}
+
+/// Differs from launch to launch.
+fn launch_id() -> Result<String> {
+    let id = getrandom::u64()
+        .map_err(|error| Failure::new(format!("the system has no randomness: {error}")))?;
+    Ok(format!("{id:016x}"))
+}

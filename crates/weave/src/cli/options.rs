@@ -1,0 +1,362 @@
+//! What a router is started with: flags, environment and file made into one
+//! validated whole, its form on disk, and how two of them differ.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use weave_wire::{Cidr, PORT};
+
+use super::args::RouterOptions;
+use super::config::Settings;
+use super::failure::Failure;
+use super::host;
+
+/// Range unless named otherwise; Weave Net's.
+const DEFAULT_RANGE: &str = "10.32.0.0/12";
+
+/// Longest nickname, in bytes.
+const MAX_NICKNAME: usize = 64;
+
+/// Smallest range or subnet: /30 has two addresses for containers.
+const MAX_PREFIX_LEN: u8 = 30;
+
+/// What a router is started with, but for the password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// Peers as typed.
+    pub(crate) peers: Vec<String>,
+    /// Name of this host for people.
+    pub(crate) nickname: String,
+    /// Range of all addresses.
+    pub(crate) range: Cidr,
+    /// Subnet of the Docker network `weave`, within the range.
+    pub(crate) default_subnet: Cidr,
+    /// UDP port of the mesh.
+    pub(crate) port: u16,
+    /// Serve no DNS.
+    pub(crate) no_dns: bool,
+}
+
+impl Options {
+    /// Flags (with the environment already taken in) over the file over defaults.
+    ///
+    /// # Errors
+    /// Usage errors that name the option.
+    pub(crate) fn resolve(flags: &RouterOptions, file: &Settings) -> Result<Self> {
+        let range = flags
+            .ipalloc_range
+            .as_deref()
+            .or(file.ipalloc_range.as_deref());
+        let range = parse_range("--ipalloc-range", range.unwrap_or(DEFAULT_RANGE))?;
+        let subnet = flags
+            .ipalloc_default_subnet
+            .as_deref()
+            .or(file.ipalloc_default_subnet.as_deref());
+        let default_subnet = match subnet {
+            Some(subnet) => parse_range("--ipalloc-default-subnet", subnet)?,
+            None => range,
+        };
+        if !range.covers(&default_subnet) {
+            return Err(Failure::usage(format!(
+                "--ipalloc-default-subnet {default_subnet} is not within --ipalloc-range {range}"
+            ))
+            .with_hint("give a subnet of the range, the same on every host")
+            .into());
+        }
+        let nickname = flags.nickname.clone().or_else(|| file.nickname.clone());
+        let nickname = match nickname {
+            Some(nickname) => check_nickname(nickname)?,
+            None => host::name()?,
+        };
+        let given = if flags.peers.is_empty() {
+            &file.peers
+        } else {
+            &flags.peers
+        };
+        let peers = unique(given);
+        peers.iter().try_for_each(|peer| check_peer(peer))?;
+        Ok(Self {
+            peers,
+            nickname,
+            range,
+            default_subnet,
+            port: flags.port.or(file.port).unwrap_or(PORT),
+            no_dns: flags.no_dns || file.no_dns,
+        })
+    }
+
+    /// Arguments of `weave router` that mean the same. No secret is among them.
+    pub(crate) fn router_args(&self, launch_id: &str) -> Vec<String> {
+        let mut args = vec![
+            "router".to_owned(),
+            format!("--launch-id={launch_id}"),
+            format!("--nickname={}", self.nickname),
+            format!("--ipalloc-range={}", self.range),
+            format!("--ipalloc-default-subnet={}", self.default_subnet),
+            format!("--port={}", self.port),
+        ];
+        if self.no_dns {
+            args.push("--no-dns".to_owned());
+        }
+        args.push("--".to_owned());
+        args.extend(self.peers.iter().cloned());
+        args
+    }
+
+    /// Options that another host of the mesh must be given as well.
+    pub(crate) fn shared_args(&self) -> String {
+        let mut args = String::new();
+        if self.range.to_string() != DEFAULT_RANGE {
+            args.push_str(&format!(" --ipalloc-range {}", self.range));
+        }
+        if self.default_subnet != self.range {
+            args.push_str(&format!(
+                " --ipalloc-default-subnet {}",
+                self.default_subnet
+            ));
+        }
+        if self.port != PORT {
+            args.push_str(&format!(" --port {}", self.port));
+        }
+        args
+    }
+
+    /// One line per option that differs; `self` is running, `new` is wanted.
+    pub(crate) fn differences(&self, new: &Self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut compare = |option: &str, running: String, wanted: String| {
+            if running != wanted {
+                lines.push(format!("{option}: running with {running}, now {wanted}"));
+            }
+        };
+        compare("--nickname", self.nickname.clone(), new.nickname.clone());
+        compare(
+            "--ipalloc-range",
+            self.range.to_string(),
+            new.range.to_string(),
+        );
+        compare(
+            "--ipalloc-default-subnet",
+            self.default_subnet.to_string(),
+            new.default_subnet.to_string(),
+        );
+        compare("--port", self.port.to_string(), new.port.to_string());
+        compare("--no-dns", yes_no(self.no_dns), yes_no(new.no_dns));
+        compare("peers", list(&self.peers), list(&new.peers));
+        lines
+    }
+}
+
+fn yes_no(value: bool) -> String {
+    if value { "yes" } else { "no" }.to_owned()
+}
+
+fn list(peers: &[String]) -> String {
+    let mut sorted = peers.to_vec();
+    sorted.sort();
+    if sorted.is_empty() {
+        "none".to_owned()
+    } else {
+        sorted.join(" ")
+    }
+}
+
+fn unique(peers: &[String]) -> Vec<String> {
+    let mut seen: Vec<String> = Vec::new();
+    for peer in peers {
+        if !seen.contains(peer) {
+            seen.push(peer.clone());
+        }
+    }
+    seen
+}
+
+fn parse_range(option: &str, text: &str) -> Result<Cidr> {
+    let usage = |why: String| {
+        Failure::usage(format!("{option}: {why}")).with_hint("give a network such as 10.32.0.0/12")
+    };
+    let cidr: Cidr = text
+        .parse()
+        .map_err(|error: weave_wire::WireError| usage(error.to_string()))?;
+    if cidr.v4().is_none() {
+        return Err(usage(format!("`{text}` is no IPv4 network")).into());
+    }
+    if cidr.prefix_len() > MAX_PREFIX_LEN {
+        return Err(usage(format!("`{text}` is too small: /{MAX_PREFIX_LEN} at least")).into());
+    }
+    Ok(cidr)
+}
+
+fn check_nickname(nickname: String) -> Result<String> {
+    let fits = (1..=MAX_NICKNAME).contains(&nickname.len());
+    if fits
+        && !nickname
+            .chars()
+            .any(|c| c.is_control() || c.is_whitespace())
+    {
+        return Ok(nickname);
+    }
+    Err(Failure::usage(format!(
+        "--nickname: `{}` is no name: 1 to {MAX_NICKNAME} characters without spaces",
+        nickname.escape_debug()
+    ))
+    .into())
+}
+
+fn check_peer(peer: &str) -> Result<()> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
+    if peer.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[' || c == ':')
+        && peer.chars().all(legal)
+    {
+        return Ok(());
+    }
+    Err(
+        Failure::usage(format!("`{}` is no peer", peer.escape_debug()))
+            .with_hint("a peer is HOST[:PORT], such as 192.0.2.1 or node1.example.com:6783")
+            .into(),
+    )
+}
+
+/// The options of the last launch, on disk.
+#[derive(Debug, Serialize, Deserialize)]
+struct Saved {
+    peers: Vec<String>,
+    nickname: String,
+    range: String,
+    default_subnet: String,
+    port: u16,
+    no_dns: bool,
+}
+
+/// Name of the file in the state directory.
+const FILE: &str = "launch.json";
+
+/// Keeps the options of a launch.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(crate) fn save(state_dir: &Path, options: &Options) -> Result<()> {
+    let saved = Saved {
+        peers: options.peers.clone(),
+        nickname: options.nickname.clone(),
+        range: options.range.to_string(),
+        default_subnet: options.default_subnet.to_string(),
+        port: options.port,
+        no_dns: options.no_dns,
+    };
+    let path = state_dir.join(FILE);
+    host::write_private(&path, &serde_json::to_vec_pretty(&saved)?)
+        .with_context(|| format!("keep the launch options in {}", path.display()))
+}
+
+/// The options of the last launch, if they are there and sound.
+pub(crate) fn load(state_dir: &Path) -> Option<Options> {
+    let text = std::fs::read(state_dir.join(FILE)).ok()?;
+    let saved: Saved = serde_json::from_slice(&text).ok()?;
+    Some(Options {
+        peers: saved.peers,
+        nickname: saved.nickname,
+        range: saved.range.parse().ok()?,
+        default_subnet: saved.default_subnet.parse().ok()?,
+        port: saved.port,
+        no_dns: saved.no_dns,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::failure::{exit_code, render};
+    use super::*;
+
+    fn flags(nickname: &str) -> RouterOptions {
+        RouterOptions {
+            nickname: Some(nickname.to_owned()),
+            ..RouterOptions::default()
+        }
+    }
+
+    fn resolved(flags: &RouterOptions) -> Options {
+        Options::resolve(flags, &Settings::default()).unwrap()
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+        let file = Settings {
+            port: Some(7000),
+            nickname: Some("file".to_owned()),
+            peers: vec!["192.0.2.9".to_owned()],
+            ..Settings::default()
+        };
+        let options = Options::resolve(&flags("flag"), &file).unwrap();
+        assert_eq!(options.nickname, "flag");
+        assert_eq!(options.port, 7000);
+        assert_eq!(options.peers, ["192.0.2.9"]);
+        assert_eq!(options.range.to_string(), "10.32.0.0/12");
+        assert_eq!(options.default_subnet, options.range);
+    }
+
+    #[test]
+    fn the_router_is_given_the_same_options_and_no_secret() {
+        let mut given = flags("a");
+        given.password = Some("do-not-show-me".to_owned());
+        given.peers = vec!["192.0.2.1".to_owned(), "192.0.2.1".to_owned()];
+        given.no_dns = true;
+        given.ipalloc_range = Some("10.2.0.0/16".to_owned());
+        let args = resolved(&given).router_args("7f");
+        insta::assert_snapshot!(args.join(" "), @"router --launch-id=7f --nickname=a --ipalloc-range=10.2.0.0/16 --ipalloc-default-subnet=10.2.0.0/16 --port=6783 --no-dns -- 192.0.2.1");
+        assert_eq!(
+            resolved(&given).shared_args(),
+            " --ipalloc-range 10.2.0.0/16"
+        );
+    }
+
+    #[test]
+    fn options_come_back_from_disk_and_name_their_differences() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(load(dir.path()), None);
+        let mut given = flags("a");
+        given.peers = vec!["b".to_owned(), "a".to_owned()];
+        let running = resolved(&given);
+        save(dir.path(), &running).unwrap();
+        let running = load(dir.path()).unwrap();
+        given.peers.reverse();
+        assert_eq!(running.differences(&resolved(&given)), Vec::<String>::new());
+        let mut other = flags("b");
+        other.ipalloc_range = Some("10.2.0.0/16".to_owned());
+        other.ipalloc_default_subnet = Some("10.2.1.0/24".to_owned());
+        other.port = Some(7000);
+        other.no_dns = true;
+        insta::assert_snapshot!(running.differences(&resolved(&other)).join("\n"));
+        std::fs::write(dir.path().join(FILE), "{").unwrap();
+        assert_eq!(load(dir.path()), None);
+    }
+
+    #[test]
+    fn bad_options_are_usage_errors_that_name_the_option() {
+        let mut errors = Vec::new();
+        for (range, subnet, nickname, peer) in [
+            ("10.32.0.1/12", None, "a", "b"),
+            ("nonsense", None, "a", "b"),
+            ("fd00::/8", None, "a", "b"),
+            ("10.32.0.0/31", None, "a", "b"),
+            ("10.32.0.0/12", Some("10.48.0.0/16"), "a", "b"),
+            ("10.32.0.0/12", None, "a b", "b"),
+            ("10.32.0.0/12", None, "", "b"),
+            ("10.32.0.0/12", None, "a", "192.0.2.1/24"),
+            ("10.32.0.0/12", None, "a", ""),
+        ] {
+            let given = RouterOptions {
+                ipalloc_range: Some(range.to_owned()),
+                ipalloc_default_subnet: subnet.map(str::to_owned),
+                nickname: Some(nickname.to_owned()),
+                peers: vec![peer.to_owned()],
+                ..RouterOptions::default()
+            };
+            let error = Options::resolve(&given, &Settings::default()).unwrap_err();
+            assert_eq!(exit_code(&error), 2);
+            errors.push(render(&error));
+        }
+        insta::assert_snapshot!(errors.join("\n"));
+    }
+}

@@ -1,0 +1,45 @@
+//! The only place that writes to the terminal.
+//!
+//! A reader that went away (`weave status | head -1`) is no failure.
+
+use std::io::{self, ErrorKind, Write};
+
+/// Writes text and a newline to standard output.
+pub(crate) fn out(text: &str) {
+    let mut stdout = io::stdout().lock();
+    finish(writeln!(stdout, "{text}").and_then(|()| stdout.flush()));
+}
+
+/// Writes text to standard output as it is; nothing if it is empty.
+pub(crate) fn out_raw(text: &str) {
+    let mut stdout = io::stdout().lock();
+    finish(
+        stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush()),
+    );
+}
+
+/// Writes text and a newline to standard error.
+pub(crate) fn err(text: &str) {
+    // There is nowhere left to complain.
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Writes a value as indented JSON to standard output.
+///
+/// # Errors
+/// When the value has no JSON form.
+pub(crate) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    out(&serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+fn finish(written: io::Result<()>) {
+    let Err(error) = written else { return };
+    if error.kind() == ErrorKind::BrokenPipe {
+        std::process::exit(0);
+    }
+    err(&format!("error: cannot write the output: {error}"));
+    std::process::exit(1);
+}

@@ -1,0 +1,84 @@
+//! `weave router`: the daemon in the foreground.
+
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use anyhow::Result;
+use tracing_subscriber::EnvFilter;
+use weave_crypto::StretchedPassword;
+
+use crate::api::server::ServeError;
+use crate::daemon::{self, DaemonConfig};
+
+use super::args::RouterArgs;
+use super::config::{DEFAULT_STATE_DIR, Settings};
+use super::options::Options;
+use super::{host, output, password};
+
+/// What is logged unless WEAVE_LOG says otherwise. hickory logs every query at INFO.
+const LOG_FILTER: &str = "info,hickory_server=warn,hickory_proto=warn,hickory_net=warn";
+
+/// Runs the router until it is told to stop.
+///
+/// # Errors
+/// When it cannot start.
+pub(crate) fn run(args: &RouterArgs, settings: &Settings, socket: &Path) -> Result<()> {
+    let options = Options::resolve(&args.options, settings)?;
+    let given = password::given(&args.options, settings)?;
+    password::warn_if_visible(given.as_ref());
+    host::require_root("router")?;
+    if UnixStream::connect(socket).is_ok() {
+        return Err(ServeError::AlreadyRunning(socket.to_owned()).into());
+    }
+    let state_dir = args
+        .state_dir
+        .clone()
+        .or_else(|| settings.state_dir.clone());
+    let state_dir = state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into());
+    host::create_private_dir(&state_dir)?;
+    let stretched = match &given {
+        Some(given) => Some(given.stretch()?),
+        None => password::load(&state_dir)?,
+    };
+    if stretched.is_none() {
+        output::err("warning: no password: traffic is encrypted, but anyone may join");
+    }
+    start_log();
+    daemon::run(DaemonConfig {
+        state_dir,
+        socket: socket.to_owned(),
+        port: options.port,
+        range: options.range,
+        default_subnet: options.default_subnet,
+        nickname: options.nickname,
+        targets: options.peers,
+        launch_id: args.launch_id.clone(),
+        has_password: stretched.is_some(),
+        password: stretched.map_or_else(no_password, Ok)?,
+        no_dns: options.no_dns,
+        no_docker: args.no_docker,
+        dns_domain: weave_docker::DEFAULT_DOMAIN.to_owned(),
+        docker_socket: weave_docker::client::SOCKETS[0].into(),
+    })
+}
+
+/// The empty password, which everybody knows.
+fn no_password() -> Result<StretchedPassword> {
+    Ok(StretchedPassword::stretch("", password::MESH_NAME)?)
+}
+
+/// Logs go to standard error; `WEAVE_LOG` takes the filters of RUST_LOG.
+fn start_log() {
+    let filter = std::env::var("WEAVE_LOG").unwrap_or_else(|_| LOG_FILTER.to_owned());
+    let filter = EnvFilter::try_new(&filter).unwrap_or_else(|error| {
+        output::err(&format!("warning: WEAVE_LOG is not understood: {error}"));
+        EnvFilter::new(LOG_FILTER)
+    });
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+    if let Err(error) = subscriber.try_init() {
+        output::err(&format!("warning: no log: {error}"));
+    }
+}

@@ -1,0 +1,86 @@
+//! `weave stop`: ends the router and sees to it that no reboot brings it back.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use weave_docker::DockerClient;
+
+use crate::api::client::{Client, ClientError};
+
+use super::failure::Failure;
+use super::progress::Progress;
+use super::{block_on, host, output};
+
+/// Seconds that the router has for its goodbye before it is killed.
+pub(super) const GRACE: u16 = 10;
+
+/// What was running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Was {
+    /// A router, in its container or in the foreground.
+    Running,
+    /// None.
+    Stopped,
+}
+
+/// Stops the router; says what stays.
+///
+/// # Errors
+/// When it cannot be stopped. None running is no error.
+pub(crate) fn run(socket: &Path) -> Result<()> {
+    host::require_root("stop")?;
+    block_on(async {
+        let docker = DockerClient::connect_default().await;
+        match end_router(docker.as_ref().ok(), &Client::new(socket)).await? {
+            Was::Running => output::err(
+                "weave is stopped. The Docker network `weave`, the bridge and the containers stay: \
+                 containers on this host go on talking to each other.\n\
+                 `weave launch` resumes; `weave reset` removes everything.",
+            ),
+            Was::Stopped => output::err("weave is not running: nothing to stop"),
+        }
+        Ok(())
+    })
+}
+
+/// Ends the router, in whatever way it runs, and removes its container.
+///
+/// # Errors
+/// When Docker refuses, or a router in the foreground does not end.
+pub(super) async fn end_router(docker: Option<&DockerClient>, client: &Client) -> Result<Was> {
+    if let Some(docker) = docker
+        && let Some(router) = docker.router().await?
+    {
+        Progress::new().step("saying goodbye to the peers");
+        docker.stop_router(GRACE).await?;
+        docker.remove_router().await?;
+        return Ok(if router.running {
+            Was::Running
+        } else {
+            Was::Stopped
+        });
+    }
+    match client.post::<()>("/stop", &()).await {
+        Ok(()) => {}
+        Err(ClientError::NotRunning(_)) => return Ok(Was::Stopped),
+        Err(error) => return Err(error).context("stop the router"),
+    }
+    wait_until_gone(client).await?;
+    Ok(Was::Running)
+}
+
+async fn wait_until_gone(client: &Client) -> Result<()> {
+    for _ in 0..u32::from(GRACE) * 20 {
+        let answer = client.fetch::<serde_json::Value>("/report").await;
+        if matches!(answer, Err(ClientError::NotRunning(_))) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Err(
+        Failure::new(format!("the router did not end within {GRACE} s"))
+            .with_hint("it runs in the foreground somewhere: end it there with Ctrl-C")
+            .into(),
+    )
+}

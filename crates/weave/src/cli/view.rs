@@ -1,0 +1,308 @@
+//! Status as text for people, in the shapes of Weave Net.
+//!
+//! Pure: a report gives the text. Names that peers chose for themselves are
+//! untrusted: control characters in them never reach the terminal.
+
+use std::fmt::Write;
+
+use crate::api::types::{
+    ConnectionState, ConnectionStatus, DnsEntry, DnsStatus, IpamOwner, IpamStatus, PeerConnection,
+    PeerStatus, PsEntry, RouterStatus, StatusReport,
+};
+
+/// Column at which labels end.
+const LABEL_WIDTH: usize = 15;
+
+/// `weave status`, with a blank line before and after as Weave Net has it.
+pub(crate) fn status(report: &StatusReport) -> String {
+    let mut text = String::from("\n");
+    line(&mut text, "Version", &report.version);
+    text.push('\n');
+    router(&mut text, report);
+    if let Some(ipam) = &report.ipam {
+        text.push('\n');
+        line(&mut text, "Service", "ipam");
+        line(&mut text, "Status", &ipam.status);
+        line(&mut text, "Range", &ipam.range);
+        line(&mut text, "DefaultSubnet", &ipam.default_subnet);
+    }
+    if let Some(dns) = &report.dns {
+        text.push('\n');
+        line(&mut text, "Service", "dns");
+        line(&mut text, "Domain", &dns.domain);
+        line(&mut text, "Upstream", &or_none(&dns.upstream.join(", ")));
+        line(&mut text, "TTL", &dns.ttl.to_string());
+        line(&mut text, "Entries", &dns.entries.len().to_string());
+    }
+    if let Some(plugin) = &report.plugin {
+        text.push('\n');
+        line(&mut text, "Service", "plugin");
+        line(&mut text, "DriverName", &plugin.driver_name);
+    }
+    text.push('\n');
+    text
+}
+
+fn router(text: &mut String, report: &StatusReport) {
+    let router = &report.router;
+    line(text, "Service", "router");
+    if !report.ready {
+        let waiting_for = report.waiting_for.as_deref().unwrap_or("its start");
+        line(text, "Status", &format!("waiting for {waiting_for}"));
+    }
+    let (min, max) = (router.protocol_min_version, router.protocol_max_version);
+    line(
+        text,
+        "Protocol",
+        &format!("{} {min}..{max}", router.protocol),
+    );
+    line(text, "Name", &named(&router.name, &router.nickname));
+    let encryption = if router.password {
+        "enabled"
+    } else {
+        "encrypted, but no password: anyone may join"
+    };
+    line(text, "Encryption", encryption);
+    let discovery = if router.peer_discovery {
+        "enabled"
+    } else {
+        "disabled"
+    };
+    line(text, "PeerDiscovery", discovery);
+    line(text, "Targets", &router.targets.len().to_string());
+    line(text, "Connections", &count_connections(&router.connections));
+    line(text, "Peers", &count_peers(router));
+    line(text, "TrustedSubnets", "none");
+}
+
+fn line(text: &mut String, label: &str, value: &str) {
+    let _ = writeln!(text, "{label:>LABEL_WIDTH$}: {}", clean(value));
+}
+
+/// `5 (1 established, 1 pending, 1 retrying, 1 failed, 1 connecting)`.
+fn count_connections(connections: &[ConnectionStatus]) -> String {
+    let counts: Vec<String> = ConnectionState::ALL
+        .into_iter()
+        .filter_map(|state| {
+            let count = connections.iter().filter(|c| c.state == state).count();
+            (count > 0).then(|| format!("{count} {}", state.word()))
+        })
+        .collect();
+    let total = connections.len();
+    if counts.is_empty() {
+        return total.to_string();
+    }
+    format!("{total} ({})", counts.join(", "))
+}
+
+/// Each peer counts its own sessions: one between two peers counts twice.
+fn count_peers(router: &RouterStatus) -> String {
+    let peers = router.peers.len();
+    let sessions: u64 = router
+        .peers
+        .iter()
+        .map(|peer| u64::from(peer.sessions))
+        .sum();
+    match sessions {
+        0 => peers.to_string(),
+        1 => format!("{peers} (with 1 established connection)"),
+        _ => format!("{peers} (with {sessions} established connections)"),
+    }
+}
+
+/// `weave status targets`: one per line, as typed.
+pub(crate) fn targets(targets: &[String]) -> String {
+    targets
+        .iter()
+        .map(|target| format!("{}\n", clean(target)))
+        .collect()
+}
+
+/// `weave status connections`.
+pub(crate) fn connections(connections: &[ConnectionStatus]) -> String {
+    connections.iter().map(connection).collect()
+}
+
+fn connection(connection: &ConnectionStatus) -> String {
+    let mut words = vec![format!(
+        "{} {:<21} {:<11}",
+        arrow(connection.outbound),
+        clean(&connection.address),
+        connection.state.word()
+    )];
+    if let Some(path) = &connection.path {
+        words.push(format!("{path:<6}"));
+    }
+    if let Some(peer) = &connection.peer {
+        words.push(named(
+            peer,
+            connection.nickname.as_deref().unwrap_or_default(),
+        ));
+    }
+    if let Some(info) = reason(connection) {
+        words.push(info);
+    }
+    words.extend(attributes(connection));
+    format!("{}\n", clean(words.join(" ").trim_end()))
+}
+
+fn reason(connection: &ConnectionStatus) -> Option<String> {
+    let retry = match (connection.state, connection.retry_in_ms) {
+        (ConnectionState::Failed, None) => Some("retry: never".to_owned()),
+        (_, Some(ms)) => Some(format!("retry in {} s", ms.div_ceil(1000))),
+        (_, None) => None,
+    };
+    let parts: Vec<String> = connection.info.clone().into_iter().chain(retry).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+fn attributes(connection: &ConnectionStatus) -> Vec<String> {
+    let mut attributes = Vec::new();
+    if let Some(cipher) = &connection.cipher {
+        attributes.push(format!("cipher={cipher}"));
+    }
+    if let Some(mtu) = connection.mtu {
+        attributes.push(format!("mtu={mtu}"));
+    }
+    if let Some(rtt) = connection.rtt_us {
+        attributes.push(format!("rtt={}.{:02}ms", rtt / 1000, rtt % 1000 / 10));
+    }
+    attributes
+}
+
+/// `weave status peers`: each peer, and the connections that it names.
+pub(crate) fn peers(peers: &[PeerStatus]) -> String {
+    let mut text = String::new();
+    for peer in peers {
+        let _ = writeln!(text, "{}", named(&peer.name, &peer.nickname));
+        for connection in &peer.connections {
+            text.push_str(&peer_connection(connection));
+        }
+        let named = peer.connections.iter().filter(|c| c.established).count();
+        let more = usize::try_from(peer.sessions)
+            .unwrap_or(0)
+            .saturating_sub(named);
+        if more > 0 {
+            let _ = writeln!(text, "   and {more} more established");
+        }
+    }
+    text
+}
+
+fn peer_connection(connection: &PeerConnection) -> String {
+    let address = connection
+        .address
+        .map_or_else(|| "-".to_owned(), |a| a.to_string());
+    let state = if connection.established {
+        "established"
+    } else {
+        "pending"
+    };
+    format!(
+        "   {} {address:<21} {:<37} {state}\n",
+        arrow(connection.outbound.unwrap_or(true)),
+        named(&connection.name, &connection.nickname),
+    )
+}
+
+/// `weave status dns`.
+pub(crate) fn dns(dns: Option<&DnsStatus>) -> String {
+    let Some(dns) = dns else {
+        return "DNS is off: the router was launched with --no-dns\n".to_owned();
+    };
+    dns.entries
+        .iter()
+        .map(|entry| dns_entry(entry, &dns.domain))
+        .collect()
+}
+
+fn dns_entry(entry: &DnsEntry, domain: &str) -> String {
+    let host = entry
+        .hostname
+        .strip_suffix(domain)
+        .and_then(|host| host.strip_suffix('.'))
+        .unwrap_or(&entry.hostname);
+    let container: String = entry.container.chars().take(12).collect();
+    let text = format!(
+        "{host:<12} {:<15} {container:>12} {}",
+        entry.address, entry.origin
+    );
+    format!("{}\n", clean(&text))
+}
+
+/// `weave status ipam`: this peer first.
+pub(crate) fn ipam(ipam: Option<&IpamStatus>) -> String {
+    let Some(ipam) = ipam else {
+        return "this router allocates no addresses\n".to_owned();
+    };
+    let mut owners: Vec<&IpamOwner> = ipam.entries.iter().collect();
+    owners.sort_by(|a, b| b.own.cmp(&a.own).then_with(|| a.peer.cmp(&b.peer)));
+    if owners.is_empty() {
+        return format!("no addresses are owned yet: {}\n", clean(&ipam.status));
+    }
+    owners.iter().map(|owner| ipam_owner(owner, ipam)).collect()
+}
+
+fn ipam_owner(owner: &IpamOwner, ipam: &IpamStatus) -> String {
+    let tenths = (owner.size * 1000)
+        .checked_div(ipam.range_size)
+        .unwrap_or(0);
+    let note = match (owner.own, owner.reachable) {
+        (true, _) => format!(" ({} active)", ipam.active),
+        (false, true) => String::new(),
+        (false, false) => " - unreachable!".to_owned(),
+    };
+    format!(
+        "{:<37} {:>8} IPs ({:02}.{}% of total){note}\n",
+        named(&owner.peer, &owner.nickname),
+        owner.size,
+        tenths / 10,
+        tenths % 10,
+    )
+}
+
+/// `weave ps`: `<container> <MAC> [<cidr> ...]`.
+pub(crate) fn ps(entries: &[PsEntry]) -> String {
+    let mut text = String::new();
+    for entry in entries {
+        let container = short_id(&entry.container);
+        let words: Vec<&str> = [container, &entry.mac]
+            .into_iter()
+            .chain(entry.addresses.iter().map(String::as_str))
+            .collect();
+        let _ = writeln!(text, "{}", clean(&words.join(" ")));
+    }
+    text
+}
+
+/// Ids of containers are cut as Docker cuts them; paths are not.
+fn short_id(container: &str) -> &str {
+    let is_id = container.len() > 12 && container.bytes().all(|b| b.is_ascii_hexdigit());
+    if is_id { &container[..12] } else { container }
+}
+
+fn arrow(outbound: bool) -> &'static str {
+    if outbound { "->" } else { "<-" }
+}
+
+fn named(name: &str, nickname: &str) -> String {
+    clean(&format!("{name}({nickname})"))
+}
+
+fn or_none(text: &str) -> String {
+    if text.is_empty() { "none" } else { text }.to_owned()
+}
+
+/// Replaces what could move the cursor or hide text.
+fn clean(text: &str) -> String {
+    let is_odd = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars()
+        .map(|c| if is_odd(c) { '?' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,267 @@
+//! Golden text of every view.
+
+use std::collections::BTreeMap;
+
+use crate::api::types::PluginStatus;
+
+use super::*;
+
+const NYC: (&str, &str) = ("4a:0f:f6:ec:1c:93", "nyc");
+const LON: (&str, &str) = ("7e:21:4a:70:2f:45", "lon");
+const MAC: (&str, &str) = ("7e:ae:cd:d5:23:8d", "mac");
+
+fn bare(address: &str, outbound: bool, state: ConnectionState) -> ConnectionStatus {
+    ConnectionStatus {
+        address: address.to_owned(),
+        outbound,
+        state,
+        peer: None,
+        nickname: None,
+        path: None,
+        info: None,
+        retry_in_ms: None,
+        cipher: None,
+        rtt_us: None,
+        mtu: None,
+    }
+}
+
+fn all_connections() -> Vec<ConnectionStatus> {
+    let established = ConnectionStatus {
+        peer: Some(LON.0.to_owned()),
+        nickname: Some(LON.1.to_owned()),
+        path: Some("direct".to_owned()),
+        cipher: Some("aes-256-gcm".to_owned()),
+        rtt_us: Some(412),
+        mtu: Some(1410),
+        ..bare("192.0.2.12:33866", false, ConnectionState::Established)
+    };
+    let silent = ConnectionStatus {
+        address: "192.0.2.17:6783".to_owned(),
+        outbound: true,
+        info: Some("no answer on UDP 6783".to_owned()),
+        rtt_us: Some(1_020_000),
+        ..established.clone()
+    };
+    let retrying = ConnectionStatus {
+        info: Some("refused: wrong password?".to_owned()),
+        retry_in_ms: Some(3100),
+        ..bare("192.0.2.14:6783", true, ConnectionState::Retrying)
+    };
+    let failed = ConnectionStatus {
+        info: Some("cannot connect to ourselves".to_owned()),
+        ..bare("[2001:db8::1]:6783", true, ConnectionState::Failed)
+    };
+    let pending = ConnectionStatus {
+        peer: Some(MAC.0.to_owned()),
+        nickname: Some(MAC.1.to_owned()),
+        ..bare("192.0.2.13:6783", true, ConnectionState::Pending)
+    };
+    let connecting = bare("node9.example.com", true, ConnectionState::Connecting);
+    vec![established, silent, pending, retrying, failed, connecting]
+}
+
+fn peer(id: (&str, &str), others: &[(&str, &str)], sessions: u32) -> PeerStatus {
+    let connections = others.iter().enumerate().map(|(i, other)| PeerConnection {
+        name: other.0.to_owned(),
+        nickname: other.1.to_owned(),
+        address: (i == 0).then(|| "192.0.2.12:6783".parse().unwrap()),
+        outbound: Some(i == 0),
+        established: i < 2,
+    });
+    PeerStatus {
+        name: id.0.to_owned(),
+        nickname: id.1.to_owned(),
+        version: "0.1.0".to_owned(),
+        sessions,
+        connections: connections.collect(),
+    }
+}
+
+fn owner(id: (&str, &str), size: u64, own: bool, reachable: bool) -> IpamOwner {
+    IpamOwner {
+        peer: id.0.to_owned(),
+        nickname: id.1.to_owned(),
+        size,
+        own,
+        reachable,
+    }
+}
+
+fn entry(hostname: &str, address: &str, container: &str) -> DnsEntry {
+    DnsEntry {
+        hostname: hostname.to_owned(),
+        address: address.parse().unwrap(),
+        container: container.to_owned(),
+        origin: NYC.0.to_owned(),
+    }
+}
+
+fn full() -> StatusReport {
+    StatusReport {
+        ready: true,
+        waiting_for: None,
+        version: "0.1.0".to_owned(),
+        router: RouterStatus {
+            protocol: "weave".to_owned(),
+            protocol_min_version: 1,
+            protocol_max_version: 1,
+            password: true,
+            peer_discovery: true,
+            name: NYC.0.to_owned(),
+            nickname: NYC.1.to_owned(),
+            port: 6783,
+            targets: vec!["192.0.2.12".to_owned(), "node9.example.com".to_owned()],
+            connections: all_connections(),
+            peers: vec![
+                peer(NYC, &[LON, MAC], 2),
+                peer(LON, &[NYC, MAC, ("ee:ee:ee:ee:ee:ee", "")], 2),
+                peer(MAC, &[NYC], 2),
+            ],
+        },
+        ipam: Some(IpamStatus {
+            status: "ready".to_owned(),
+            range: "10.32.0.0/12".to_owned(),
+            range_size: 1 << 20,
+            active: 3,
+            default_subnet: "10.32.0.0/12".to_owned(),
+            entries: vec![
+                owner(MAC, 64, false, false),
+                owner(LON, 262_144, false, true),
+                owner(NYC, 786_368, true, true),
+            ],
+        }),
+        dns: Some(DnsStatus {
+            domain: "weave.local.".to_owned(),
+            upstream: vec!["192.0.2.53".to_owned(), "2001:db8::53".to_owned()],
+            address: vec!["172.17.0.1:53".to_owned()],
+            ttl: 1,
+            entries: vec![
+                entry("nyc.weave.local.", "10.32.0.1", "a1b2c3d4e5f60718"),
+                entry(
+                    "a-rather-long-name.weave.local.",
+                    "10.40.0.1",
+                    "a1b2c3d4e5f6",
+                ),
+                entry("printer.weave.local.", "192.168.7.9", "weave:extern"),
+            ],
+        }),
+        plugin: Some(PluginStatus {
+            driver_name: "weavemesh".to_owned(),
+        }),
+        drops: BTreeMap::from([("no_such_peer".to_owned(), 3)]),
+    }
+}
+
+/// Neither plugin nor DNS nor password, not ready, alone.
+fn alone() -> StatusReport {
+    let mut report = full();
+    report.ready = false;
+    report.waiting_for = Some("Docker".to_owned());
+    report.dns = None;
+    report.plugin = None;
+    report.ipam = None;
+    report.router.password = false;
+    report.router.targets.clear();
+    report.router.connections.clear();
+    report.router.peers = vec![peer(NYC, &[], 0)];
+    report
+}
+
+#[test]
+fn status_of_a_mesh_of_three() {
+    insta::assert_snapshot!(status(&full()));
+}
+
+#[test]
+fn status_of_a_router_alone_without_password_says_what_it_waits_for() {
+    insta::assert_snapshot!(status(&alone()));
+}
+
+#[test]
+fn status_fits_a_screen() {
+    assert!(status(&full()).lines().count() < 35);
+}
+
+#[test]
+fn labels_end_at_column_15() {
+    for line in status(&full()).lines().filter(|line| !line.is_empty()) {
+        assert_eq!(line.find(": "), Some(LABEL_WIDTH), "{line}");
+    }
+}
+
+#[test]
+fn targets_as_typed() {
+    insta::assert_snapshot!(targets(&full().router.targets));
+}
+
+#[test]
+fn connections_with_the_reason_for_each_that_is_not_up() {
+    insta::assert_snapshot!(connections(&all_connections()));
+}
+
+#[test]
+fn peers_with_their_connections() {
+    let mut peers_of_many = full().router.peers;
+    peers_of_many.push(peer(("66:66:66:66:66:66", "hub"), &[NYC, LON], 40));
+    insta::assert_snapshot!(peers(&peers_of_many));
+}
+
+#[test]
+fn names_without_their_domain() {
+    insta::assert_snapshot!(dns(full().dns.as_ref()));
+    insta::assert_snapshot!(dns(None), @"DNS is off: the router was launched with --no-dns");
+}
+
+#[test]
+fn owners_of_addresses_ourselves_first() {
+    let mut status = full().ipam.unwrap();
+    insta::assert_snapshot!(ipam(Some(&status)));
+    status.entries.clear();
+    status.status = "idle".to_owned();
+    insta::assert_snapshot!(ipam(Some(&status)), @"no addresses are owned yet: idle");
+}
+
+#[test]
+fn local_endpoints() {
+    let entry = |container: &str, addresses: &[&str]| PsEntry {
+        container: container.to_owned(),
+        name: None,
+        mac: "7a:42:86:d6:fb:0f".to_owned(),
+        addresses: addresses.iter().map(|a| (*a).to_owned()).collect(),
+    };
+    insta::assert_snapshot!(ps(&[
+        entry(
+            "0123456789abcdef0123456789abcdef",
+            &["10.32.0.1/12", "10.2.1.1/24"]
+        ),
+        entry("/run/netns/a-namespace", &[]),
+    ]));
+}
+
+#[test]
+fn one_session_is_one_connection() {
+    let mut report = alone();
+    report.router.peers = vec![peer(NYC, &[LON], 1)];
+    assert_eq!(
+        count_peers(&report.router),
+        "1 (with 1 established connection)"
+    );
+}
+
+#[test]
+fn a_nickname_cannot_play_with_the_terminal() {
+    let mut report = alone();
+    report.router.nickname = "a\x1b[2J\nb\u{202e}".to_owned();
+    let text = status(&report);
+    assert!(text.contains("(a?[2J?b?)"), "{text}");
+}
+
+#[test]
+fn a_report_survives_json() {
+    for report in [full(), alone()] {
+        let json = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<StatusReport>(&json).unwrap(), report);
+    }
+    insta::assert_snapshot!(serde_json::to_string_pretty(&alone()).unwrap());
+}
