@@ -25,6 +25,9 @@ pub struct DaemonConfig {
     pub nickname: String,
     /// Peers to connect to, as the user typed them.
     pub targets: Vec<String>,
+    /// Differs from launch to launch, absent outside containers: `targets` of a
+    /// new launch replace those on disk, after a restart those on disk count.
+    pub launch_id: Option<String>,
     /// Password of the mesh, stretched; of the empty password if there is none.
     pub password: StretchedPassword,
     /// Whether a password was given.
