@@ -8,6 +8,7 @@
 mod endpoints;
 pub mod forward;
 mod gossip;
+pub mod ipam;
 mod membership;
 pub mod names;
 #[cfg(feature = "seeded-bugs")]

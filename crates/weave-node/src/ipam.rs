@@ -1,0 +1,451 @@
+//! Addresses: who owns which part of the range, and who uses which address.
+//!
+//! One peer founds the range and owns all of its chunks; grants in the signed logs move chunks
+//! from owner to owner. An owner gives out the addresses of its chunks by itself, and lends
+//! single addresses to peers that ask. Owns the tables of addresses held and lent, the requests
+//! to and from other peers, and what of that must survive a restart. Does not own the logs, the
+//! sessions or the disk: it asks for them through [`IpamAction`].
+//!
+//! Invariants: an address is given out only by the owner of its chunk; a decision is durable
+//! before anybody hears of it; every request is answered within five seconds.
+
+mod ask;
+mod borrow;
+mod chunks;
+mod deadline;
+mod error;
+mod found;
+mod genesis;
+mod grant;
+mod ledger;
+mod pool;
+mod restore;
+mod serve;
+mod span;
+mod stage;
+mod status;
+mod store;
+
+#[cfg(test)]
+mod mesh_tests;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use weave_wire::proto::{self, control_message, entry};
+use weave_wire::{Cidr, PeerId, Time};
+
+pub use error::IpamError;
+pub use status::{Allocated, IpamStatus, PeerShare};
+
+use ask::{Ask, AskKey};
+use borrow::Returning;
+use chunks::{ChunkMap, Grant};
+use found::Founding;
+use genesis::{Genesis, GenesisId};
+use grant::Deferred;
+use ledger::Ledger;
+use pool::{Loan, Pool};
+use serve::Pending;
+use span::Span;
+use stage::Staged;
+
+/// Requests are answered after this long at most, a little before the five seconds promised.
+const ANSWER_WITHIN: Duration = Duration::from_millis(4800);
+/// At most this many requests wait at a time.
+const MAX_PENDING: usize = 4096;
+
+/// What an address allocator is told at start.
+#[derive(Debug, Clone, Default)]
+pub struct IpamConfig {
+    /// Range that addresses come from; none: addresses are not allocated here.
+    pub range: Option<Cidr>,
+    /// Subnet of those who ask for no other; for `status`.
+    pub default_subnet: Option<Cidr>,
+    /// Counts the starts of this peer: tells this run's requests from earlier ones'.
+    pub boot: u64,
+    /// Unix milliseconds when time was zero, as this host sees it: a label for foundings.
+    pub wall_ms: u64,
+    /// A bug put in on purpose.
+    #[cfg(feature = "seeded-bugs")]
+    pub seeded_bug: Option<crate::seeded::SeededBug>,
+}
+
+/// What the allocator wants done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum IpamAction {
+    /// Set or remove an entry of our own log.
+    SetEntry {
+        /// Names the entry, the same each time it is set.
+        key: String,
+        /// What it says; none removes it.
+        body: Option<entry::Body>,
+    },
+    /// Send a message to a peer, if it has a session.
+    Send {
+        /// The peer.
+        to: PeerId,
+        /// The message.
+        body: control_message::Body,
+    },
+    /// Make these writes durable, all or none, and say so with the token.
+    Persist {
+        /// Names the writes.
+        token: u64,
+        /// Keys with their values, or none to remove them.
+        writes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    },
+    /// Answer a request.
+    Answer {
+        /// The request.
+        ticket: u64,
+        /// The address, or why there is none.
+        result: Result<Ipv4Addr, IpamError>,
+    },
+}
+
+/// The address allocator of one peer.
+#[derive(Debug)]
+pub struct Ipam {
+    me: PeerId,
+    config: IpamConfig,
+    now: Time,
+    /// What was read from disk contradicts itself or the configuration: nothing is given out.
+    fault: Option<String>,
+    /// The founding that everything else here refers to.
+    genesis: Option<Genesis>,
+    founding: Founding,
+    ledger: Ledger,
+    reachable: BTreeSet<PeerId>,
+    deferred: Deferred,
+    /// Grants of ours by first chunk and serial, with the request each answers.
+    grants: BTreeMap<(u32, u32), OwnGrant>,
+    /// Grants to us by first chunk and serial: the last chunk.
+    owned: BTreeMap<(u32, u32), u32>,
+    /// Those of `owned` that are not on disk yet.
+    owned_unsaved: BTreeSet<(u32, u32)>,
+    map: ChunkMap,
+    map_stale: bool,
+    /// Grants known that have no effect, because their grantor owned nothing.
+    void_grants: usize,
+    pool: Pool,
+    pending: Vec<Pending>,
+    asks: BTreeMap<AskKey, Ask>,
+    /// Loans to us that no request has taken yet.
+    offers: BTreeMap<u32, Loan>,
+    returning: BTreeMap<(GenesisId, PeerId, u32), Returning>,
+    /// Subnets in which space may be running low.
+    low: BTreeSet<Cidr>,
+    /// No prefetch in these subnets before the given time.
+    prefetch_after: BTreeMap<Cidr, Time>,
+    next_request: u32,
+    staged: BTreeMap<u64, Staged>,
+    next_token: u64,
+    /// What failed to be stored is tried again then.
+    retry_storage_at: Option<Time>,
+    actions: VecDeque<IpamAction>,
+    /// Something came in that has not been acted on.
+    stirred: bool,
+}
+
+/// A grant of ours.
+#[derive(Debug, Clone, Copy)]
+struct OwnGrant {
+    grant: Grant,
+    request_id: u64,
+    stored: bool,
+}
+
+impl Ipam {
+    /// An allocator that remembers what `stored` holds: all keys of the store may be passed,
+    /// those of others are left alone.
+    pub fn new(me: PeerId, config: IpamConfig, stored: &[(Vec<u8>, Vec<u8>)], now: Time) -> Self {
+        let mut ipam = Self {
+            me,
+            config,
+            now,
+            fault: None,
+            genesis: None,
+            founding: Founding::new(now),
+            ledger: Ledger::new(me),
+            reachable: BTreeSet::new(),
+            deferred: Deferred::default(),
+            grants: BTreeMap::new(),
+            owned: BTreeMap::new(),
+            owned_unsaved: BTreeSet::new(),
+            map: ChunkMap::default(),
+            map_stale: true,
+            void_grants: 0,
+            pool: Pool::default(),
+            pending: Vec::new(),
+            asks: BTreeMap::new(),
+            offers: BTreeMap::new(),
+            returning: BTreeMap::new(),
+            low: BTreeSet::new(),
+            prefetch_after: BTreeMap::new(),
+            next_request: 0,
+            staged: BTreeMap::new(),
+            next_token: 0,
+            retry_storage_at: None,
+            actions: VecDeque::new(),
+            stirred: true,
+        };
+        ipam.restore(stored);
+        ipam
+    }
+
+    /// Asks for an address of `subnet`: the wanted one, or any. `owner` is what errors name.
+    ///
+    /// The answer carries the ticket and comes within five seconds. The same ticket is answered
+    /// with the same address; the same owner may hold many.
+    pub fn allocate(
+        &mut self,
+        ticket: u64,
+        owner: &str,
+        subnet: Cidr,
+        wanted: Option<Ipv4Addr>,
+        now: Time,
+    ) {
+        self.stir(now);
+        if self.repeats(ticket) {
+            return;
+        }
+        let refusal = self.check(subnet, wanted).err();
+        let refusal =
+            refusal.or_else(|| (self.pending.len() >= MAX_PENDING).then_some(IpamError::TooMany));
+        if let Some(refusal) = refusal {
+            self.answer(ticket, Err(refusal));
+            return;
+        }
+        self.pending.push(Pending {
+            ticket,
+            owner: owner.to_owned(),
+            subnet,
+            wanted: wanted.map(Ipv4Addr::to_bits),
+            since: now,
+        });
+    }
+
+    /// Gives an address back. Unknown addresses are no error: the asker may have been told of a
+    /// failure that was none.
+    pub fn release(&mut self, subnet: Cidr, address: Ipv4Addr, now: Time) {
+        self.stir(now);
+        let ip = address.to_bits();
+        if self
+            .pool
+            .held
+            .get(&ip)
+            .is_some_and(|held| held.subnet == subnet)
+        {
+            self.stage_release(ip);
+        }
+    }
+
+    /// The addresses held for this owner, with their subnets.
+    pub fn lookup(&self, owner: &str) -> Vec<Allocated> {
+        self.allocated()
+            .filter(|allocated| allocated.owner == owner)
+            .collect()
+    }
+
+    /// Takes note of a change in a log: of foundings, grants, loans, subnets, and of peer
+    /// records for the sake of nicknames.
+    pub fn apply(
+        &mut self,
+        origin: PeerId,
+        slot: u64,
+        _old: Option<&entry::Body>,
+        new: Option<&entry::Body>,
+        now: Time,
+    ) {
+        self.stir(now);
+        let touched = self.ledger.apply(origin, slot, new);
+        self.map_stale |= touched.grants;
+        if let Some((lender, ip, request_id)) = touched.lent_to_us {
+            self.consider_loan(ip, Loan { lender, request_id });
+        }
+        if let Some(request_id) = touched.fulfilled {
+            self.fulfilled(request_id);
+        }
+    }
+
+    /// The peers that messages reach now.
+    pub fn set_reachable(&mut self, peers: Vec<PeerId>, now: Time) {
+        self.stir(now);
+        if self.reachable.is_empty() && !peers.is_empty() {
+            self.founding.listen_from(now);
+        }
+        self.reachable = peers.into_iter().collect();
+    }
+
+    /// Whether this host was told of peers to connect to.
+    pub fn set_has_targets(&mut self, has_targets: bool, now: Time) {
+        self.stir(now);
+        self.founding.has_targets = has_targets;
+        if has_targets {
+            self.founding.listen_from(now);
+        }
+    }
+
+    /// A peer asks that somebody found the range.
+    pub fn handle_found_request(&mut self, from: PeerId, now: Time) {
+        self.stir(now);
+        self.founding.asked_by(from, now);
+    }
+
+    /// A peer asks for address space.
+    pub fn handle_space_request(&mut self, from: PeerId, request: proto::SpaceRequest, now: Time) {
+        self.stir(now);
+        self.space_requested(from, request);
+    }
+
+    /// A peer answers a request for space. Records that came with it have been applied before.
+    pub fn handle_space_reply(&mut self, from: PeerId, reply: proto::SpaceReply, now: Time) {
+        self.stir(now);
+        self.space_replied(from, &reply);
+    }
+
+    /// A peer gives back an address that was lent to it.
+    pub fn handle_loan_return(&mut self, from: PeerId, message: proto::LoanReturn, now: Time) {
+        self.stir(now);
+        self.loan_returned(from, &message);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.stir(now);
+    }
+
+    /// The next thing that the allocator wants done.
+    pub fn poll_action(&mut self) -> Option<IpamAction> {
+        if self.stirred {
+            self.stirred = false;
+            self.run();
+        }
+        self.actions.pop_front()
+    }
+
+    fn stir(&mut self, now: Time) {
+        self.now = self.now.max(now);
+        self.stirred = true;
+    }
+
+    /// Acts on everything that came in since the last time.
+    fn run(&mut self) {
+        self.refresh_map();
+        self.drive_genesis();
+        self.drive_founding();
+        self.refresh_map();
+        self.answer_deferred();
+        self.serve();
+        self.drive_asks();
+        self.serve();
+        self.return_leftovers();
+        self.expire();
+        self.prefetch();
+        self.retry_storage();
+    }
+
+    fn act(&mut self, action: IpamAction) {
+        self.actions.push_back(action);
+    }
+
+    fn answer(&mut self, ticket: u64, result: Result<Ipv4Addr, IpamError>) {
+        self.act(IpamAction::Answer { ticket, result });
+    }
+
+    fn send(&mut self, to: PeerId, body: control_message::Body) {
+        self.act(IpamAction::Send { to, body });
+    }
+
+    /// Whether this peer depends on the founding in force: anything given out, or received.
+    fn has_stake(&self) -> bool {
+        !(self.pool.is_unused() && self.grants.is_empty() && self.owned.is_empty())
+    }
+
+    fn genesis_id(&self) -> Option<GenesisId> {
+        self.genesis.as_ref().map(|genesis| genesis.id)
+    }
+
+    /// Owners of all chunks, from the grants known by now.
+    fn refresh_map(&mut self) {
+        if !self.map_stale {
+            return;
+        }
+        self.map_stale = false;
+        let Some(genesis) = &self.genesis else {
+            self.map = ChunkMap::default();
+            return;
+        };
+        let mut map = ChunkMap::founded(genesis.chunks(), genesis.founder);
+        let mut grants: Vec<Grant> = self.ledger.grants(genesis.id).collect();
+        if !self.forgets_grants() {
+            grants.extend(self.grants.values().map(|own| own.grant));
+        }
+        grants.sort_unstable();
+        let mut owned: Vec<(u32, Span)> = self
+            .owned
+            .iter()
+            .map(|((first, serial), last)| {
+                (
+                    *serial,
+                    Span {
+                        first: *first,
+                        last: *last,
+                    },
+                )
+            })
+            .collect();
+        owned.sort_unstable();
+        let mut owned = owned.into_iter().peekable();
+        let mut void = 0;
+        for grant in &grants {
+            while let Some((serial, chunks)) = owned.next_if(|(serial, _)| *serial < grant.serial) {
+                map.assert(chunks, self.me, serial);
+            }
+            if map.apply(grant) < grant.chunks.len() {
+                void += 1;
+            }
+        }
+        for (serial, chunks) in owned {
+            map.assert(chunks, self.me, serial);
+        }
+        self.void_grants = void;
+        self.map = map;
+        self.note_owned();
+    }
+
+    /// Remembers chunks that have come to us, so that a restart without peers knows of them.
+    fn note_owned(&mut self) {
+        let known = |run: &chunks::Run| {
+            self.owned.iter().any(|((first, serial), last)| {
+                *serial == run.serial && *first <= run.chunks.first && run.chunks.last <= *last
+            })
+        };
+        let ours = |run: &chunks::Run| run.owner == self.me && run.serial > 0;
+        let new: Vec<chunks::Run> = self
+            .map
+            .runs()
+            .filter(|run| ours(run) && !known(run))
+            .collect();
+        for run in new {
+            let key = (run.chunks.first, run.serial);
+            self.owned.insert(key, run.chunks.last);
+            self.owned_unsaved.insert(key);
+        }
+        self.stage_owned();
+    }
+
+    #[cfg(feature = "seeded-bugs")]
+    fn forgets_grants(&self) -> bool {
+        self.config.seeded_bug == Some(crate::seeded::SeededBug::Allocator)
+    }
+
+    #[cfg(not(feature = "seeded-bugs"))]
+    const fn forgets_grants(&self) -> bool {
+        false
+    }
+}

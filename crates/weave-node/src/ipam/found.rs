@@ -1,0 +1,314 @@
+//! Which founding is in force here, and when to found one.
+//!
+//! Nothing is founded before somebody needs an address. A host without targets founds then; one
+//! with targets first listens for ten seconds and asks the peers it reaches, and founds only if
+//! its key is the lowest of them. Of two foundings that meet, one that gave out nothing yields;
+//! when both gave out nothing, the one with the higher label does.
+//!
+//! ```text
+//!   none ──(asked)──▶ storing ──(durable)──▶ settling ──▶ in force
+//!    ▲                                                     │ another is heard, nothing given out
+//!    └────────(durable)──── withdrawing ◀── contested ◀────┘
+//! ```
+//! A follower keeps no founding on its disk until something depends on it, so it can follow
+//! another one at any time before that.
+
+use std::time::Duration;
+
+use weave_wire::proto::{FoundRequest, control_message};
+use weave_wire::{PeerId, Time};
+
+use super::Ipam;
+use super::genesis::Genesis;
+
+/// A host with targets listens this long for a founding before it makes one.
+const LISTEN: Duration = Duration::from_secs(10);
+/// A host with targets founds only this long after it was first asked: one without targets may
+/// have been asked too, and comes first.
+const DEFER: Duration = Duration::from_millis(2500);
+/// Peers are asked to found this often.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// Being asked counts for this long.
+const ASKED_FOR: Duration = Duration::from_secs(3);
+/// A new founding gives out nothing for this long while peers are connected: another one may
+/// have been made at the same moment.
+const SETTLE: Duration = Duration::from_millis(500);
+/// How long a founding that nobody used yet waits for one with a higher label to yield.
+const CONTEST: Duration = Duration::from_secs(2);
+
+/// What is known about foundings apart from the one in force.
+#[derive(Debug)]
+pub(super) struct Founding {
+    pub(super) has_targets: bool,
+    pub(super) withdrawing: bool,
+    /// A founding of ours is on its way to the disk.
+    storing: bool,
+    /// A founding would have been heard of if made before this.
+    listening_since: Time,
+    first_asked: Option<Time>,
+    last_asked: Option<Time>,
+    sent_at: Option<Time>,
+    settled_at: Time,
+    /// Since when another founding has been known beside our unused one.
+    contested_since: Option<Time>,
+    /// The disk refused; not again before this.
+    not_before: Time,
+}
+
+impl Founding {
+    pub(super) const fn new(now: Time) -> Self {
+        Self {
+            has_targets: false,
+            withdrawing: false,
+            storing: false,
+            listening_since: now,
+            first_asked: None,
+            last_asked: None,
+            sent_at: None,
+            settled_at: Time::ZERO,
+            contested_since: None,
+            not_before: Time::ZERO,
+        }
+    }
+
+    /// From now on a founding of the mesh can be heard of.
+    pub(super) fn listen_from(&mut self, now: Time) {
+        self.listening_since = now;
+    }
+
+    /// A peer asked for a founding.
+    pub(super) fn asked_by(&mut self, from: PeerId, now: Time) {
+        tracing::debug!(from = %from.name(), "asked to found the address range");
+        self.last_asked = Some(now);
+    }
+
+    /// Our founding is durable.
+    pub(super) fn founded(&mut self, now: Time, peers_connected: bool) {
+        self.storing = false;
+        self.settled_at = if peers_connected { now + SETTLE } else { now };
+    }
+
+    /// The disk refused; try again then.
+    pub(super) const fn failed(&mut self, not_before: Time) {
+        self.storing = false;
+        self.not_before = not_before;
+    }
+}
+
+impl Ipam {
+    /// Whether nothing may be given out now, because the founding in force may yet yield.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.now < self.founding.settled_at
+            || self.founding.contested_since.is_some()
+            || self.founding.withdrawing
+    }
+
+    /// Chooses the founding to follow among those heard of.
+    pub(super) fn drive_genesis(&mut self) {
+        if self.founding.withdrawing || self.founding.storing {
+            return;
+        }
+        let ours_unused = match &self.genesis {
+            Some(_) if self.has_stake() => {
+                self.founding.contested_since = None;
+                return;
+            }
+            Some(genesis) => genesis.founder == self.me,
+            None => false,
+        };
+        if ours_unused {
+            self.contest();
+            return;
+        }
+        self.founding.contested_since = None;
+        let best = self.best_heard();
+        if best.as_ref().map(|genesis| genesis.id) == self.genesis_id() {
+            return;
+        }
+        if let Some(genesis) = &best {
+            tracing::info!(founder = %genesis.founder.name(), range = %genesis.range, "following an address range");
+        }
+        self.genesis = best;
+        self.pool.forget_freed();
+        self.offers.clear();
+        self.asks.clear();
+        self.map_stale = true;
+    }
+
+    /// Founds the range, or asks others to, when somebody waits for it.
+    pub(super) fn drive_founding(&mut self) {
+        let now = self.now;
+        let asked = !self.pending.is_empty()
+            || self
+                .founding
+                .last_asked
+                .is_some_and(|at| now.saturating_sub(at) < ASKED_FOR);
+        if !asked || self.genesis.is_some() || self.founding.storing || self.fault.is_some() {
+            self.founding.first_asked = None;
+            return;
+        }
+        let since = *self.founding.first_asked.get_or_insert(now);
+        if self.founding_obstacle().is_some() || now < self.founding.not_before {
+            return;
+        }
+        let lowest = self.reachable.first().copied();
+        let heard_nothing = now >= self.founding.listening_since + LISTEN && now >= since + DEFER;
+        let is_ours = if self.founding.has_targets {
+            heard_nothing && lowest.is_some_and(|lowest| self.me < lowest)
+        } else {
+            true
+        };
+        if is_ours {
+            self.found();
+        } else {
+            self.ask_for_founding(lowest);
+        }
+    }
+
+    /// When founding needs attention next.
+    pub(super) fn founding_deadline(&self) -> Option<Time> {
+        let founding = &self.founding;
+        let mut due = vec![founding.settled_at, founding.not_before];
+        due.extend(founding.contested_since.map(|since| since + CONTEST));
+        if let Some(since) = founding.first_asked {
+            due.push((founding.listening_since + LISTEN).max(since + DEFER));
+            due.extend(founding.sent_at.map(|at| at + ASK_EVERY));
+            due.extend(founding.last_asked.map(|at| at + ASKED_FOR));
+        }
+        due.into_iter().filter(|at| *at > self.now).min()
+    }
+
+    /// Why there is no founding to work with.
+    pub(super) fn not_ready(&self) -> String {
+        if let Some(obstacle) = self.founding_obstacle() {
+            return obstacle;
+        }
+        if self.genesis.is_some() {
+            return "two foundings of the address range have met and one is about to yield: \
+                    try again"
+                .to_owned();
+        }
+        if self.founding.storing {
+            return "the founding of the address range is being stored".to_owned();
+        }
+        let Some(lowest) = self.reachable.first() else {
+            return "nobody has founded it yet, and none of the targets is connected \
+                    (see `weave status connections`)"
+                .to_owned();
+        };
+        if self.now < self.founding.listening_since + LISTEN {
+            return "just connected, waiting to hear of it from the peers: try again in a few \
+                    seconds"
+                .to_owned();
+        }
+        let chosen = self.ledger.label(*lowest.min(&self.me));
+        format!("nobody has founded it yet, waiting for peer {chosen} to do so: try again")
+    }
+
+    /// What the peers say that keeps us from founding the range, whatever the time.
+    fn founding_obstacle(&self) -> Option<String> {
+        let Some(range) = self.config.range else {
+            return Some("address allocation is switched off here".to_owned());
+        };
+        if let Some(other) = self.mismatched_ranges().next()
+            && self.genesis.is_none()
+        {
+            let peer = self.ledger.label(other.founder);
+            return Some(format!(
+                "the mesh uses the range {}, founded by {peer}, this host {range}: launch with \
+                 `--ipalloc-range {}`",
+                other.range, other.range
+            ));
+        }
+        (self.genesis.is_none() && self.ledger.names_unknown_genesis()).then(|| {
+            "peers use a range whose founder has not been heard of since this host started"
+                .to_owned()
+        })
+    }
+
+    /// Foundings of other peers over another range than ours.
+    pub(super) fn mismatched_ranges(&self) -> impl Iterator<Item = &Genesis> {
+        self.ledger
+            .geneses()
+            .filter(|genesis| Some(genesis.range) != self.config.range)
+    }
+
+    /// Foundings of other peers over our range, beside the one in force.
+    pub(super) fn rival_foundings(&self) -> impl Iterator<Item = &Genesis> {
+        let current = self.genesis_id();
+        self.ledger.geneses().filter(move |genesis| {
+            Some(genesis.range) == self.config.range && Some(genesis.id) != current
+        })
+    }
+
+    /// Our founding, of which nothing was given out, meets another.
+    ///
+    /// One that nobody shows to use and whose founder is away is no rival yet: who knows whether
+    /// it will ever come back.
+    fn contest(&mut self) {
+        let Some(ours) = &self.genesis else { return };
+        let present = |rival: &&Genesis| {
+            self.ledger.is_used(rival.id) || self.reachable.contains(&rival.founder)
+        };
+        let order = |genesis: &&Genesis| (!self.ledger.is_used(genesis.id), genesis.label());
+        let Some(rival) = self.rival_foundings().filter(present).min_by_key(order) else {
+            self.founding.contested_since = None;
+            return;
+        };
+        let stays = rival.label() < ours.label() || self.ledger.is_used(rival.id);
+        let since = *self.founding.contested_since.get_or_insert(self.now);
+        // a rival that neither yields nor shows use has given out addresses of its own
+        let insists = self.now >= since + CONTEST;
+        if (stays || insists) && self.now >= self.founding.not_before {
+            self.founding.contested_since = None;
+            self.stage_withdraw();
+        }
+    }
+
+    fn best_heard(&self) -> Option<Genesis> {
+        let ours = |genesis: &&Genesis| Some(genesis.range) == self.config.range;
+        let order = |genesis: &&Genesis| (!self.ledger.is_used(genesis.id), genesis.label());
+        self.ledger
+            .geneses()
+            .filter(ours)
+            .min_by_key(order)
+            .cloned()
+    }
+
+    fn found(&mut self) {
+        let millis = u64::try_from(Duration::from_nanos(self.now.as_nanos()).as_millis());
+        let founded_at = self.config.wall_ms.saturating_add(millis.unwrap_or(0));
+        let range = self.config.range;
+        if let Some(genesis) = range.and_then(|range| Genesis::found(self.me, range, founded_at)) {
+            self.founding.storing = true;
+            self.stage_found(genesis);
+        }
+    }
+
+    /// Whoever waits itself asks all peers, once a second; who was only asked passes it on to
+    /// the lowest key, so that the request ends there.
+    fn ask_for_founding(&mut self, lowest: Option<PeerId>) {
+        if self
+            .founding
+            .sent_at
+            .is_some_and(|at| self.now < at + ASK_EVERY)
+        {
+            return;
+        }
+        let to: Vec<PeerId> = if self.pending.is_empty() {
+            lowest
+                .filter(|lowest| *lowest < self.me)
+                .into_iter()
+                .collect()
+        } else {
+            self.reachable.iter().copied().collect()
+        };
+        if to.is_empty() {
+            return;
+        }
+        self.founding.sent_at = Some(self.now);
+        for peer in to {
+            self.send(peer, control_message::Body::FoundRequest(FoundRequest {}));
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! What the logs of all other peers say about addresses, and the subnets everybody uses.
+//!
+//! Nothing here is judged: a grant by somebody who owns nothing is kept like any other, and has
+//! no effect when owners are computed.
+
+use std::collections::BTreeMap;
+
+use weave_wire::proto::{GrantRecord, LoanRecord, SubnetRecord, entry::Body};
+use weave_wire::{Cidr, PeerId, ip_from_bytes};
+
+use super::chunks::Grant;
+use super::genesis::{Genesis, GenesisId};
+use super::span::Span;
+use super::store::{granted_chunks, ip_bits, peer_of};
+
+/// Where an entry stands: whose log, and which slot of it.
+type Place = (PeerId, u64);
+
+/// A loan to this peer, as the lender's log has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LoanToUs {
+    /// Where in the lender's log it stands.
+    slot: u64,
+    pub(crate) genesis: GenesisId,
+    pub(crate) request_id: u64,
+}
+
+/// What an entry was about that came, changed or went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Touched {
+    pub(crate) genesis: bool,
+    pub(crate) grants: bool,
+    pub(crate) subnets: bool,
+    /// A grant or loan to this peer that answers this request.
+    pub(crate) fulfilled: Option<u64>,
+    /// A loan to this peer: lender, address, request.
+    pub(crate) lent_to_us: Option<(PeerId, u32, u64)>,
+}
+
+/// The other peers' entries by kind.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    me: PeerId,
+    geneses: BTreeMap<Place, Genesis>,
+    grants: BTreeMap<Place, (GenesisId, Grant)>,
+    loans: BTreeMap<Place, (GenesisId, PeerId, u32)>,
+    subnets: BTreeMap<Place, Cidr>,
+    nicknames: BTreeMap<PeerId, String>,
+    to_us: BTreeMap<(PeerId, u32), LoanToUs>,
+    /// How many grants and loans name a founding.
+    uses: BTreeMap<GenesisId, usize>,
+}
+
+impl Ledger {
+    pub(crate) const fn new(me: PeerId) -> Self {
+        Self {
+            me,
+            geneses: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            loans: BTreeMap::new(),
+            subnets: BTreeMap::new(),
+            nicknames: BTreeMap::new(),
+            to_us: BTreeMap::new(),
+            uses: BTreeMap::new(),
+        }
+    }
+
+    /// Replaces one entry of one log.
+    ///
+    /// Of our own log only subnets count: about our grants and loans we know better.
+    pub(crate) fn apply(&mut self, origin: PeerId, slot: u64, new: Option<&Body>) -> Touched {
+        let place = (origin, slot);
+        let mut touched = self.remove(place);
+        let foreign = origin != self.me;
+        match new {
+            Some(Body::Genesis(record)) if foreign => {
+                if let Some(genesis) = Genesis::from_record(origin, record.clone()) {
+                    touched.genesis = true;
+                    self.geneses.insert(place, genesis);
+                }
+            }
+            Some(Body::Grant(record)) if foreign => self.add_grant(place, record, &mut touched),
+            Some(Body::Loan(record)) if foreign => self.add_loan(place, record, &mut touched),
+            Some(Body::Subnet(record)) => {
+                if let Some(subnet) = subnet_of(record) {
+                    touched.subnets = true;
+                    self.subnets.insert(place, subnet);
+                }
+            }
+            Some(Body::Peer(record)) => {
+                self.nicknames.insert(origin, record.nickname.clone());
+            }
+            Some(
+                Body::Genesis(_)
+                | Body::Grant(_)
+                | Body::Loan(_)
+                | Body::Endpoint(_)
+                | Body::Name(_)
+                | Body::Ban(_),
+            )
+            | None => {}
+        }
+        touched
+    }
+
+    /// Foundings that other peers announce.
+    pub(crate) fn geneses(&self) -> impl Iterator<Item = &Genesis> {
+        self.geneses.values()
+    }
+
+    /// Grants of other peers under this founding.
+    pub(crate) fn grants(&self, genesis: GenesisId) -> impl Iterator<Item = Grant> + '_ {
+        self.grants
+            .values()
+            .filter(move |(id, _)| *id == genesis)
+            .map(|(_, grant)| *grant)
+    }
+
+    /// Loans of other peers to us, by lender and address.
+    pub(crate) fn loans_to_us(&self) -> impl Iterator<Item = (PeerId, u32, LoanToUs)> + '_ {
+        self.to_us
+            .iter()
+            .map(|((lender, ip), loan)| (*lender, *ip, *loan))
+    }
+
+    /// The loan of this address by this peer to us.
+    pub(crate) fn loan_to_us(&self, lender: PeerId, ip: u32) -> Option<LoanToUs> {
+        self.to_us.get(&(lender, ip)).copied()
+    }
+
+    /// Addresses that other peers have lent under this founding: lender, borrower, address.
+    pub(crate) fn loans(&self, id: GenesisId) -> impl Iterator<Item = (PeerId, PeerId, u32)> + '_ {
+        let of_id = self.loans.iter().filter(move |(_, loan)| loan.0 == id);
+        of_id.map(|((lender, _), (_, borrower, ip))| (*lender, *borrower, *ip))
+    }
+
+    /// Whether other peers granted or lent anything under this founding.
+    pub(crate) fn is_used(&self, genesis: GenesisId) -> bool {
+        self.uses.contains_key(&genesis)
+    }
+
+    /// Whether somebody uses a founding that nobody announces at present.
+    pub(crate) fn names_unknown_genesis(&self) -> bool {
+        self.uses
+            .keys()
+            .any(|id| !self.geneses.values().any(|genesis| genesis.id == *id))
+    }
+
+    /// The known subnets strictly inside this one.
+    pub(crate) fn subnets_inside(&self, outer: Cidr) -> impl Iterator<Item = Cidr> + '_ {
+        let inside = move |net: &Cidr| outer.covers(net) && *net != outer;
+        self.subnets.values().copied().filter(inside)
+    }
+
+    /// How people call this peer.
+    pub(crate) fn label(&self, peer: PeerId) -> String {
+        match self.nicknames.get(&peer) {
+            Some(nickname) if !nickname.is_empty() => format!("{nickname} ({})", peer.name()),
+            _ => peer.name().to_string(),
+        }
+    }
+
+    fn add_grant(&mut self, place: Place, record: &GrantRecord, touched: &mut Touched) {
+        let (Some(chunks), Some(grantee), Ok(id)) = (
+            granted_chunks(record),
+            peer_of(&record.grantee),
+            GenesisId::try_from(record.genesis.as_slice()),
+        ) else {
+            return;
+        };
+        touched.grants = true;
+        touched.fulfilled = (grantee == self.me).then_some(record.request_id);
+        let grant = Grant {
+            serial: record.serial,
+            grantor: place.0,
+            grantee,
+            chunks,
+        };
+        self.grants.insert(place, (id, grant));
+        *self.uses.entry(id).or_default() += 1;
+    }
+
+    fn add_loan(&mut self, place: Place, record: &LoanRecord, touched: &mut Touched) {
+        let (Some(ip), Some(borrower), Ok(id)) = (
+            ip_bits(&record.ip),
+            peer_of(&record.borrower),
+            GenesisId::try_from(record.genesis.as_slice()),
+        ) else {
+            return;
+        };
+        if borrower == self.me {
+            let loan = LoanToUs {
+                slot: place.1,
+                genesis: id,
+                request_id: record.request_id,
+            };
+            self.to_us.insert((place.0, ip), loan);
+            touched.fulfilled = Some(record.request_id);
+            touched.lent_to_us = Some((place.0, ip, record.request_id));
+        }
+        self.loans.insert(place, (id, borrower, ip));
+        *self.uses.entry(id).or_default() += 1;
+    }
+
+    fn remove(&mut self, place: Place) -> Touched {
+        let mut touched = Touched {
+            genesis: self.geneses.remove(&place).is_some(),
+            subnets: self.subnets.remove(&place).is_some(),
+            ..Touched::default()
+        };
+        if let Some((id, _)) = self.grants.remove(&place) {
+            touched.grants = true;
+            self.unuse(id);
+        }
+        if let Some((id, borrower, ip)) = self.loans.remove(&place) {
+            // a lender that started anew may have listed the same loan in another slot by now
+            let listed = self
+                .to_us
+                .get(&(place.0, ip))
+                .is_some_and(|loan| loan.slot == place.1);
+            if borrower == self.me && listed {
+                self.to_us.remove(&(place.0, ip));
+            }
+            self.unuse(id);
+        }
+        touched
+    }
+
+    fn unuse(&mut self, id: GenesisId) {
+        if let Some(count) = self.uses.get_mut(&id) {
+            *count -= 1;
+            if *count == 0 {
+                self.uses.remove(&id);
+            }
+        }
+    }
+}
+
+fn subnet_of(record: &SubnetRecord) -> Option<Cidr> {
+    let ip = ip_from_bytes(&record.ip).ok()?;
+    let subnet = Cidr::new(ip, u8::try_from(record.prefix_len).ok()?).ok()?;
+    Span::of(subnet).map(|_| subnet)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ipam::store::{grant_record, loan_record};
+
+    const ME: PeerId = PeerId([1; 32]);
+    const OTHER: PeerId = PeerId([2; 32]);
+
+    #[test]
+    fn an_entry_that_is_replaced_leaves_nothing_behind() {
+        let mut ledger = Ledger::new(ME);
+        let loan = Body::Loan(loan_record([3; 16], ME, 77, 9));
+        let touched = ledger.apply(OTHER, 5, Some(&loan));
+        assert_eq!(touched.lent_to_us, Some((OTHER, 77, 9)));
+        assert!(ledger.is_used([3; 16]) && ledger.names_unknown_genesis());
+        let grant = Body::Grant(grant_record([4; 16], ME, Span::one(2), 1, 10));
+        let touched = ledger.apply(OTHER, 5, Some(&grant));
+        assert_eq!((touched.grants, touched.fulfilled), (true, Some(10)));
+        assert_eq!(ledger.loan_to_us(OTHER, 77), None);
+        assert!(!ledger.is_used([3; 16]));
+        assert_eq!(ledger.grants([4; 16]).count(), 1);
+        ledger.apply(OTHER, 5, None);
+        assert_eq!(ledger.grants([4; 16]).count(), 0);
+        assert!(!ledger.names_unknown_genesis());
+    }
+
+    #[test]
+    fn a_loan_that_moves_to_another_slot_is_still_there() {
+        let mut ledger = Ledger::new(ME);
+        let loan = Body::Loan(loan_record([3; 16], ME, 77, 9));
+        ledger.apply(OTHER, 5, Some(&loan));
+        ledger.apply(OTHER, 2, Some(&loan));
+        ledger.apply(OTHER, 5, None);
+        assert!(ledger.loan_to_us(OTHER, 77).is_some());
+        ledger.apply(OTHER, 2, None);
+        assert_eq!(ledger.loan_to_us(OTHER, 77), None);
+    }
+
+    #[test]
+    fn our_own_log_tells_us_nothing_about_grants() {
+        let mut ledger = Ledger::new(ME);
+        let grant = Body::Grant(grant_record([4; 16], OTHER, Span::one(2), 1, 10));
+        assert_eq!(ledger.apply(ME, 5, Some(&grant)), Touched::default());
+        assert_eq!(ledger.grants([4; 16]).count(), 0);
+    }
+
+    #[test]
+    fn grants_without_chunks_are_left_out() {
+        let mut ledger = Ledger::new(ME);
+        let mut record = grant_record([4; 16], ME, Span::one(2), 1, 10);
+        record.chunk_count = 0;
+        ledger.apply(OTHER, 1, Some(&Body::Grant(record.clone())));
+        record.chunk_count = u32::MAX;
+        ledger.apply(OTHER, 2, Some(&Body::Grant(record)));
+        assert_eq!(ledger.grants([4; 16]).count(), 0);
+    }
+}

@@ -1,0 +1,138 @@
+//! Many allocators in one process: messages get lost, delayed and doubled, peers crash and come
+//! back with what their disk had, links break and heal.
+//!
+//! Logs are replicated by a model: a list per peer and start that others hold a prefix of.
+
+mod checks;
+mod mesh;
+mod oracle;
+
+use std::time::Duration;
+
+use mesh::{Mesh, Options};
+
+fn run(seed: u64, options: Options) -> Mesh {
+    let mut mesh = Mesh::new(seed, options);
+    mesh.churn(Duration::from_secs(40));
+    mesh.heal();
+    mesh.run_for(Duration::from_secs(40));
+    mesh
+}
+
+fn assert_sound(seed: u64, options: Options) {
+    let name = format!("seed {seed} {options:?}");
+    let mut mesh = run(seed, options);
+    assert_eq!(mesh.oracle.violations(), &[] as &[String], "{name}");
+    mesh.check_converged();
+    assert_eq!(mesh.oracle.violations(), &[] as &[String], "{name}");
+}
+
+/// Three to eight.
+fn peers_for(seed: u64) -> usize {
+    3 + usize::try_from(seed % 6).expect("a small number")
+}
+
+#[test]
+fn a_wide_range_stays_sound_under_all_faults() {
+    for seed in 0..12 {
+        assert_sound(
+            seed,
+            Options {
+                peers: peers_for(seed),
+                ..Options::default()
+            },
+        );
+    }
+}
+
+#[test]
+fn a_narrow_range_stays_sound_under_all_faults() {
+    for seed in 100..112 {
+        let peers = peers_for(seed);
+        assert_sound(
+            seed,
+            Options {
+                peers,
+                range: "10.9.0.0/24",
+                ..Options::default()
+            },
+        );
+    }
+}
+
+#[test]
+fn a_range_of_a_handful_of_addresses_stays_sound_under_all_faults() {
+    for seed in 200..212 {
+        let peers = peers_for(seed).min(5);
+        assert_sound(
+            seed,
+            Options {
+                peers,
+                range: "10.9.0.8/29",
+                ..Options::default()
+            },
+        );
+    }
+}
+
+#[test]
+fn disks_that_refuse_now_and_then_harm_nothing() {
+    for seed in 300..308 {
+        let options = Options {
+            disk_errors: 10,
+            range: "10.9.0.0/23",
+            ..Options::default()
+        };
+        assert_sound(seed, options);
+    }
+}
+
+#[test]
+fn hosts_that_all_have_targets_agree_on_one_founding() {
+    for seed in 400..406 {
+        let options = Options {
+            founder_has_targets: true,
+            faults: false,
+            ..Options::default()
+        };
+        let mut mesh = run(seed, options);
+        mesh.check_converged();
+        assert_eq!(mesh.oracle.violations(), &[] as &[String], "seed {seed}");
+        assert_eq!(mesh.foundings(), 1, "seed {seed}");
+        assert!(
+            mesh.oracle.granted > 50,
+            "seed {seed}: {}",
+            mesh.oracle.granted
+        );
+    }
+}
+
+#[test]
+fn the_faults_of_the_model_really_happen() {
+    let mut totals = mesh::Faults::default();
+    for seed in 0..4 {
+        totals.add(&run(seed, Options::default()).faults);
+    }
+    let all = [
+        totals.lost,
+        totals.doubled,
+        totals.crashes,
+        totals.partitions,
+        totals.unacked,
+    ];
+    assert!(all.iter().all(|count| *count > 0), "{totals:?}");
+}
+
+#[cfg(feature = "seeded-bugs")]
+#[test]
+fn an_allocator_that_forgets_what_it_gave_is_caught() {
+    let caught = (0..10).any(|seed| {
+        let options = Options {
+            bug: true,
+            range: "10.9.0.0/24",
+            ..Options::default()
+        };
+        !run(seed, options).oracle.violations().is_empty()
+    });
+    assert!(caught);
+}

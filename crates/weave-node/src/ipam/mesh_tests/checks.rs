@@ -1,0 +1,161 @@
+//! What is looked at while the model mesh runs, and once it is quiet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::mesh::{Mesh, Peer};
+use crate::ipam::chunks::Run;
+use crate::ipam::span::total;
+
+impl Mesh {
+    pub(super) fn foundings(&self) -> usize {
+        let of = |peer: &Peer| peer.ipam.as_ref()?.genesis_id();
+        self.peers
+            .iter()
+            .filter_map(of)
+            .collect::<BTreeSet<_>>()
+            .len()
+    }
+
+    /// After a quiet time: all views agree, no address is lost, what is free can be had.
+    pub(super) fn check_converged(&mut self) {
+        let maps: Vec<(usize, Option<[u8; 16]>, Vec<Run>)> = (0..self.peers.len())
+            .map(|node| {
+                let ipam = self.peers[node].ipam.as_ref().expect("all peers are up");
+                (node, ipam.genesis_id(), merged(ipam.map.runs()))
+            })
+            .collect();
+        for (node, genesis, runs) in &maps {
+            let other = maps
+                .iter()
+                .find(|(_, id, _)| id == genesis)
+                .expect("itself");
+            if runs != &other.2 {
+                self.oracle
+                    .violation(format!("{node} and {} differ on owners", other.0));
+            }
+        }
+        self.check_books();
+        self.check_loans();
+        if self.foundings() == 1 {
+            self.check_free_space();
+        }
+    }
+
+    /// Every address that was promised is still held by the peer that got it.
+    fn check_books(&mut self) {
+        for node in 0..self.peers.len() {
+            let Some(ipam) = &self.peers[node].ipam else {
+                continue;
+            };
+            let held: BTreeSet<Ipv4Addr> = ipam.allocated().map(|held| held.ip).collect();
+            let promised: BTreeSet<Ipv4Addr> = self
+                .oracle
+                .held_by(node)
+                .into_iter()
+                .map(|(_, ip, _)| ip)
+                .collect();
+            for ip in promised.difference(&held) {
+                self.oracle.violation(format!("{node} lost {ip}"));
+            }
+        }
+    }
+
+    /// Every loan is in use at its borrower, and every borrowed address is on loan.
+    fn check_loans(&mut self) {
+        let mut lent = BTreeSet::new();
+        let mut borrowed = BTreeSet::new();
+        for peer in &self.peers {
+            let Some(ipam) = &peer.ipam else { continue };
+            lent.extend(
+                ipam.pool
+                    .lent
+                    .iter()
+                    .map(|(ip, lent)| (peer.id, lent.borrower, *ip)),
+            );
+            let loans = ipam
+                .pool
+                .held
+                .iter()
+                .filter_map(|(ip, held)| Some((ip, held.loan?)));
+            borrowed.extend(loans.map(|(ip, loan)| (loan.lender, peer.id, *ip)));
+        }
+        for (lender, borrower, ip) in lent.symmetric_difference(&borrowed) {
+            let ip = Ipv4Addr::from_bits(*ip);
+            self.oracle
+                .violation(format!("loan of {ip} by {lender:?} to {borrower:?} is odd"));
+        }
+    }
+
+    /// With everybody connected an address is refused only if there is none.
+    fn check_free_space(&mut self) {
+        let subnet = self.subnets[0];
+        for node in 0..self.peers.len() {
+            let free: u64 = self
+                .peers
+                .iter()
+                .filter_map(|peer| peer.ipam.as_ref())
+                .map(|ipam| {
+                    let space = ipam.own_space(subnet);
+                    total(&space) - ipam.pool.busy_within(&space)
+                })
+                .sum();
+            let (granted, refused) = (self.oracle.granted, self.oracle.refused);
+            self.allocate(node, subnet, None);
+            self.run_for(Duration::from_secs(5));
+            if free > 0 && self.oracle.granted == granted {
+                let founded = self.foundings();
+                self.oracle
+                    .violation(format!("{node}: refused with {free} free, {founded}"));
+            }
+            if free == 0 && self.oracle.refused == refused {
+                self.oracle
+                    .violation(format!("{node}: got an address when none was free"));
+            }
+        }
+    }
+
+    /// No chunk is owned by two peers in their own eyes.
+    pub(super) fn check_chunks(&mut self) {
+        if !self.next_event.is_multiple_of(16) {
+            return;
+        }
+        let mut seen: BTreeMap<([u8; 16], u32), (u32, usize)> = BTreeMap::new();
+        for (node, peer) in self.peers.iter_mut().enumerate() {
+            let Some(ipam) = &mut peer.ipam else { continue };
+            ipam.refresh_map();
+            let Some(genesis) = ipam.genesis_id() else {
+                continue;
+            };
+            for span in ipam.map.owned_by(ipam.me) {
+                seen.insert((genesis, span.first), (span.last, node));
+            }
+        }
+        let mut end: Option<([u8; 16], u32, usize)> = None;
+        for ((genesis, first), (last, node)) in seen {
+            if let Some((before, reached, other)) = end
+                && before == genesis
+                && first <= reached
+            {
+                self.oracle
+                    .violation(format!("chunk {first} is owned by {node} and {other}"));
+            }
+            end = Some((genesis, last, node));
+        }
+    }
+}
+
+/// Runs as a list in which neighbours with the same owner are one.
+fn merged(runs: impl Iterator<Item = Run>) -> Vec<Run> {
+    let mut merged: Vec<Run> = Vec::new();
+    for run in runs {
+        match merged.last_mut() {
+            Some(last) if last.owner == run.owner && last.serial == run.serial => {
+                last.chunks.last = run.chunks.last;
+            }
+            _ => merged.push(run),
+        }
+    }
+    merged
+}

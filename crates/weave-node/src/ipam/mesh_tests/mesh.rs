@@ -1,0 +1,651 @@
+//! The model mesh: peers, links, disks and logs, driven by one queue of events.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use rand_chacha::ChaCha12Rng;
+use rand_core::{RngCore, SeedableRng};
+use weave_wire::proto::{SubnetRecord, control_message::Body, entry};
+use weave_wire::{Cidr, PeerId, Time, ip_bytes};
+
+use super::oracle::Oracle;
+use crate::ipam::store::Write;
+use crate::ipam::{Ipam, IpamAction, IpamConfig, IpamError};
+
+/// What a run is like.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Options {
+    pub(super) peers: usize,
+    pub(super) range: &'static str,
+    /// Per cent of messages lost.
+    pub(super) loss: u64,
+    /// Per cent of writes that the disk refuses.
+    pub(super) disk_errors: u64,
+    /// Crashes and partitions happen.
+    pub(super) faults: bool,
+    /// Every peer was told of others to connect to.
+    pub(super) founder_has_targets: bool,
+    pub(super) bug: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            peers: 5,
+            range: "10.32.0.0/12",
+            loss: 20,
+            disk_errors: 0,
+            faults: true,
+            founder_has_targets: false,
+            bug: false,
+        }
+    }
+}
+
+/// How often each fault happened.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Faults {
+    pub(super) lost: usize,
+    pub(super) doubled: usize,
+    pub(super) crashes: usize,
+    pub(super) partitions: usize,
+    /// Writes that were on disk although the peer died before it heard of it.
+    pub(super) unacked: usize,
+}
+
+impl Faults {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.lost += other.lost;
+        self.doubled += other.doubled;
+        self.crashes += other.crashes;
+        self.partitions += other.partitions;
+        self.unacked += other.unacked;
+    }
+}
+
+/// How much of a log a peer holds: which start of its origin, and how many entries.
+type Held = (u64, usize);
+
+/// What happened to a slot of a log.
+type Change = (u64, Option<entry::Body>);
+
+pub(super) struct Peer {
+    pub(super) id: PeerId,
+    /// Counts starts; none while it is down.
+    pub(super) ipam: Option<Ipam>,
+    life: u64,
+    disk: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Writes on their way to the disk, oldest first.
+    writing: Vec<(u64, Vec<Write>)>,
+    slots: BTreeMap<String, u64>,
+    views: BTreeMap<usize, Held>,
+    tables: BTreeMap<(usize, u64), entry::Body>,
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Message {
+        from: usize,
+        to: usize,
+        lives: (u64, u64),
+        body: Body,
+    },
+    Sync {
+        from: usize,
+        to: usize,
+    },
+    Gossip,
+    Written {
+        node: usize,
+        life: u64,
+    },
+    Work,
+    Fault,
+    Restart {
+        node: usize,
+    },
+    Heal,
+}
+
+pub(super) struct Mesh {
+    options: Options,
+    rng: ChaCha12Rng,
+    pub(super) now: Time,
+    pub(super) peers: Vec<Peer>,
+    /// Entries of each start of each peer's log.
+    logs: BTreeMap<(usize, u64), Vec<Change>>,
+    side: Vec<u32>,
+    queue: BTreeMap<(Time, u64), Event>,
+    pub(super) next_event: u64,
+    next_ticket: u64,
+    pub(super) subnets: Vec<Cidr>,
+    tickets: BTreeMap<u64, Cidr>,
+    churning: bool,
+    pub(super) oracle: Oracle,
+    pub(super) faults: Faults,
+}
+
+impl Mesh {
+    pub(super) fn new(seed: u64, options: Options) -> Self {
+        let range: Cidr = options.range.parse().expect("a range");
+        let mut mesh = Self {
+            options,
+            rng: ChaCha12Rng::seed_from_u64(seed),
+            now: Time::from_secs(1),
+            peers: Vec::new(),
+            logs: BTreeMap::new(),
+            side: vec![0; options.peers],
+            queue: BTreeMap::new(),
+            next_event: 0,
+            next_ticket: 0,
+            subnets: subnets_of(range),
+            tickets: BTreeMap::new(),
+            churning: false,
+            oracle: Oracle::default(),
+            faults: Faults::default(),
+        };
+        for node in 0..options.peers {
+            let mut key = [0; 32];
+            mesh.rng.fill_bytes(&mut key);
+            mesh.peers.push(Peer {
+                id: PeerId(key),
+                ipam: None,
+                life: 0,
+                disk: BTreeMap::new(),
+                writing: Vec::new(),
+                slots: BTreeMap::new(),
+                views: BTreeMap::new(),
+                tables: BTreeMap::new(),
+            });
+            mesh.boot(node);
+        }
+        mesh.relink();
+        mesh.at(Duration::from_millis(100), Event::Gossip);
+        mesh
+    }
+
+    /// Work and faults for this long.
+    pub(super) fn churn(&mut self, time: Duration) {
+        self.churning = true;
+        self.at(Duration::from_millis(500), Event::Work);
+        self.run_for(Duration::from_secs(20));
+        if self.options.faults {
+            self.at(Duration::from_secs(1), Event::Fault);
+        }
+        self.run_for(time);
+        self.churning = false;
+    }
+
+    /// All links up, all peers up.
+    pub(super) fn heal(&mut self) {
+        self.side.fill(0);
+        self.options.disk_errors = 0;
+        for node in 0..self.peers.len() {
+            if self.peers[node].ipam.is_none() {
+                self.boot(node);
+            }
+        }
+        self.relink();
+    }
+
+    pub(super) fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            let event = self.queue.keys().next().map(|(at, _)| *at);
+            let timers = self
+                .peers
+                .iter()
+                .filter_map(|peer| peer.ipam.as_ref()?.poll_timeout());
+            let Some(next) = timers.chain(event).min().filter(|at| *at <= end) else {
+                break;
+            };
+            self.now = self.now.max(next);
+            if event == Some(next) {
+                if let Some((_, event)) = self.queue.pop_first() {
+                    self.handle(event);
+                }
+            } else {
+                self.fire_timers();
+            }
+            self.oracle.overdue(self.now);
+        }
+        self.now = end;
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Message {
+                from,
+                to,
+                lives,
+                body,
+            } => self.deliver(from, to, lives, body),
+            Event::Sync { from, to } => {
+                if self.linked(from, to) {
+                    self.sync(from, to);
+                }
+            }
+            Event::Gossip => self.gossip(),
+            Event::Written { node, life } => self.written(node, life),
+            Event::Work if self.churning => self.work(),
+            Event::Fault if self.churning => self.fault(),
+            Event::Restart { node } => {
+                if self.peers[node].ipam.is_none() {
+                    self.boot(node);
+                    self.relink();
+                }
+            }
+            Event::Heal => {
+                self.side.fill(0);
+                self.relink();
+            }
+            Event::Work | Event::Fault => {}
+        }
+        self.check_chunks();
+    }
+
+    fn work(&mut self) {
+        self.at(Duration::from_millis(20), Event::Work);
+        let node = self.index(self.peers.len());
+        if self.peers[node].ipam.is_none() {
+            return;
+        }
+        match self.below(10) {
+            0..=4 => {
+                let subnet = self.pick_subnet();
+                self.allocate(node, subnet, None);
+            }
+            5 => {
+                let subnet = self.pick_subnet();
+                let (network, len) = subnet.v4().expect("IPv4");
+                let size = (1 << (32 - len).min(20)).min(40);
+                let ip = Ipv4Addr::from_bits(network.to_bits() + self.low(size));
+                self.allocate(node, subnet, Some(ip));
+            }
+            6 => self.toggle_subnet(node),
+            _ => self.release_one(node),
+        }
+    }
+
+    pub(super) fn allocate(&mut self, node: usize, subnet: Cidr, wanted: Option<Ipv4Addr>) {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.oracle.asked(node, ticket, self.now);
+        self.tickets.insert(ticket, subnet);
+        let now = self.now;
+        if let Some(ipam) = &mut self.peers[node].ipam {
+            ipam.allocate(ticket, &format!("c{ticket}"), subnet, wanted, now);
+        }
+        self.drain(node);
+    }
+
+    fn release_one(&mut self, node: usize) {
+        let held = self.oracle.held_by(node);
+        if held.is_empty() {
+            return;
+        }
+        let (genesis, ip, subnet) = held[self.index(held.len())];
+        self.oracle.released(genesis, ip);
+        let now = self.now;
+        if let Some(ipam) = &mut self.peers[node].ipam {
+            ipam.release(subnet, ip, now);
+        }
+        self.drain(node);
+    }
+
+    fn toggle_subnet(&mut self, node: usize) {
+        let subnet = self.pick_subnet();
+        let key = format!("subnet/{subnet}");
+        let slot = self.slot(node, key);
+        let present = self.peers[node].tables.contains_key(&(node, slot));
+        let record = SubnetRecord {
+            ip: ip_bytes(subnet.first()),
+            prefix_len: u32::from(subnet.prefix_len()),
+            segment: 1,
+            strict: false,
+        };
+        self.write_log(
+            node,
+            slot,
+            (!present).then_some(entry::Body::Subnet(record)),
+        );
+        self.drain(node);
+    }
+
+    fn fault(&mut self) {
+        let next = 500 + self.below(3000);
+        self.at(Duration::from_millis(next), Event::Fault);
+        if self.below(2) == 0 {
+            let node = self.index(self.peers.len());
+            self.crash(node);
+            let down = 100 + self.below(8000);
+            self.at(Duration::from_millis(down), Event::Restart { node });
+        } else {
+            self.faults.partitions += 1;
+            for node in 0..self.side.len() {
+                self.side[node] = self.low(2);
+            }
+            let heal = 500 + self.below(8000);
+            self.at(Duration::from_millis(heal), Event::Heal);
+        }
+        self.relink();
+    }
+
+    fn crash(&mut self, node: usize) {
+        let survive = self.index(3);
+        let peer = &mut self.peers[node];
+        if peer.ipam.take().is_none() {
+            return;
+        }
+        self.faults.crashes += 1;
+        self.oracle.crashed(node);
+        for (_, writes) in std::mem::take(&mut peer.writing).into_iter().take(survive) {
+            self.faults.unacked += 1;
+            write_all(&mut peer.disk, writes);
+        }
+        peer.slots.clear();
+        peer.views.clear();
+        peer.tables.clear();
+    }
+
+    fn boot(&mut self, node: usize) {
+        let peer = &mut self.peers[node];
+        peer.life += 1;
+        self.logs.insert((node, peer.life), Vec::new());
+        let stored: Vec<(Vec<u8>, Vec<u8>)> = peer.disk.clone().into_iter().collect();
+        let config = IpamConfig {
+            range: Some(self.options.range.parse().expect("a range")),
+            boot: peer.life,
+            wall_ms: 1_700_000_000_000 + node as u64,
+            #[cfg(feature = "seeded-bugs")]
+            seeded_bug: self
+                .options
+                .bug
+                .then_some(crate::seeded::SeededBug::Allocator),
+            ..IpamConfig::default()
+        };
+        let mut ipam = Ipam::new(peer.id, config, &stored, self.now);
+        ipam.set_has_targets(node > 0 || self.options.founder_has_targets, self.now);
+        peer.ipam = Some(ipam);
+        // addresses that the disk had although nobody was told: their containers never started
+        let promised: BTreeSet<Ipv4Addr> = self
+            .oracle
+            .held_by(node)
+            .into_iter()
+            .map(|(_, ip, _)| ip)
+            .collect();
+        let ipam = self.peers[node].ipam.as_mut().expect("just started");
+        let held: Vec<_> = ipam.allocated().collect();
+        for stray in held.iter().filter(|held| !promised.contains(&held.ip)) {
+            ipam.release(stray.subnet, stray.ip, self.now);
+        }
+        for ip in promised {
+            if !held.iter().any(|held| held.ip == ip) {
+                self.oracle
+                    .violation(format!("{node} forgot {ip} in a restart"));
+            }
+        }
+        self.drain(node);
+    }
+
+    fn relink(&mut self) {
+        for node in 0..self.peers.len() {
+            let reach: Vec<PeerId> = (0..self.peers.len())
+                .filter(|other| *other != node && self.linked(node, *other))
+                .map(|other| self.peers[other].id)
+                .collect();
+            let now = self.now;
+            if let Some(ipam) = &mut self.peers[node].ipam {
+                ipam.set_reachable(reach, now);
+            }
+            self.drain(node);
+        }
+    }
+
+    fn linked(&self, a: usize, b: usize) -> bool {
+        self.side[a] == self.side[b] && self.peers[a].ipam.is_some() && self.peers[b].ipam.is_some()
+    }
+
+    fn fire_timers(&mut self) {
+        for node in 0..self.peers.len() {
+            let now = self.now;
+            if let Some(ipam) = &mut self.peers[node].ipam
+                && ipam.poll_timeout().is_some_and(|at| at <= now)
+            {
+                ipam.handle_timeout(now);
+                self.drain(node);
+                let still = self.peers[node].ipam.as_ref().and_then(Ipam::poll_timeout);
+                if still.is_some_and(|at| at <= now) {
+                    self.oracle
+                        .violation(format!("{node} wants to be called at once, again"));
+                    self.now += Duration::from_millis(1);
+                }
+            }
+        }
+    }
+
+    fn drain(&mut self, node: usize) {
+        while let Some(action) = self.peers[node].ipam.as_mut().and_then(Ipam::poll_action) {
+            match action {
+                IpamAction::SetEntry { key, body } => {
+                    let slot = self.slot(node, key);
+                    self.write_log(node, slot, body);
+                }
+                IpamAction::Send { to, body } => self.transmit(node, to, body),
+                IpamAction::Persist { token, writes } => {
+                    let delay = Duration::from_millis(1 + self.below(40));
+                    let life = self.peers[node].life;
+                    self.peers[node].writing.push((token, writes));
+                    self.at(delay, Event::Written { node, life });
+                }
+                IpamAction::Answer { ticket, result } => self.answer(node, ticket, &result),
+            }
+        }
+    }
+
+    fn answer(&mut self, node: usize, ticket: u64, result: &Result<Ipv4Addr, IpamError>) {
+        let genesis = self.peers[node].ipam.as_ref().and_then(Ipam::genesis_id);
+        let subnet = self.tickets[&ticket];
+        self.oracle
+            .answered(ticket, genesis, subnet, result, self.now);
+    }
+
+    fn transmit(&mut self, from: usize, to: PeerId, body: Body) {
+        let Some(to) = self.peers.iter().position(|peer| peer.id == to) else {
+            return;
+        };
+        if !self.linked(from, to) {
+            return;
+        }
+        let lives = (self.peers[from].life, self.peers[to].life);
+        let copies = if self.below(20) == 0 { 2 } else { 1 };
+        self.faults.doubled += copies - 1;
+        for _ in 0..copies {
+            if self.below(100) < self.options.loss {
+                self.faults.lost += 1;
+                continue;
+            }
+            let slow = self.below(30) == 0;
+            let delay = 1 + self.below(if slow { 1800 } else { 60 });
+            let body = body.clone();
+            self.at(
+                Duration::from_millis(delay),
+                Event::Message {
+                    from,
+                    to,
+                    lives,
+                    body,
+                },
+            );
+        }
+    }
+
+    fn deliver(&mut self, from: usize, to: usize, lives: (u64, u64), body: Body) {
+        let same_session = lives == (self.peers[from].life, self.peers[to].life);
+        if !same_session || self.side[from] != self.side[to] || self.peers[to].ipam.is_none() {
+            return;
+        }
+        let (sender, now) = (self.peers[from].id, self.now);
+        if matches!(body, Body::SpaceReply(_)) && self.peers[from].ipam.is_some() {
+            // a reply carries the records that it is about
+            self.sync(from, to);
+        }
+        let Some(ipam) = &mut self.peers[to].ipam else {
+            return;
+        };
+        match body {
+            Body::FoundRequest(_) => ipam.handle_found_request(sender, now),
+            Body::SpaceRequest(request) => ipam.handle_space_request(sender, request, now),
+            Body::SpaceReply(reply) => ipam.handle_space_reply(sender, reply, now),
+            Body::LoanReturn(message) => ipam.handle_loan_return(sender, message, now),
+            Body::Hello(_)
+            | Body::Ping(_)
+            | Body::Pong(_)
+            | Body::Goodbye(_)
+            | Body::RekeyRequest(_)
+            | Body::RekeyReply(_)
+            | Body::Delta(_)
+            | Body::Digest(_)
+            | Body::Pull(_) => panic!("an allocator sends no {body:?}"),
+        }
+        self.drain(to);
+    }
+
+    fn written(&mut self, node: usize, life: u64) {
+        let refused = self.below(100) < self.options.disk_errors;
+        let peer = &mut self.peers[node];
+        if peer.life != life || peer.writing.is_empty() {
+            return;
+        }
+        let Some(ipam) = &mut peer.ipam else { return };
+        let (token, writes) = peer.writing.remove(0);
+        if refused {
+            ipam.handle_persist_failed(token, "the disk is full", self.now);
+        } else {
+            write_all(&mut peer.disk, writes);
+            ipam.handle_persisted(token, self.now);
+        }
+        self.drain(node);
+    }
+
+    fn slot(&mut self, node: usize, key: String) -> u64 {
+        let slots = &mut self.peers[node].slots;
+        let next = slots.len() as u64 + 1;
+        *slots.entry(key).or_insert(next)
+    }
+
+    fn write_log(&mut self, node: usize, slot: u64, body: Option<entry::Body>) {
+        let life = self.peers[node].life;
+        let log = self.logs.entry((node, life)).or_default();
+        log.push((slot, body));
+        let len = log.len();
+        self.catch_up(node, node, (life, len));
+        for other in 0..self.peers.len() {
+            if other != node && self.linked(node, other) && self.below(100) >= self.options.loss {
+                let delay = 20 + self.below(60);
+                self.at(
+                    Duration::from_millis(delay),
+                    Event::Sync {
+                        from: node,
+                        to: other,
+                    },
+                );
+            }
+        }
+    }
+
+    /// Every second each peer repairs what a random other one lacks.
+    fn gossip(&mut self) {
+        self.at(Duration::from_secs(1), Event::Gossip);
+        for from in 0..self.peers.len() {
+            let to = self.index(self.peers.len());
+            if from != to && self.linked(from, to) {
+                self.sync(from, to);
+            }
+        }
+    }
+
+    fn sync(&mut self, from: usize, to: usize) {
+        for origin in 0..self.peers.len() {
+            if origin != to
+                && let Some(held) = self.peers[from].views.get(&origin).copied()
+            {
+                self.catch_up(to, origin, held);
+            }
+        }
+        self.drain(to);
+    }
+
+    /// Brings a peer's copy of a log up to this version.
+    fn catch_up(&mut self, node: usize, origin: usize, (life, len): Held) {
+        let (now, origin_id) = (self.now, self.peers[origin].id);
+        let peer = &mut self.peers[node];
+        let (had_life, had_len) = peer.views.get(&origin).copied().unwrap_or((0, 0));
+        if (life, len) <= (had_life, had_len) {
+            return;
+        }
+        peer.views.insert(origin, (life, len));
+        let log = &self.logs[&(origin, life)];
+        let mut changes: BTreeMap<u64, Option<entry::Body>> = BTreeMap::new();
+        if life != had_life {
+            let old = peer.tables.range((origin, 0)..=(origin, u64::MAX));
+            changes.extend(old.map(|((_, slot), _)| (*slot, None)));
+        }
+        let from = if life == had_life { had_len } else { 0 };
+        changes.extend(log[from..len].iter().cloned());
+        let Some(ipam) = &mut peer.ipam else { return };
+        for (slot, new) in changes {
+            let old = match &new {
+                Some(body) => peer.tables.insert((origin, slot), body.clone()),
+                None => peer.tables.remove(&(origin, slot)),
+            };
+            ipam.apply(origin_id, slot, old.as_ref(), new.as_ref(), now);
+        }
+    }
+
+    fn at(&mut self, delay: Duration, event: Event) {
+        self.next_event += 1;
+        self.queue
+            .insert((self.now + delay, self.next_event), event);
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.rng.next_u64() % bound.max(1)
+    }
+
+    fn index(&mut self, len: usize) -> usize {
+        usize::try_from(self.below(len as u64)).expect("below a length")
+    }
+
+    fn low(&mut self, bound: u32) -> u32 {
+        u32::try_from(self.below(bound.into())).expect("below a small number")
+    }
+
+    fn pick_subnet(&mut self) -> Cidr {
+        let index = self.index(self.subnets.len());
+        self.subnets[index]
+    }
+}
+
+/// The range, and smaller and smaller networks inside it.
+fn subnets_of(range: Cidr) -> Vec<Cidr> {
+    let (network, len) = range.v4().expect("IPv4");
+    let mut subnets = vec![range];
+    for (more, place) in [(4, 3), (8, 50), (16, 9000)] {
+        if len + more <= 29 {
+            let ip = Ipv4Addr::from_bits(network.to_bits() + (place << (32 - len - more)));
+            subnets.push(Cidr::new(ip.into(), len + more).expect("inside the range"));
+        }
+    }
+    subnets
+}
+
+fn write_all(disk: &mut BTreeMap<Vec<u8>, Vec<u8>>, writes: Vec<Write>) {
+    for (key, value) in writes {
+        match value {
+            Some(value) => disk.insert(key, value),
+            None => disk.remove(&key),
+        };
+    }
+}
