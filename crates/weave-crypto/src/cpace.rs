@@ -69,8 +69,12 @@ impl Half {
         random: &[u8; 32],
     ) -> Self {
         let scalar = sample_scalar(random);
-        let share = Share(calculate_generator(password, channel, &sid) * scalar);
-        Self { scalar, share, sid }
+        let generator = Zeroizing::new(calculate_generator(password, channel, &sid));
+        Self {
+            scalar,
+            share: Share(*generator * scalar),
+            sid,
+        }
     }
 
     pub(crate) fn share(&self) -> [u8; SHARE_LEN] {
