@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use weave_sys::Netlink;
 
 use super::failure::Failure;
 
@@ -36,13 +37,40 @@ pub(crate) fn require_root(command: &str) -> Result<()> {
 }
 
 /// An address under which other hosts likely reach this one: that of the
-/// default route, else `None`. No packet is sent.
-pub(crate) fn outward_address() -> Option<IpAddr> {
+/// default route, else the first of a link that is no bridge, veth or the like.
+pub(crate) async fn outward_address() -> Option<IpAddr> {
+    match routed_address() {
+        Some(address) => Some(address),
+        None => first_address().await.ok().flatten(),
+    }
+}
+
+/// No packet is sent: the kernel chooses an address for the route.
+fn routed_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
     // TEST-NET-1 (RFC 5737): routed like any other address.
     let anywhere: SocketAddr = ([192, 0, 2, 1], 9).into();
     socket.connect(anywhere).ok()?;
     Some(socket.local_addr().ok()?.ip())
+}
+
+async fn first_address() -> Result<Option<IpAddr>> {
+    let netlink = Netlink::here()?;
+    let links = netlink.links().await?;
+    let is_uplink = |index: u32| {
+        let virtual_kinds = ["bridge", "veth", "tun", "dummy"];
+        links.iter().any(|link| {
+            let kind = link.kind.as_deref().unwrap_or_default();
+            // The end of a veth that has the same name as a card is one to its namespace.
+            let is_card = !virtual_kinds.contains(&kind) || link.name.starts_with("eth");
+            link.index == index && link.up && is_card
+        })
+    };
+    let addresses = netlink.addresses().await?;
+    let usable = addresses
+        .into_iter()
+        .filter(|a| !a.link_local && !a.ip.is_loopback() && is_uplink(a.link));
+    Ok(usable.map(|a| a.ip).min())
 }
 
 /// Makes a directory for root alone, with its parents.

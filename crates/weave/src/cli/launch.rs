@@ -78,7 +78,7 @@ impl Launch<'_> {
         let has_password = self.store_password()?;
         options::save(self.state_dir, &self.options)?;
         let report = start::start(self, binary).await?;
-        self.say_what_is_next(&report, has_password);
+        self.say_what_is_next(&report, has_password).await;
         Ok(())
     }
 
@@ -146,14 +146,14 @@ impl Launch<'_> {
         Ok(stored)
     }
 
-    fn say_what_is_next(&self, report: &StatusReport, has_password: bool) {
+    async fn say_what_is_next(&self, report: &StatusReport, has_password: bool) {
         let router = &report.router;
         output::err(&format!(
             "weave is ready: {}({})",
             router.name, router.nickname
         ));
         output::err("run this on the next host:");
-        let address = host::outward_address();
+        let address = host::outward_address().await;
         let line = next_host(&self.options, self.given.as_ref(), has_password, address);
         output::out(&line);
     }
