@@ -28,10 +28,14 @@ use rand_core::RngCore;
 use weave_wire::{Lane, ReceiverIndex, Time};
 use zeroize::Zeroizing;
 
-use crate::aead::{OpenKey, Suite};
 use crate::chain::{Chain, Role};
 use crate::lane::SendLane;
 use crate::x25519::{EphemeralKey, WeakKey};
+
+mod epoch;
+
+pub use epoch::{Epoch, SessionShape};
+use epoch::{Held, STOP_AFTER};
 
 /// The initiator of the handshake starts a rekey this long after the last one.
 const REKEY_AFTER: Duration = Duration::from_secs(110);
@@ -39,8 +43,6 @@ const REKEY_AFTER: Duration = Duration::from_secs(110);
 const BACKSTOP_AFTER: Duration = Duration::from_secs(155);
 /// Up to this much is added, so that the sessions of a big mesh do not rekey at once.
 const JITTER: Duration = Duration::from_secs(20);
-/// No key seals anything after this long.
-const STOP_AFTER: Duration = Duration::from_secs(180);
 /// The keys of the epoch before open this long after the step to a new one.
 const PREVIOUS_FOR: Duration = Duration::from_secs(60);
 /// Requests and confirmations are repeated this often.
@@ -71,43 +73,6 @@ impl KeyAgreement for EphemeralKey {
 
     fn agree(&self, their_public: &[u8; 32]) -> Result<Zeroizing<[u8; 32]>, WeakKey> {
         Self::agree(self, their_public)
-    }
-}
-
-/// Both ends of the lanes of one epoch.
-#[derive(Debug)]
-pub struct Epoch {
-    number: u32,
-    local_slot: u32,
-    send: [Arc<SendLane>; 3],
-    open: [OpenKey; 3],
-    created: Time,
-}
-
-impl Epoch {
-    /// Counted from 0, the epoch of the handshake.
-    pub const fn number(&self) -> u32 {
-        self.number
-    }
-
-    /// When this side made the keys; they seal for 180 s.
-    pub const fn created(&self) -> Time {
-        self.created
-    }
-
-    /// The sending end of a lane.
-    pub const fn send(&self, lane: Lane) -> &Arc<SendLane> {
-        &self.send[lane as usize]
-    }
-
-    /// The key that opens what the peer seals on a lane.
-    pub const fn open_key(&self, lane: Lane) -> &OpenKey {
-        &self.open[lane as usize]
-    }
-
-    /// The index under which datagrams of a lane arrive here.
-    pub const fn receiver(&self, lane: Lane) -> ReceiverIndex {
-        ReceiverIndex::new(self.local_slot, self.number, lane)
     }
 }
 
@@ -155,25 +120,6 @@ pub enum EpochAction {
     Forgot(u32),
     /// No key may seal any more. The session is over.
     Expired,
-}
-
-/// What every epoch of a session has in common.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SessionShape {
-    /// Cipher that the handshake agreed on.
-    pub suite: Suite,
-    /// Our role in the handshake.
-    pub role: Role,
-    /// Slot under which datagrams reach us.
-    pub local_slot: u32,
-    /// Slot under which datagrams reach the peer.
-    pub remote_slot: u32,
-}
-
-/// One epoch with the secret from which the next one is made.
-struct Held {
-    chain: Chain,
-    lanes: Arc<Epoch>,
 }
 
 enum Exchange<K> {
@@ -245,9 +191,9 @@ impl<K: KeyAgreement> Epochs<K> {
     /// The number of the receivable epoch that an index of ours belongs to.
     pub fn epoch_of(&self, receiver: ReceiverIndex) -> Option<u32> {
         self.receivable()
-            .find(|epoch| epoch.number & 1 == receiver.epoch_parity())
+            .find(|epoch| epoch.number() & 1 == receiver.epoch_parity())
             .filter(|_| receiver.slot() == self.shape.local_slot)
-            .map(|epoch| epoch.number)
+            .map(|epoch| epoch.number())
     }
 
     /// Begins an exchange before it is due: now, or as soon as the previous epoch is forgotten,
@@ -318,7 +264,7 @@ impl<K: KeyAgreement> Epochs<K> {
         let Exchange::Requested { key, .. } = &self.exchange else {
             return Err(RekeyError::Stale {
                 asked: epoch,
-                current: self.current.lanes.number,
+                current: self.current.lanes.number(),
             });
         };
         let next = self.step(key, reply.public_key, [key.public(), reply.public_key], now)?;
@@ -332,13 +278,13 @@ impl<K: KeyAgreement> Epochs<K> {
     /// Call it for each control message, before the message is handled, and for data as far as
     /// the receiving thread tells.
     pub fn opened(&mut self, epoch: u32, now: Time, rng: &mut impl RngCore) -> bool {
-        if epoch == self.current.lanes.number {
+        if epoch == self.current.lanes.number() {
             self.confirm_at = None;
             return false;
         }
         let idle = Exchange::Idle { due: now };
         match std::mem::replace(&mut self.exchange, idle) {
-            Exchange::Answered { next, .. } if next.lanes.number == epoch => {
+            Exchange::Answered { next, .. } if next.lanes.number() == epoch => {
                 self.transition_to_idle(next, now, rng);
                 true
             }
@@ -379,7 +325,7 @@ impl<K: KeyAgreement> Epochs<K> {
             return Some(EpochAction::Expired);
         }
         if let Some((previous, _)) = self.previous.take_if(|(_, until)| now >= *until) {
-            return Some(EpochAction::Forgot(previous.number));
+            return Some(EpochAction::Forgot(previous.number()));
         }
         if self.confirm_at.is_some_and(|at| now >= at) {
             self.confirm_at = Some(now + REPEAT_EVERY);
@@ -450,11 +396,11 @@ impl<K: KeyAgreement> Epochs<K> {
     /// The index of a new epoch is that of the epoch two before it.
     fn forget_parity_of(&mut self, epoch: u32) {
         self.previous
-            .take_if(|(lanes, _)| lanes.number & 1 == epoch & 1);
+            .take_if(|(lanes, _)| lanes.number() & 1 == epoch & 1);
     }
 
     fn expect_next(&self, asked: u32) -> Result<u32, RekeyError> {
-        let current = self.current.lanes.number;
+        let current = self.current.lanes.number();
         if asked != current.wrapping_add(1) {
             return Err(RekeyError::Stale { asked, current });
         }
@@ -462,7 +408,7 @@ impl<K: KeyAgreement> Epochs<K> {
     }
 
     fn stop_at(&self) -> Time {
-        self.current.lanes.created + STOP_AFTER
+        self.current.lanes.created() + STOP_AFTER
     }
 }
 
@@ -475,35 +421,9 @@ impl<K> fmt::Debug for Epochs<K> {
         };
         f.debug_struct("Epochs")
             .field("shape", &self.shape)
-            .field("current", &self.current.lanes.number)
+            .field("current", &self.current.lanes.number())
             .field("exchange", &exchange)
             .finish_non_exhaustive()
-    }
-}
-
-impl Held {
-    fn new(shape: SessionShape, chain: Chain, now: Time) -> Self {
-        let number = chain.epoch();
-        let keys = |lane| {
-            let (seal, open) = chain.lane_keys(shape.suite, shape.role, lane);
-            let receiver = ReceiverIndex::new(shape.remote_slot, number, lane);
-            (
-                Arc::new(SendLane::new(seal, receiver, now + STOP_AFTER)),
-                open,
-            )
-        };
-        let [data, control, relay] = [Lane::Data, Lane::Control, Lane::Relay].map(keys);
-        let lanes = Epoch {
-            number,
-            local_slot: shape.local_slot,
-            send: [data.0, control.0, relay.0],
-            open: [data.1, control.1, relay.1],
-            created: now,
-        };
-        Self {
-            chain,
-            lanes: Arc::new(lanes),
-        }
     }
 }
 
