@@ -144,6 +144,8 @@ struct Own {
 pub(crate) struct Endpoints {
     me: PeerId,
     own: BTreeMap<String, Own>,
+    /// Local endpoints that lost an address, as they would have it.
+    contested: BTreeMap<String, EndpointSpec>,
     next_handle: u64,
     claims: Claims,
     subnets: BTreeMap<(PeerId, u64), SubnetClaim>,
@@ -158,6 +160,7 @@ impl Endpoints {
         Self {
             me,
             own: BTreeMap::new(),
+            contested: BTreeMap::new(),
             next_handle: 0,
             claims: Claims::default(),
             subnets: BTreeMap::new(),
@@ -186,16 +189,18 @@ impl Endpoints {
         if self.own.get(&spec.id).is_some_and(|own| own.spec == spec) {
             return Ok(());
         }
-        let claim = self
-            .claims
-            .highest(spec.segment, spec.mac, &spec.ips)
-            .saturating_add(1);
-        self.put(spec, claim);
+        self.contested.remove(&spec.id);
+        self.claim(spec);
         Ok(())
     }
 
     /// A local endpoint is gone.
     pub(crate) fn withdraw(&mut self, id: &str) {
+        self.contested.remove(id);
+        self.take_back(id);
+    }
+
+    fn take_back(&mut self, id: &str) {
         let Some(own) = self.own.remove(id) else {
             return;
         };
@@ -225,11 +230,15 @@ impl Endpoints {
         if origin == self.me {
             return;
         }
-        self.changed |= self.claims.remove(&source);
+        let was_claim = self.claims.remove(&source);
+        self.changed |= was_claim;
         if let Some(record) = new.and_then(read_endpoint) {
             self.claims.insert(source, record);
             self.changed = true;
             self.yield_to(&source);
+        }
+        if was_claim {
+            self.reclaim();
         }
     }
 
@@ -248,6 +257,7 @@ impl Endpoints {
                 self.yield_to(&source);
             }
         }
+        self.reclaim();
     }
 
     /// Whether any answer may have changed since this was last asked.
@@ -306,8 +316,11 @@ impl Endpoints {
                 lost,
                 to: source.0,
             };
+            self.contested
+                .entry(spec.id.clone())
+                .or_insert_with(|| spec.clone());
             match lost {
-                Contested::Mac(_) => self.withdraw(&spec.id),
+                Contested::Mac(_) => self.take_back(&spec.id),
                 Contested::Ip(ip) => {
                     spec.ips.retain(|held| *held != ip);
                     self.put(spec, claim);
@@ -315,6 +328,35 @@ impl Endpoints {
             }
             self.actions.push_back(EndpointAction::Conflict(conflict));
         }
+    }
+
+    /// Announces again what was lost to peers that do not claim it any more: the record that
+    /// took it may have been an old one, whose end was still on its way.
+    fn reclaim(&mut self) {
+        for (id, whole) in self.contested.clone() {
+            let is_free =
+                |ip: &IpAddr| !self.claims.is_held(whole.segment, *ip, &self.live, self.me);
+            if self
+                .claims
+                .is_mac_held(whole.segment, whole.mac, &self.live, self.me)
+            {
+                continue;
+            }
+            let mut spec = whole.clone();
+            spec.ips.retain(is_free);
+            if spec.ips.len() == whole.ips.len() {
+                self.contested.remove(&id);
+            }
+            if self.own.get(&id).is_none_or(|own| own.spec != spec) {
+                self.claim(spec);
+            }
+        }
+    }
+
+    /// Announces an endpoint above every announcement of its addresses that is known.
+    fn claim(&mut self, spec: EndpointSpec) {
+        let highest = self.claims.highest(spec.segment, spec.mac, &spec.ips);
+        self.put(spec, highest.saturating_add(1));
     }
 
     fn put(&mut self, spec: EndpointSpec, claim: u64) {

@@ -78,6 +78,30 @@ impl Claims {
         macs.chain(ips).map(|claim| claim.claim).max().unwrap_or(0)
     }
 
+    /// Whether a live peer other than `me` announces this address.
+    pub(super) fn is_held(
+        &self,
+        segment: SegmentId,
+        ip: IpAddr,
+        live: &BTreeSet<PeerId>,
+        me: PeerId,
+    ) -> bool {
+        let claims = self.ips.get(&(segment, ip)).into_iter().flatten();
+        is_anothers(claims, live, me)
+    }
+
+    /// Whether a live peer other than `me` announces this MAC.
+    pub(super) fn is_mac_held(
+        &self,
+        segment: SegmentId,
+        mac: Mac,
+        live: &BTreeSet<PeerId>,
+        me: PeerId,
+    ) -> bool {
+        let claims = self.macs.get(&(segment, mac)).into_iter().flatten();
+        is_anothers(claims, live, me)
+    }
+
     pub(super) fn of_origin(&self, origin: &PeerId) -> Vec<Source> {
         self.records
             .range((*origin, 0)..=(*origin, u64::MAX))
@@ -137,6 +161,14 @@ impl Claims {
 /// The higher wins: more claims, then the lower key; of one origin the later slot.
 fn rank(claim: u64, source: &Source) -> (u64, Reverse<PeerId>, u64) {
     (claim, Reverse(source.0), source.1)
+}
+
+fn is_anothers<'a>(
+    mut claims: impl Iterator<Item = &'a Claim>,
+    live: &BTreeSet<PeerId>,
+    me: PeerId,
+) -> bool {
+    claims.any(|claim| claim.source.0 != me && live.contains(&claim.source.0))
 }
 
 fn in_force<'a>(claims: &'a [Claim], live: &BTreeSet<PeerId>) -> Option<&'a Claim> {

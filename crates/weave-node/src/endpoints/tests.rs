@@ -172,6 +172,45 @@ fn losing_one_address_leaves_the_endpoint_its_others() {
 }
 
 #[test]
+fn what_an_old_announcement_took_comes_back_when_that_is_withdrawn() {
+    let mut endpoints = with_live(&[HIGH]);
+    let whole = spec("a", MAC, &["10.32.0.1", "10.32.0.2"]);
+    endpoints.announce(whole.clone()).expect("announced");
+    endpoints.apply(HIGH, 4, Some(&theirs(OTHER_MAC, &["10.32.0.1"], 8)));
+    assert_eq!(
+        owner_of_ip(&endpoints, "10.32.0.1"),
+        Some((OTHER_MAC, HIGH))
+    );
+    endpoints.apply(HIGH, 5, Some(&theirs(MAC, &[], 8)));
+    assert_eq!(endpoints.own().count(), 0, "the MAC is lost too");
+    endpoints.apply(HIGH, 4, None);
+    assert_eq!(endpoints.own().count(), 0);
+    actions(&mut endpoints);
+    endpoints.apply(HIGH, 5, None);
+    assert_eq!(endpoints.own().next(), Some(&whole));
+    assert_eq!(owner_of_ip(&endpoints, "10.32.0.1"), Some((MAC, ME)));
+    assert_eq!(
+        actions(&mut endpoints).len(),
+        1,
+        "announced again, and once"
+    );
+}
+
+#[test]
+fn what_the_dead_took_comes_back_unless_it_was_withdrawn_here() {
+    let mut endpoints = with_live(&[HIGH]);
+    for (id, mac) in [("a", MAC), ("b", OTHER_MAC)] {
+        endpoints.announce(spec(id, mac, &[])).expect("announced");
+    }
+    endpoints.apply(HIGH, 4, Some(&theirs(MAC, &[], 8)));
+    endpoints.apply(HIGH, 5, Some(&theirs(OTHER_MAC, &[], 8)));
+    endpoints.withdraw("b");
+    endpoints.set_live(&BTreeSet::new());
+    assert_eq!(owner_of_mac(&endpoints, MAC), Some(ME));
+    assert_eq!(owner_of_mac(&endpoints, OTHER_MAC), None);
+}
+
+#[test]
 fn an_announcement_of_a_dead_peer_takes_nothing_until_it_is_back() {
     let mut endpoints = with_live(&[]);
     endpoints
