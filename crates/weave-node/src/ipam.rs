@@ -137,6 +137,8 @@ pub struct Ipam {
     /// Loans to us that no request has taken yet.
     offers: BTreeMap<u32, Loan>,
     returning: BTreeMap<(GenesisId, PeerId, u32), Returning>,
+    /// The last request that had been made when an address was last given back to a lender.
+    returned: BTreeMap<(PeerId, u32), u32>,
     /// Subnets in which space may be running low.
     low: BTreeSet<Cidr>,
     /// No prefetch in these subnets before the given time.
@@ -184,6 +186,7 @@ impl Ipam {
             asks: BTreeMap::new(),
             offers: BTreeMap::new(),
             returning: BTreeMap::new(),
+            returned: BTreeMap::new(),
             low: BTreeSet::new(),
             prefetch_after: BTreeMap::new(),
             next_request: 0,

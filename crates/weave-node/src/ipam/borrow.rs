@@ -43,7 +43,12 @@ impl Ipam {
             .get(&place)
             .is_some_and(|returning| returning.request_id == loan.request_id);
         let asked_now = loan.request_id >> 32 == self.boot_mark();
-        if !asked_now || on_its_way_back || self.pool.is_busy(ip) {
+        // a return that was sent after the request may end the loan that answers it
+        let ended = self
+            .returned
+            .get(&(loan.lender, ip))
+            .is_some_and(|issued| loan.request_id & 0xffff_ffff <= u64::from(*issued));
+        if !asked_now || ended || on_its_way_back || self.pool.is_busy(ip) {
             return;
         }
         self.returning.remove(&place);
@@ -80,12 +85,13 @@ impl Ipam {
                 self.start_returning(genesis, loan, ip);
             }
         }
+        // the log may still show an earlier loan than the one in use
         let is_used = |ip: &u32, loan: Loan| {
-            self.pool
-                .held
-                .get(ip)
-                .is_some_and(|held| held.loan == Some(loan))
-                || self.offers.get(ip) == Some(&loan)
+            let held = self.pool.held.get(ip).and_then(|held| held.loan);
+            [held.as_ref(), self.offers.get(ip)]
+                .into_iter()
+                .flatten()
+                .any(|used| used.lender == loan.lender)
         };
         let forgotten: Vec<(GenesisId, u32, Loan)> = self
             .ledger
@@ -144,6 +150,7 @@ impl Ipam {
         });
         for (genesis, lender, ip) in due {
             if self.reachable.contains(&lender) {
+                self.returned.insert((lender, ip), self.next_request);
                 self.send_return(lender, genesis, ip);
             }
         }
