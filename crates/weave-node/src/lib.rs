@@ -5,11 +5,21 @@
 
 #![forbid(unsafe_code)]
 
+mod config;
+mod drain;
 mod endpoints;
 pub mod forward;
 mod gossip;
 pub mod ipam;
 mod membership;
 pub mod names;
+mod node;
 #[cfg(feature = "seeded-bugs")]
 pub mod seeded;
+mod session;
+
+pub use config::NodeConfig;
+pub use drain::{Sink, Writes, drain};
+pub use endpoints::{EndpointError, EndpointSpec};
+pub use node::{Node, NodeStatus, PeerInfo, PersistToken, Subnet};
+pub use session::{ConnectionState, ConnectionStatus, PeerStatus, Retry};

@@ -82,4 +82,11 @@ impl GossipDrops {
     pub(crate) fn of(&self, reason: GossipDrop) -> u64 {
         self.0.get(reason as usize).copied().unwrap_or(0)
     }
+
+    /// All reasons with their numbers.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (GossipDrop, u64)> {
+        GossipDrop::ALL
+            .into_iter()
+            .map(|reason| (reason, self.of(reason)))
+    }
 }

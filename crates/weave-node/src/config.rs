@@ -1,0 +1,38 @@
+//! What a node is told at start, validated by whoever read it.
+
+use std::net::IpAddr;
+
+use weave_crypto::StretchedPassword;
+use weave_wire::Cidr;
+
+/// Configuration of a [`Node`](crate::Node).
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// Name of this host for people; not trusted by anyone.
+    pub nickname: String,
+    /// Version of the program, for people.
+    pub version: String,
+    /// Peers of different mesh names never connect.
+    pub mesh_name: String,
+    /// Stretched password of the mesh.
+    pub password: StretchedPassword,
+    /// Generation of the password; 0 until it is rotated.
+    pub password_generation: u16,
+    /// AES is in hardware here, faster than ChaCha20.
+    pub prefer_aes: bool,
+    /// Port of targets that name none.
+    pub port: u16,
+    /// Range that addresses are allocated from; none: addresses are not allocated here.
+    pub range: Option<Cidr>,
+    /// Subnet of endpoints that ask for no other; inside `range`.
+    pub default_subnet: Option<Cidr>,
+    /// Peers to connect to, as the user typed them.
+    pub targets: Vec<String>,
+    /// Addresses that are each host's own, on every host alike: never announced, never forwarded.
+    pub anycast: Vec<IpAddr>,
+    /// Unix milliseconds, as this host sees them. A label for foundings, compared with no clock.
+    pub wall_ms: u64,
+    /// A bug put in on purpose, to prove that an oracle of the simulator catches it.
+    #[cfg(feature = "seeded-bugs")]
+    pub seeded_bug: Option<crate::seeded::SeededBug>,
+}

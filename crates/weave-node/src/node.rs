@@ -1,0 +1,363 @@
+//! The node: sessions, replicated logs, endpoints, names and addresses of one peer.
+//!
+//! Owns the parts and the routes between them; each part is a machine of its own
+//! that knows nothing of the others. Inputs: `handle_*` and the commands in
+//! [`commands`]. Outputs are emptied by [`drain`](crate::drain::drain) after each input.
+//!
+//! Invariant: nothing is sent before the boot counter is durable, so that no
+//! two lives of a peer write the same log.
+
+mod commands;
+mod fib;
+mod routes;
+mod status;
+mod tables;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+use weave_crypto::{HandshakeConfig, Identity};
+use weave_wire::{Mac, PeerId, ReceiverIndex, SegmentId, Time};
+
+use crate::config::NodeConfig;
+use crate::drain::Writes;
+use crate::endpoints::Endpoints;
+use crate::forward::Fib;
+use crate::gossip::Logs;
+use crate::ipam::{Ipam, IpamConfig, IpamError};
+use crate::names::{NameTable, Names};
+use crate::session::{SessionConfig, Sessions};
+pub use commands::Subnet;
+pub use status::{NodeStatus, PeerInfo};
+use tables::Learned;
+
+const IDENTITY_KEY: &[u8] = b"identity";
+const BOOT_KEY: &[u8] = b"boot";
+const TARGET_PREFIX: &[u8] = b"target/";
+
+/// Names a batch of writes until it is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PersistToken(TokenOwner);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum TokenOwner {
+    Boot,
+    /// A boot counter that peers forced on us.
+    BootAhead,
+    Targets,
+    Ipam(u64),
+}
+
+/// What a node tells its shell.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Persist {
+        token: PersistToken,
+        writes: Writes,
+    },
+    Fib(Arc<Fib>),
+    Names(Arc<NameTable>),
+    Allocated {
+        ticket: u64,
+        result: Result<IpAddr, IpamError>,
+    },
+    Resolve {
+        target: String,
+    },
+    Conflict {
+        message: String,
+    },
+}
+
+/// One peer of the mesh.
+#[derive(Debug)]
+pub struct Node {
+    config: NodeConfig,
+    me: PeerId,
+    boot: u64,
+    /// The boot counter is durable: the node may speak.
+    started: bool,
+    sessions: Sessions,
+    logs: Logs,
+    endpoints: Endpoints,
+    names: Names,
+    ipam: Ipam,
+    /// Peers with an established session.
+    reached: BTreeSet<PeerId>,
+    /// Peers that are up, as far as anyone reached can tell; ourselves included.
+    live: BTreeSet<PeerId>,
+    /// Our own addresses as peers see them, latest last.
+    observed: VecDeque<SocketAddr>,
+    /// Addresses dialled because a peer's record names them.
+    dialled: BTreeMap<PeerId, Vec<SocketAddr>>,
+    subnets: BTreeMap<weave_wire::Cidr, Subnet>,
+    /// Keys of the name records filed under each owner.
+    filed_names: BTreeMap<String, BTreeSet<String>>,
+    learned: Learned,
+    targets: BTreeSet<String>,
+    stored_targets: BTreeSet<String>,
+    events: VecDeque<Event>,
+    dirty: Dirty,
+    record_due: Option<Time>,
+    fib: Arc<Fib>,
+}
+
+/// Which tables must be built anew before the next output.
+#[derive(Debug, Default, Clone, Copy)]
+struct Dirty {
+    live: bool,
+    record: bool,
+    fib: bool,
+    names: bool,
+}
+
+impl Node {
+    /// A node that remembers what `stored` holds, and asks to store its new boot
+    /// counter. It speaks once that is durable.
+    pub fn new(
+        config: NodeConfig,
+        seed: [u8; 32],
+        stored: &[(Vec<u8>, Vec<u8>)],
+        now: Time,
+    ) -> Self {
+        let mut rng = ChaCha12Rng::from_seed(seed);
+        let identity_seed = stored_value(stored, IDENTITY_KEY)
+            .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
+            .unwrap_or_else(|| random_bytes(&mut rng));
+        let boot = stored_value(stored, BOOT_KEY)
+            .and_then(|bytes| <[u8; 8]>::try_from(bytes).ok())
+            .map_or(1, |bytes| u64::from_le_bytes(bytes).saturating_add(1));
+        let identity = Arc::new(Identity::from_seed(&identity_seed));
+        let me = identity.peer_id();
+        let stored_targets: BTreeSet<String> = stored
+            .iter()
+            .filter_map(|(key, _)| key.strip_prefix(TARGET_PREFIX))
+            .map(|name| String::from_utf8_lossy(name).into_owned())
+            .collect();
+        let targets: BTreeSet<String> = stored_targets
+            .iter()
+            .chain(&config.targets)
+            .cloned()
+            .collect();
+        let mut session_config = SessionConfig::new(
+            HandshakeConfig {
+                identity: Arc::clone(&identity),
+                password: config.password.clone(),
+                generation: config.password_generation,
+                mesh_name: config.mesh_name.clone(),
+                prefer_aes: config.prefer_aes,
+                versions: (1, 1),
+            },
+            boot,
+        );
+        session_config.nickname.clone_from(&config.nickname);
+        session_config.version.clone_from(&config.version);
+        session_config.port = config.port;
+        let sessions = Sessions::new(
+            session_config,
+            ChaCha12Rng::from_seed(random_bytes(&mut rng)),
+        );
+        let ipam_config = IpamConfig {
+            range: config.range,
+            default_subnet: config.default_subnet,
+            boot,
+            wall_ms: config.wall_ms,
+            #[cfg(feature = "seeded-bugs")]
+            seeded_bug: config.seeded_bug,
+        };
+        let mut ipam = Ipam::new(me, ipam_config, stored, now);
+        ipam.set_has_targets(!targets.is_empty(), now);
+        let events = VecDeque::from([Event::Persist {
+            token: PersistToken(TokenOwner::Boot),
+            writes: vec![
+                (IDENTITY_KEY.to_vec(), Some(identity_seed.to_vec())),
+                (BOOT_KEY.to_vec(), Some(boot.to_le_bytes().to_vec())),
+            ],
+        }]);
+        let log_rng = ChaCha12Rng::from_seed(random_bytes(&mut rng));
+        #[cfg_attr(
+            not(feature = "seeded-bugs"),
+            expect(unused_mut, reason = "bugs are seeded")
+        )]
+        let (mut logs, mut names) = (Logs::new(identity, boot, log_rng), Names::new(me));
+        #[cfg(feature = "seeded-bugs")]
+        {
+            logs.seed_bug(config.seeded_bug);
+            names.seed_bug(config.seeded_bug);
+        }
+        Self {
+            me,
+            boot,
+            started: false,
+            sessions,
+            logs,
+            endpoints: Endpoints::new(me),
+            names,
+            ipam,
+            reached: BTreeSet::new(),
+            live: BTreeSet::from([me]),
+            observed: VecDeque::new(),
+            dialled: BTreeMap::new(),
+            subnets: BTreeMap::new(),
+            filed_names: BTreeMap::new(),
+            learned: Learned::default(),
+            targets,
+            stored_targets,
+            events,
+            dirty: Dirty {
+                live: true,
+                record: true,
+                fib: true,
+                names: true,
+            },
+            record_due: None,
+            fib: Arc::new(Fib::default()),
+            config,
+        }
+    }
+
+    /// This peer's id.
+    pub fn id(&self) -> PeerId {
+        self.me
+    }
+
+    /// Number of this start.
+    pub fn boot(&self) -> u64 {
+        self.boot
+    }
+
+    /// The boot counter is durable and the node takes part in the mesh.
+    pub fn is_started(&self) -> bool {
+        self.started
+    }
+
+    /// A handshake datagram arrived.
+    pub fn handle_handshake(&mut self, from: SocketAddr, datagram: &[u8], now: Time) {
+        if self.started {
+            self.sessions.handle_handshake(from, datagram, now);
+            self.route(now);
+        }
+    }
+
+    /// A control message was opened by the receive path.
+    pub fn handle_control(
+        &mut self,
+        receiver: ReceiverIndex,
+        from: SocketAddr,
+        plaintext: &[u8],
+        now: Time,
+    ) {
+        if let Some((peer, body)) = self.sessions.handle_control(receiver, from, plaintext, now) {
+            self.route_message(peer, body, now);
+        }
+        self.route(now);
+    }
+
+    /// The receive path saw an unannounced source MAC of a peer.
+    pub fn handle_learned(&mut self, segment: SegmentId, mac: Mac, peer: PeerId, now: Time) {
+        if self.learned.learn(segment, mac, peer, now) {
+            self.dirty.fib = true;
+        }
+    }
+
+    /// The writes of `token` are durable.
+    pub fn handle_persisted(&mut self, token: PersistToken, now: Time) {
+        match token.0 {
+            TokenOwner::Boot => self.start(now),
+            TokenOwner::Targets | TokenOwner::BootAhead => {}
+            TokenOwner::Ipam(token) => self.ipam.handle_persisted(token, now),
+        }
+        self.route(now);
+    }
+
+    /// The writes of `token` could not be made durable, and none of them was.
+    pub fn handle_persist_failed(&mut self, token: PersistToken, why: &str, now: Time) {
+        match token.0 {
+            // without a durable boot counter the node stays silent
+            TokenOwner::Boot | TokenOwner::BootAhead => {
+                tracing::error!(why, "cannot store the boot counter");
+            }
+            TokenOwner::Targets => tracing::warn!(why, "cannot store the targets"),
+            TokenOwner::Ipam(token) => self.ipam.handle_persist_failed(token, why, now),
+        }
+        self.route(now);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if !self.started {
+            return;
+        }
+        self.sessions.handle_timeout(now);
+        self.logs.handle_timeout(now);
+        self.ipam.handle_timeout(now);
+        if self.learned.expire(now) {
+            self.dirty.fib = true;
+        }
+        self.route(now);
+    }
+
+    /// When [`Node::handle_timeout`] is due next.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        if !self.started {
+            return None;
+        }
+        [
+            self.sessions.poll_timeout(),
+            self.logs.poll_timeout(),
+            self.ipam.poll_timeout(),
+            self.learned.poll_timeout(),
+            self.record_due.filter(|_| self.dirty.record),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The forwarding table in force.
+    pub fn fib(&self) -> Arc<Fib> {
+        Arc::clone(&self.fib)
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    pub(crate) fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+        self.sessions.poll_transmit()
+    }
+
+    fn start(&mut self, now: Time) {
+        self.started = true;
+        tracing::info!(name = %self.me.name(), boot = self.boot, "node started");
+        if self.boot > 1 {
+            // what peers know of our former life is replaced in one step
+            self.logs.hold_until(now + FIRST_WORDS_AFTER);
+        }
+        for target in self.targets.clone() {
+            self.sessions.add_target(&target, now);
+        }
+    }
+}
+
+fn stored_value<'a>(stored: &'a [(Vec<u8>, Vec<u8>)], key: &[u8]) -> Option<&'a [u8]> {
+    stored
+        .iter()
+        .find(|(stored_key, _)| stored_key == key)
+        .map(|(_, value)| value.as_slice())
+}
+
+fn random_bytes(rng: &mut ChaCha12Rng) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    rng.fill_bytes(&mut bytes);
+    bytes
+}
+
+/// After a restart, the log is first written this much later: with all that still holds.
+const FIRST_WORDS_AFTER: Duration = Duration::from_millis(300);
+/// Unannounced source MACs are forgotten after this long without a frame.
+const LEARNED_FOR: Duration = Duration::from_secs(300);

@@ -1,0 +1,69 @@
+//! Builds the forwarding table from sessions, endpoints and what was learnt.
+
+use std::collections::BTreeMap;
+
+use weave_wire::PeerId;
+
+use super::Node;
+use crate::forward::{Fib, FibSegment, Owner};
+
+impl Node {
+    /// The forwarding table as of now.
+    pub(super) fn build_fib(&self) -> Fib {
+        let view = self.sessions.fib_view();
+        let sessions: BTreeMap<PeerId, usize> = view
+            .sessions
+            .iter()
+            .enumerate()
+            .map(|(index, session)| (session.peer, index))
+            .collect();
+        let owner = |peer: PeerId| {
+            if peer == self.me {
+                Owner::Local
+            } else {
+                Owner::Remote {
+                    peer,
+                    session: sessions.get(&peer).copied(),
+                }
+            }
+        };
+        let segments = self.endpoints.segments().into_iter().map(|(id, segment)| {
+            let members = segment
+                .members
+                .iter()
+                .filter_map(|peer| sessions.get(peer).copied());
+            let segment = FibSegment {
+                strict: segment.strict,
+                local: segment.local,
+                members: members.collect(),
+            };
+            (id, segment)
+        });
+        let learned = self.learned.iter().filter_map(|(segment, mac, peer)| {
+            sessions
+                .get(&peer)
+                .map(|session| ((segment, mac), *session))
+        });
+        Fib {
+            segments: segments.collect(),
+            macs: self
+                .endpoints
+                .macs()
+                .map(|(segment, mac, peer)| ((segment, mac), owner(peer)))
+                .collect(),
+            ips: self
+                .endpoints
+                .ips()
+                .map(|(segment, ip, mac, peer)| ((segment, ip), (mac, owner(peer))))
+                .collect(),
+            learned: learned.collect(),
+            ignored_ips: self.config.anycast.clone(),
+            open: view
+                .open
+                .into_iter()
+                .map(|lane| (lane.receiver.as_u32(), lane))
+                .collect(),
+            sessions: view.sessions,
+        }
+    }
+}

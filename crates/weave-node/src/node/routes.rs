@@ -1,0 +1,186 @@
+//! Routes between the parts: what one part puts out is another's input.
+
+use weave_wire::codec::MAX_NEIGHBOURS;
+use weave_wire::proto::control_message::Body;
+use weave_wire::proto::entry;
+use weave_wire::{Cidr, PeerId, Time};
+
+use super::{BOOT_KEY, Event, Node, PersistToken, TokenOwner};
+use crate::endpoints::EndpointAction;
+use crate::gossip::GossipAction;
+use crate::ipam::IpamAction;
+use crate::session::SessionAction;
+
+/// Bytes of our own log that go with an answer about address space.
+const REPLY_BATCHES: usize = 900;
+
+impl Node {
+    /// Hands a control message to the part that it is for.
+    pub(super) fn route_message(&mut self, from: PeerId, body: Body, now: Time) {
+        match body {
+            Body::Delta(delta) => self.logs.handle_delta(from, delta, now),
+            Body::Digest(digest) => self.logs.handle_digest(from, digest, now),
+            Body::Pull(pull) => self.logs.handle_pull(from, pull, now),
+            Body::FoundRequest(_) => self.ipam.handle_found_request(from, now),
+            Body::SpaceRequest(request) => self.ipam.handle_space_request(from, request, now),
+            Body::SpaceReply(mut reply) => {
+                let batches = std::mem::take(&mut reply.batches);
+                if !batches.is_empty() {
+                    let delta = weave_wire::proto::Delta { batches };
+                    self.logs.handle_delta(from, delta, now);
+                    // the reply is about records that came with it
+                    self.route(now);
+                }
+                self.ipam.handle_space_reply(from, reply, now);
+            }
+            Body::LoanReturn(message) => self.ipam.handle_loan_return(from, message, now),
+            // the session layer keeps these to itself
+            Body::Hello(_)
+            | Body::Ping(_)
+            | Body::Pong(_)
+            | Body::Goodbye(_)
+            | Body::RekeyRequest(_)
+            | Body::RekeyReply(_) => {}
+        }
+    }
+
+    /// Carries every waiting action to where it belongs, until none is left.
+    pub(super) fn route(&mut self, now: Time) {
+        loop {
+            if let Some(action) = self.sessions.poll_action() {
+                self.route_session(action, now);
+            } else if let Some(action) = self.logs.poll_action() {
+                self.route_gossip(action, now);
+            } else if let Some(action) = self.ipam.poll_action() {
+                self.route_ipam(action, now);
+            } else if let Some(action) = self.endpoints.poll_action() {
+                self.route_endpoint(action, now);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn route_session(&mut self, action: SessionAction, now: Time) {
+        match action {
+            SessionAction::Resolve { target } => self.events.push_back(Event::Resolve { target }),
+            SessionAction::Established { peer } => {
+                self.reached.insert(peer);
+                self.logs.neighbour_up(peer, now);
+                self.reached_changed(now);
+            }
+            SessionAction::Lost { peer } => {
+                self.reached.remove(&peer);
+                self.logs.neighbour_down(&peer);
+                self.reached_changed(now);
+            }
+            SessionAction::Observed(address) => self.observed(address),
+            SessionAction::FibDirty => self.dirty.fib = true,
+        }
+    }
+
+    fn reached_changed(&mut self, now: Time) {
+        self.ipam
+            .set_reachable(self.reached.iter().copied().collect(), now);
+        self.dirty.live = true;
+        self.dirty.record = true;
+    }
+
+    fn route_gossip(&mut self, action: GossipAction, now: Time) {
+        match action {
+            GossipAction::Send { to, body } => {
+                self.sessions.send(&to, body, now);
+            }
+            GossipAction::Changed {
+                origin,
+                slot,
+                old,
+                new,
+            } => {
+                self.record_changed(origin, slot, old.as_ref(), new.as_ref(), now);
+            }
+            GossipAction::BootBehind { seen, boot } => {
+                tracing::warn!(
+                    seen,
+                    boot = self.boot,
+                    "peers hold a later log of this peer: was its disk restored from a backup?"
+                );
+                self.boot = boot;
+                self.events.push_back(Event::Persist {
+                    token: PersistToken(TokenOwner::BootAhead),
+                    writes: vec![(BOOT_KEY.to_vec(), Some(boot.to_le_bytes().to_vec()))],
+                });
+            }
+        }
+    }
+
+    fn record_changed(
+        &mut self,
+        origin: PeerId,
+        slot: u64,
+        old: Option<&entry::Body>,
+        new: Option<&entry::Body>,
+        now: Time,
+    ) {
+        // each part takes what it knows; a slot that changes its kind is thus cleared everywhere
+        self.endpoints.apply(origin, slot, new);
+        self.names.apply(origin, slot, new);
+        self.ipam.apply(origin, slot, old, new, now);
+        for body in [old, new].into_iter().flatten() {
+            match body {
+                entry::Body::Peer(_) => {
+                    self.dirty.live = true;
+                    // who is named in our record depends on how many sessions others have
+                    self.dirty.record |= self.reached.len() > MAX_NEIGHBOURS;
+                }
+                entry::Body::Subnet(_) | entry::Body::Endpoint(_) => self.dirty.fib = true,
+                entry::Body::Name(_) => self.dirty.names = true,
+                // bans come with `rmpeer`
+                entry::Body::Genesis(_)
+                | entry::Body::Grant(_)
+                | entry::Body::Loan(_)
+                | entry::Body::Ban(_) => {}
+            }
+        }
+    }
+
+    fn route_ipam(&mut self, action: IpamAction, now: Time) {
+        match action {
+            IpamAction::SetEntry { key, body } => self.write(&key, body, now),
+            IpamAction::Send { to, mut body } => {
+                // the receiver must hold the records that the message is about
+                self.logs.flush(now);
+                self.route(now);
+                if let Body::SpaceReply(reply) = &mut body {
+                    reply.batches = self.logs.tail(&self.me, REPLY_BATCHES);
+                }
+                self.sessions.send(&to, body, now);
+            }
+            IpamAction::Persist { token, writes } => self.events.push_back(Event::Persist {
+                token: PersistToken(TokenOwner::Ipam(token)),
+                writes,
+            }),
+            IpamAction::Answer { ticket, result } => self.events.push_back(Event::Allocated {
+                ticket,
+                result: result.map(Into::into),
+            }),
+        }
+    }
+
+    fn route_endpoint(&mut self, action: EndpointAction, now: Time) {
+        match action {
+            EndpointAction::SetEntry { key, body } => self.write(&key, body, now),
+            EndpointAction::Conflict(conflict) => {
+                let message = conflict.to_string();
+                tracing::warn!(message, "endpoint withdrawn");
+                self.events.push_back(Event::Conflict { message });
+            }
+        }
+        self.dirty.fib = true;
+    }
+
+    /// Subnets that this host has a bridge for.
+    pub fn local_subnets(&self) -> impl Iterator<Item = Cidr> + '_ {
+        self.subnets.keys().copied()
+    }
+}

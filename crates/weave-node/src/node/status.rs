@@ -1,0 +1,144 @@
+//! What a node tells people about itself.
+
+use std::collections::BTreeMap;
+
+use weave_wire::{Cidr, PeerId, PeerName, Time};
+
+use super::Node;
+use crate::ipam::{Allocated, IpamStatus};
+use crate::session::ConnectionStatus;
+
+/// A live peer, as its record describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerInfo {
+    /// Who.
+    pub peer: PeerId,
+    /// What it calls itself. Not to be trusted.
+    pub nickname: String,
+    /// Version of its program.
+    pub version: String,
+    /// Number of its established sessions, as it says.
+    pub sessions: u32,
+    /// Those of them that its record names, as far as they are known.
+    pub neighbours: Vec<PeerId>,
+}
+
+/// The state of a node.
+#[derive(Debug, Clone)]
+pub struct NodeStatus {
+    /// This peer.
+    pub peer: PeerId,
+    /// Number of this start.
+    pub boot: u64,
+    /// Targets as they were typed.
+    pub targets: Vec<String>,
+    /// Every connection and every attempt at one.
+    pub connections: Vec<ConnectionStatus>,
+    /// The live peers, this one first.
+    pub peers: Vec<PeerInfo>,
+    /// Nicknames of all peers ever heard of, also of those that are down.
+    pub nicknames: BTreeMap<PeerId, String>,
+    /// State of address allocation.
+    pub ipam: IpamStatus,
+    /// Datagrams that the session layer dropped, by reason.
+    pub drops: BTreeMap<String, u64>,
+}
+
+impl Node {
+    /// The state of this node.
+    pub fn status(&self, now: Time) -> NodeStatus {
+        let mut peers: Vec<_> = self.live.iter().map(|peer| self.peer_info(peer)).collect();
+        peers.sort_by_key(|info| (info.peer != self.me, info.peer));
+        let nicknames = self.logs.origins().filter_map(|peer| {
+            self.logs
+                .peer_record(&peer)
+                .map(|record| (peer, record.nickname.clone()))
+        });
+        NodeStatus {
+            peer: self.me,
+            boot: self.boot,
+            targets: self.targets.iter().cloned().collect(),
+            connections: self.sessions.connections(now),
+            peers,
+            nicknames: nicknames.collect(),
+            ipam: self.ipam.status(),
+            drops: self.drops(),
+        }
+    }
+
+    /// State of address allocation.
+    pub fn ipam_status(&self) -> IpamStatus {
+        self.ipam.status()
+    }
+
+    /// Addresses that this host holds.
+    pub fn allocated(&self) -> impl Iterator<Item = Allocated> + '_ {
+        self.ipam.allocated()
+    }
+
+    /// Every connection and every attempt at one.
+    pub fn connections(&self, now: Time) -> Vec<ConnectionStatus> {
+        self.sessions.connections(now)
+    }
+
+    /// Name and nickname of the peer that announces an address on any segment.
+    pub fn holder_of(&self, ip: std::net::IpAddr) -> Option<(PeerName, String)> {
+        let (_, _, _, peer) = self.endpoints.ips().find(|(_, held, _, _)| *held == ip)?;
+        Some((peer.name(), self.nickname(&peer)))
+    }
+
+    /// Known subnets of other hosts and of this one.
+    pub fn subnets(&self) -> Vec<Cidr> {
+        let segments = self.endpoints.segments();
+        segments
+            .values()
+            .flat_map(|segment| segment.subnets.iter().copied())
+            .collect()
+    }
+
+    /// Everything that was dropped on the control side, by reason.
+    fn drops(&self) -> BTreeMap<String, u64> {
+        let sessions = self.sessions.drops().iter();
+        let sessions =
+            sessions.map(|(reason, count)| (format!("session_{}", reason.name()), count));
+        let gossip = self.logs.drops().iter();
+        let gossip = gossip.map(|(reason, count)| (format!("gossip_{}", reason.name()), count));
+        sessions
+            .chain(gossip)
+            .filter(|(_, count)| *count > 0)
+            .collect()
+    }
+
+    fn nickname(&self, peer: &PeerId) -> String {
+        self.logs
+            .peer_record(peer)
+            .map(|record| record.nickname.clone())
+            .unwrap_or_default()
+    }
+
+    fn peer_info(&self, peer: &PeerId) -> PeerInfo {
+        let record = self.logs.peer_record(peer);
+        if *peer == self.me {
+            return PeerInfo {
+                peer: *peer,
+                nickname: self.config.nickname.clone(),
+                version: self.config.version.clone(),
+                sessions: u32::try_from(self.reached.len()).unwrap_or(u32::MAX),
+                neighbours: self.reached.iter().copied().collect(),
+            };
+        }
+        let neighbours = record.map_or(&[][..], |record| &record.neighbours);
+        PeerInfo {
+            peer: *peer,
+            nickname: self.nickname(peer),
+            version: record
+                .map(|record| record.version.clone())
+                .unwrap_or_default(),
+            sessions: record.map_or(0, |record| record.sessions),
+            neighbours: neighbours
+                .iter()
+                .flat_map(|short| self.logs.with_short_key(short).copied())
+                .collect(),
+        }
+    }
+}
