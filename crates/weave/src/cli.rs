@@ -14,7 +14,7 @@ mod host;
 mod launch;
 mod options;
 mod output;
-mod password;
+pub(crate) mod password;
 mod progress;
 mod reset;
 mod router;

@@ -1,2 +1,10 @@
-//! Placeholder.
-fn main() {}
+//! `weave`: the command line, and the router daemon behind it.
+
+mod api;
+mod cli;
+mod daemon;
+mod dns;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,366 @@
+//! The admin API of a running router.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use weave_node::{ConnectionState as NodeState, ConnectionStatus as NodeConnection};
+use weave_node::{NodeStatus, Retry};
+use weave_wire::{PeerId, Time};
+
+use super::DaemonConfig;
+use super::attach::Attacher;
+use super::control::{SharedNames, Stopped};
+use super::networks::{EndpointRecord, Kind, Networks};
+use super::resolve;
+use crate::api::types::{
+    AttachRequest, ConnectRequest, ConnectionState, ConnectionStatus, DetachRequest, DnsEntry,
+    DnsStatus, ForgetRequest, IpamOwner, IpamStatus, PeerConnection, PeerResult, PeerStatus,
+    PluginStatus, PsEntry, RouterStatus, StatusReport,
+};
+use crate::api::{ApiError, ApiErrorKind, Router};
+use crate::dns::{Dns, TTL};
+
+/// Answers the admin API.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    pub(crate) config: DaemonConfig,
+    pub(crate) networks: Arc<Networks>,
+    pub(crate) attacher: Arc<Attacher>,
+    pub(crate) names: SharedNames,
+    pub(crate) dns: Dns,
+    /// Where the DNS server listens.
+    pub(crate) dns_addresses: Vec<String>,
+    /// Ends the process.
+    pub(crate) stop: Arc<Notify>,
+    /// Whether dockerd can call us.
+    pub(crate) has_plugin: bool,
+}
+
+impl Router for Admin {
+    async fn status(&self) -> Result<StatusReport, ApiError> {
+        let (status, now) = self
+            .networks
+            .control()
+            .call(|node, now| (node.status(now), now))
+            .await?;
+        Ok(self.report(&status, now))
+    }
+
+    async fn connect(&self, request: ConnectRequest) -> Result<Vec<PeerResult>, ApiError> {
+        let control = self.networks.control();
+        if request.replace {
+            let keep = request.peers.clone();
+            control
+                .call(move |node, now| {
+                    for target in node.status(now).targets {
+                        if !keep.contains(&target) {
+                            node.forget(&target, now);
+                        }
+                    }
+                })
+                .await?;
+        }
+        let mut results = Vec::new();
+        for peer in request.peers {
+            let error = resolve::resolve(&peer, self.config.port).await.err();
+            if error.is_none() {
+                let target = peer.clone();
+                control
+                    .call(move |node, now| node.connect(&target, now))
+                    .await?;
+            }
+            results.push(PeerResult {
+                peer,
+                error: error.as_ref().map(ToString::to_string),
+                hint: error.map(|_| "check the name, or give the IP address".to_owned()),
+            });
+        }
+        Ok(results)
+    }
+
+    async fn forget(&self, request: ForgetRequest) -> Result<Vec<PeerResult>, ApiError> {
+        let mut results = Vec::new();
+        for peer in request.peers {
+            let target = peer.clone();
+            let known = self
+                .networks
+                .control()
+                .call(move |node, now| node.forget(&target, now))
+                .await?;
+            results.push(PeerResult {
+                error: (!known).then(|| format!("`{peer}` is no target")),
+                hint: (!known).then(|| "`weave status targets` lists them as typed".to_owned()),
+                peer,
+            });
+        }
+        Ok(results)
+    }
+
+    async fn attach(&self, request: AttachRequest) -> Result<Vec<IpAddr>, ApiError> {
+        self.attacher
+            .attach(&request.addresses, &request.sandbox)
+            .await
+    }
+
+    async fn detach(&self, request: DetachRequest) -> Result<Vec<IpAddr>, ApiError> {
+        self.attacher
+            .detach(&request.addresses, &request.sandbox)
+            .await
+    }
+
+    async fn ps(&self, containers: Vec<String>) -> Result<Vec<PsEntry>, ApiError> {
+        let mut entries: Vec<_> = self
+            .networks
+            .endpoints()
+            .await
+            .iter()
+            .map(ps_entry)
+            .collect();
+        if !containers.is_empty() {
+            entries.retain(|entry| {
+                containers.iter().any(|wanted| {
+                    entry.name.as_ref() == Some(wanted)
+                        || entry.container == *wanted
+                        || (wanted.len() >= 12 && wanted.starts_with(&entry.container))
+                })
+            });
+        }
+        Ok(entries)
+    }
+
+    async fn dns_lookup(&self, name: String) -> Result<Vec<IpAddr>, ApiError> {
+        if self.config.no_dns {
+            return Err(
+                ApiError::new(ApiErrorKind::Unavailable, "this router runs without DNS")
+                    .with_hint("launch it without --no-dns"),
+            );
+        }
+        Ok(self.dns.lookup(&name))
+    }
+
+    async fn stop(&self) -> Result<(), ApiError> {
+        self.stop.notify_one();
+        Ok(())
+    }
+
+    async fn reset(&self, _force: bool) -> Result<(), ApiError> {
+        self.stop.notify_one();
+        Ok(())
+    }
+}
+
+impl Admin {
+    fn report(&self, status: &NodeStatus, now: Time) -> StatusReport {
+        let mut drops = status.drops.clone();
+        let forwarding = self.networks.data().shared().drops.snapshot();
+        drops.extend(
+            forwarding
+                .filter(|(_, count)| *count > 0)
+                .map(|(reason, count)| (reason.name().to_owned(), count)),
+        );
+        StatusReport {
+            ready: true,
+            waiting_for: None,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            router: self.router(status, now),
+            ipam: Some(ipam(status)),
+            dns: (!self.config.no_dns).then(|| self.dns_status()),
+            plugin: self.has_plugin.then(|| PluginStatus {
+                driver_name: weave_docker::DRIVER_NAME.to_owned(),
+            }),
+            drops,
+        }
+    }
+
+    fn router(&self, status: &NodeStatus, now: Time) -> RouterStatus {
+        RouterStatus {
+            protocol: "weave".to_owned(),
+            protocol_min_version: u32::from(weave_wire::PROTOCOL_VERSION),
+            protocol_max_version: u32::from(weave_wire::PROTOCOL_VERSION),
+            password: self.config.has_password,
+            peer_discovery: true,
+            name: status.peer.name().to_string(),
+            nickname: self.config.nickname.clone(),
+            port: self.config.port,
+            targets: status.targets.clone(),
+            connections: status
+                .connections
+                .iter()
+                .map(|connection| connection_status(connection, status, now))
+                .collect(),
+            peers: peers(status),
+        }
+    }
+
+    fn dns_status(&self) -> DnsStatus {
+        let table = self.names.load();
+        let mut entries: Vec<_> = table
+            .all()
+            .into_iter()
+            .map(|entry| DnsEntry {
+                hostname: format!("{}.", entry.name),
+                address: entry.ip,
+                container: entry.container.to_string(),
+                origin: entry.origin.name().to_string(),
+            })
+            .collect();
+        entries.sort_by(|a, b| (&a.hostname, a.address).cmp(&(&b.hostname, b.address)));
+        DnsStatus {
+            domain: self.dns.domain(),
+            upstream: self
+                .dns
+                .upstream_servers()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            address: self.dns_addresses.clone(),
+            ttl: TTL,
+            entries,
+        }
+    }
+}
+
+fn nickname(status: &NodeStatus, peer: &PeerId) -> String {
+    status.nicknames.get(peer).cloned().unwrap_or_default()
+}
+
+fn connection_status(
+    connection: &NodeConnection,
+    status: &NodeStatus,
+    now: Time,
+) -> ConnectionStatus {
+    let established = connection.state == NodeState::Established;
+    let retry_in = match connection.retry {
+        Some(Retry::At(at)) => Some(at.saturating_sub(now).as_millis()),
+        Some(Retry::Never) | None => None,
+    };
+    let nickname = connection
+        .peer
+        .as_ref()
+        .map(|peer| match connection.nickname.as_str() {
+            "" => nickname(status, peer),
+            own => own.to_owned(),
+        });
+    let mut info = connection.info.clone();
+    if connection.retry == Some(Retry::Never) {
+        info.push_str(", not tried again");
+    }
+    ConnectionStatus {
+        address: connection.address.clone(),
+        outbound: connection.outbound,
+        state: match connection.state {
+            NodeState::Established => ConnectionState::Established,
+            NodeState::Pending => ConnectionState::Pending,
+            NodeState::Connecting => ConnectionState::Connecting,
+            NodeState::Retrying => ConnectionState::Retrying,
+            NodeState::Failed => ConnectionState::Failed,
+        },
+        peer: connection.peer.map(|peer| peer.name().to_string()),
+        nickname,
+        path: established.then(|| "direct".to_owned()),
+        info: (!established && !info.is_empty()).then_some(info),
+        retry_in_ms: retry_in.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+        cipher: None,
+        rtt_us: None,
+        mtu: None,
+    }
+}
+
+fn peers(status: &NodeStatus) -> Vec<PeerStatus> {
+    let own: BTreeMap<PeerId, &NodeConnection> = status
+        .connections
+        .iter()
+        .filter_map(|connection| connection.peer.map(|peer| (peer, connection)))
+        .collect();
+    let connection = |of: &PeerId, to: &PeerId| {
+        let known = (*of == status.peer).then(|| own.get(to)).flatten();
+        PeerConnection {
+            name: to.name().to_string(),
+            nickname: nickname(status, to),
+            address: known.and_then(|known| known.address.parse().ok()),
+            outbound: known.map(|known| known.outbound),
+            established: known.is_none_or(|known| known.state == NodeState::Established),
+        }
+    };
+    status
+        .peers
+        .iter()
+        .map(|info| PeerStatus {
+            name: info.peer.name().to_string(),
+            nickname: info.nickname.clone(),
+            version: info.version.clone(),
+            sessions: info.sessions,
+            connections: info
+                .neighbours
+                .iter()
+                .map(|to| connection(&info.peer, to))
+                .collect(),
+        })
+        .collect()
+}
+
+fn ipam(status: &NodeStatus) -> IpamStatus {
+    let ipam = &status.ipam;
+    let text = |cidr: Option<weave_wire::Cidr>| {
+        cidr.map_or_else(|| "none".to_owned(), |cidr| cidr.to_string())
+    };
+    let notes = ipam.notes.iter().map(|note| format!("; {note}"));
+    IpamStatus {
+        status: std::iter::once(ipam.state.clone()).chain(notes).collect(),
+        range: text(ipam.range),
+        range_size: ipam.total_ips,
+        active: ipam.active_ips,
+        default_subnet: text(ipam.default_subnet),
+        entries: ipam
+            .shares
+            .iter()
+            .map(|share| IpamOwner {
+                peer: share.peer.name().to_string(),
+                nickname: nickname(status, &share.peer),
+                size: share.ips,
+                own: share.peer == status.peer,
+                reachable: share.reachable,
+            })
+            .collect(),
+    }
+}
+
+fn ps_entry(record: &EndpointRecord) -> PsEntry {
+    let (container, name) = match &record.kind {
+        Kind::Docker { .. } if record.container.is_empty() => {
+            (super::networks::short(&record.id).to_owned(), None)
+        }
+        Kind::Docker { .. } => (record.container.clone(), None),
+        Kind::Attached {
+            netns,
+            container_name,
+            ..
+        } => {
+            let path = netns.to_string_lossy().into_owned();
+            let shown = if record.container.is_empty() {
+                path
+            } else {
+                record.container.clone()
+            };
+            (shown, container_name.clone())
+        }
+    };
+    PsEntry {
+        container,
+        name,
+        mac: record.mac.to_string(),
+        addresses: record
+            .addresses
+            .iter()
+            .map(|held| held.address.to_string())
+            .collect(),
+    }
+}
+
+impl From<Stopped> for ApiError {
+    fn from(stopped: Stopped) -> Self {
+        Self::new(ApiErrorKind::Unavailable, stopped.to_string())
+    }
+}

@@ -1,0 +1,485 @@
+//! `weave attach` and `detach`: any network namespace joins the mesh.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use weave_docker::{ContainerInfo, DockerClient};
+use weave_sys::dnsns::DNS_ADDRESS;
+use weave_sys::netlink::Route;
+use weave_sys::veth::{self, Attachment};
+use weave_sys::{NetNs, Netlink, linkname};
+use weave_wire::{Cidr, InterfaceAddr, Mac, SegmentId};
+
+use super::driver::upstreams;
+use super::networks::{Address, EndpointRecord, Kind, NetworkError, Networks, mac_for};
+use crate::api::types::{AddressSpec, Sandbox};
+use crate::api::{ApiError, ApiErrorKind};
+
+/// Interfaces of attached namespaces: `ethwe`, `ethwe1`, …
+const INTERFACE: &str = "ethwe";
+const MAX_INTERFACES: usize = 16;
+
+/// Attaches namespaces to the networks of this host.
+#[derive(Debug)]
+pub(crate) struct Attacher {
+    networks: Arc<Networks>,
+    docker: Option<PathBuf>,
+    /// Domain that names of containers are announced in; none: they are not.
+    domain: Option<String>,
+}
+
+/// A namespace to attach.
+struct Place {
+    /// Names it in endpoint ids.
+    key: String,
+    netns: NetNs,
+    path: PathBuf,
+    container: Option<ContainerInfo>,
+}
+
+impl Attacher {
+    /// `docker`: the API socket to look containers up, none: there are none.
+    pub(crate) fn new(
+        networks: Arc<Networks>,
+        docker: Option<PathBuf>,
+        domain: Option<String>,
+    ) -> Self {
+        Self {
+            networks,
+            docker,
+            domain,
+        }
+    }
+
+    /// Gives a namespace these addresses; they are returned in the order asked for.
+    ///
+    /// # Errors
+    /// With the reason; what was already attached in the same call is taken back.
+    pub(crate) async fn attach(
+        &self,
+        specs: &[AddressSpec],
+        sandbox: &Sandbox,
+    ) -> Result<Vec<IpAddr>, ApiError> {
+        let place = self.place(sandbox).await?;
+        let mut done = Vec::new();
+        for spec in specs {
+            match self.attach_one(spec, &place).await {
+                Ok(address) => done.push(address),
+                Err(error) => {
+                    self.take_back(&place, &done).await;
+                    return Err(error);
+                }
+            }
+        }
+        self.announce_names(&place).await;
+        Ok(done.into_iter().map(|address| address.ip()).collect())
+    }
+
+    /// Takes addresses away, all of them if none is named; gives those that were there.
+    ///
+    /// # Errors
+    /// With the reason.
+    pub(crate) async fn detach(
+        &self,
+        specs: &[AddressSpec],
+        sandbox: &Sandbox,
+    ) -> Result<Vec<IpAddr>, ApiError> {
+        let place = self.place(sandbox).await?;
+        let default = self.networks.default_subnet();
+        let is_meant = |address: &InterfaceAddr| {
+            specs.is_empty() || specs.iter().any(|spec| names(spec, address, default))
+        };
+        let mut removed = Vec::new();
+        for record in self.attached_to(&place).await {
+            let meant: Vec<_> = record
+                .addresses
+                .iter()
+                .map(|held| held.address)
+                .filter(|address| is_meant(address))
+                .collect();
+            self.remove(&place, &record, &meant).await?;
+            removed.extend(meant.into_iter().map(|address| address.ip()));
+        }
+        self.announce_names(&place).await;
+        Ok(removed)
+    }
+
+    /// Forgets attached endpoints whose namespace is gone.
+    pub(crate) async fn sweep(&self) {
+        for record in self.networks.endpoints().await {
+            if !matches!(record.kind, Kind::Attached { .. }) {
+                continue;
+            }
+            let (host, _) = linkname::veth_pair(&record.id);
+            if !matches!(self.networks.netlink().find_link(&host).await, Ok(None)) {
+                continue;
+            }
+            tracing::info!(id = record.id, "the attached namespace is gone");
+            self.networks.release(record.allocated()).await;
+            if let Err(error) = self.networks.remove_endpoint(&record.id).await {
+                tracing::warn!(%error, "cannot forget an endpoint");
+            }
+            let owner = names_owner(&record.container);
+            self.networks
+                .control()
+                .post(move |node, now| node.set_names(&owner, &[], now));
+        }
+    }
+
+    async fn place(&self, sandbox: &Sandbox) -> Result<Place, ApiError> {
+        match sandbox {
+            Sandbox::Netns(path) => {
+                let netns = NetNs::of_path(path).map_err(|error| {
+                    ApiError::new(ApiErrorKind::NotFound, error.to_string())
+                        .with_hint("`ip netns list` shows namespaces; they are in /run/netns")
+                })?;
+                let key = path.to_string_lossy().into_owned();
+                Ok(Place {
+                    key,
+                    netns,
+                    path: path.clone(),
+                    container: None,
+                })
+            }
+            Sandbox::Container(name) => self.container_place(name).await,
+        }
+    }
+
+    async fn container_place(&self, name: &str) -> Result<Place, ApiError> {
+        let Some(socket) = &self.docker else {
+            return Err(ApiError::new(
+                ApiErrorKind::NotFound,
+                format!("cannot look up container `{name}`: this router runs without Docker"),
+            )
+            .with_hint("attach its network namespace: weave attach --netns PATH"));
+        };
+        let client = DockerClient::connect(socket).await.map_err(docker_error)?;
+        let container = client.container(name).await.map_err(docker_error)?;
+        let Some(path) = container.netns_path() else {
+            return Err(ApiError::new(
+                ApiErrorKind::Conflict,
+                format!("container `{name}` is not running"),
+            )
+            .with_hint(format!("docker start {name}")));
+        };
+        let netns = NetNs::of_path(&path)?;
+        let key = container.short_id().to_owned();
+        Ok(Place {
+            key,
+            netns,
+            path,
+            container: Some(container),
+        })
+    }
+
+    async fn attach_one(
+        &self,
+        spec: &AddressSpec,
+        place: &Place,
+    ) -> Result<InterfaceAddr, ApiError> {
+        let address = self.take_address(spec, place).await?;
+        let segment = self.networks.segment_for(address.address.network()).await;
+        let result = self.plug(place, segment, address).await;
+        if let Err(error) = result {
+            if address.allocated {
+                self.networks
+                    .release(allocation(&address).into_iter())
+                    .await;
+            }
+            return Err(error);
+        }
+        Ok(address.address)
+    }
+
+    /// The address itself, allocated if it is of our range.
+    async fn take_address(&self, spec: &AddressSpec, place: &Place) -> Result<Address, ApiError> {
+        let bad = |error: weave_wire::WireError| {
+            ApiError::new(ApiErrorKind::BadRequest, error.to_string())
+        };
+        let (subnet, wanted) = match spec {
+            AddressSpec::Address { ip, prefix_len } => {
+                let address = InterfaceAddr::new(*ip, *prefix_len).map_err(bad)?;
+                if !self.networks.range().contains(*ip) {
+                    return Ok(Address {
+                        address,
+                        allocated: false,
+                    });
+                }
+                (address.network(), Some(*ip))
+            }
+            AddressSpec::Subnet {
+                network,
+                prefix_len,
+            } => (Cidr::new(*network, *prefix_len).map_err(bad)?, None),
+            AddressSpec::DefaultSubnet => (self.networks.default_subnet(), None),
+        };
+        let wanted = match wanted {
+            Some(IpAddr::V4(ip)) => Some(ip),
+            Some(IpAddr::V6(_)) | None => None,
+        };
+        let owner = place
+            .container
+            .as_ref()
+            .map_or(&place.key, |container| &container.name);
+        let control = self.networks.control();
+        let ip = control
+            .allocate(owner.clone(), subnet, wanted)
+            .await
+            .map_err(|why| ApiError::new(ApiErrorKind::Conflict, why))?;
+        let address = InterfaceAddr::new(ip, subnet.prefix_len()).map_err(bad)?;
+        Ok(Address {
+            address,
+            allocated: true,
+        })
+    }
+
+    async fn plug(
+        &self,
+        place: &Place,
+        segment: SegmentId,
+        address: Address,
+    ) -> Result<(), ApiError> {
+        let id = format!("{}/{:08x}", place.key, segment.0);
+        let wanted = [(address.address.ip(), address.address.prefix_len())];
+        if let Ok(record) = self.networks.endpoint(&id).await
+            && let Kind::Attached { interface, .. } = &record.kind
+        {
+            let attachment = Attachment {
+                name: interface,
+                addresses: &wanted,
+                routes: &[],
+            };
+            veth::extend(&place.netns, attachment).await?;
+            self.networks
+                .update_endpoint(&id, |record| record.addresses.push(address))
+                .await?;
+            return Ok(());
+        }
+        let interface = free_interface(&place.netns).await?;
+        let record = EndpointRecord {
+            id: id.clone(),
+            segment: segment.0,
+            mac: mac_of(address.address.ip()),
+            addresses: vec![address],
+            container: place
+                .container
+                .as_ref()
+                .map(|container| container.short_id().to_owned())
+                .unwrap_or_default(),
+            kind: Kind::Attached {
+                netns: place.path.clone(),
+                container_name: place
+                    .container
+                    .as_ref()
+                    .map(|container| container.name.clone()),
+                interface: interface.clone(),
+            },
+        };
+        self.networks.add_endpoint(record.clone()).await?;
+        let plugged = self.plug_new(place, &record, &interface, &wanted).await;
+        if plugged.is_err() {
+            self.networks.remove_endpoint(&id).await?;
+        }
+        plugged
+    }
+
+    async fn plug_new(
+        &self,
+        place: &Place,
+        record: &EndpointRecord,
+        interface: &str,
+        addresses: &[(IpAddr, u8)],
+    ) -> Result<(), ApiError> {
+        let guest = self.networks.plug(record).await?;
+        let mut routes = vec![];
+        if interface == INTERFACE {
+            routes.push(Route::multicast_v4());
+            if self.domain.is_some() {
+                routes.push(Route::on_link(IpAddr::V4(DNS_ADDRESS), 32));
+            }
+        }
+        let attachment = Attachment {
+            name: interface,
+            addresses,
+            routes: &routes,
+        };
+        veth::attach(self.networks.netlink(), &guest, &place.netns, attachment).await?;
+        if self.domain.is_some()
+            && let Some(container) = &place.container
+        {
+            self.networks
+                .redirect_dns(&place.path, upstreams(&container.dns))
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn remove(
+        &self,
+        place: &Place,
+        record: &EndpointRecord,
+        addresses: &[InterfaceAddr],
+    ) -> Result<(), ApiError> {
+        let Kind::Attached { interface, .. } = &record.kind else {
+            return Ok(());
+        };
+        let given_back = record
+            .addresses
+            .iter()
+            .filter(|held| held.allocated && addresses.contains(&held.address))
+            .filter_map(allocation);
+        let given_back: Vec<_> = given_back.collect();
+        if addresses.len() == record.addresses.len() {
+            veth::detach(&place.netns, interface).await?;
+            self.networks.remove_endpoint(&record.id).await?;
+        } else if !addresses.is_empty() {
+            let gone: Vec<_> = addresses
+                .iter()
+                .map(|address| (address.ip(), address.prefix_len()))
+                .collect();
+            veth::remove_addresses(&place.netns, interface, &gone).await?;
+            self.networks
+                .update_endpoint(&record.id, |record| {
+                    record
+                        .addresses
+                        .retain(|held| !addresses.contains(&held.address));
+                })
+                .await?;
+        }
+        self.networks.release(given_back.into_iter()).await;
+        Ok(())
+    }
+
+    async fn take_back(&self, place: &Place, addresses: &[InterfaceAddr]) {
+        for record in self.attached_to(place).await {
+            let held: Vec<_> = record
+                .addresses
+                .iter()
+                .map(|held| held.address)
+                .filter(|address| addresses.contains(address))
+                .collect();
+            if let Err(error) = self.remove(place, &record, &held).await {
+                tracing::warn!(%error, "cannot take an address back");
+            }
+        }
+    }
+
+    async fn attached_to(&self, place: &Place) -> Vec<EndpointRecord> {
+        let prefix = format!("{}/", place.key);
+        let mut records = self.networks.endpoints().await;
+        records.retain(|record| {
+            matches!(record.kind, Kind::Attached { .. }) && record.id.starts_with(&prefix)
+        });
+        records
+    }
+
+    /// Names of an attached container: as Docker's networks would give it.
+    async fn announce_names(&self, place: &Place) {
+        let (Some(container), Some(domain)) = (&place.container, &self.domain) else {
+            return;
+        };
+        let suffix = format!(".{domain}");
+        let mut names = vec![format!("{}{suffix}", container.name)];
+        let hostname = match container.domainname.as_str() {
+            "" => container.hostname.clone(),
+            domainname => format!("{}.{domainname}", container.hostname),
+        };
+        if hostname.ends_with(&suffix) && !names.contains(&hostname) {
+            names.push(hostname);
+        }
+        let records = self.attached_to(place).await;
+        let ips = records.iter().flat_map(|record| &record.addresses);
+        let named: Vec<_> = ips
+            .flat_map(|held| names.iter().map(|name| (name.clone(), held.address.ip())))
+            .collect();
+        let owner = names_owner(container.short_id());
+        self.networks
+            .control()
+            .post(move |node, now| node.set_names(&owner, &named, now));
+    }
+}
+
+/// What names of an attached container are filed under: apart from those of Docker's networks.
+fn names_owner(container: &str) -> String {
+    format!("{container}+attached")
+}
+
+fn allocation(address: &Address) -> Option<(Cidr, std::net::Ipv4Addr)> {
+    match address.address.ip() {
+        IpAddr::V4(ip) => Some((address.address.network(), ip)),
+        IpAddr::V6(_) => None,
+    }
+}
+
+fn mac_of(ip: IpAddr) -> Mac {
+    match ip {
+        IpAddr::V4(ip) => mac_for(ip),
+        IpAddr::V6(ip) => {
+            let [.., a, b, c, d] = ip.octets();
+            Mac([0x02, 0x76, a, b, c, d])
+        }
+    }
+}
+
+fn names(spec: &AddressSpec, address: &InterfaceAddr, default: Cidr) -> bool {
+    match spec {
+        AddressSpec::Address { ip, prefix_len } => {
+            address.ip() == *ip && address.prefix_len() == *prefix_len
+        }
+        AddressSpec::Subnet {
+            network,
+            prefix_len,
+        } => Cidr::new(*network, *prefix_len).is_ok_and(|subnet| subnet == address.network()),
+        AddressSpec::DefaultSubnet => address.network() == default,
+    }
+}
+
+async fn free_interface(netns: &NetNs) -> Result<String, ApiError> {
+    let links = Netlink::open(netns)?.links().await?;
+    let taken: BTreeMap<_, _> = links
+        .into_iter()
+        .map(|link| (link.name, link.index))
+        .collect();
+    std::iter::once(INTERFACE.to_owned())
+        .chain((1..MAX_INTERFACES).map(|number| format!("{INTERFACE}{number}")))
+        .find(|name| !taken.contains_key(name))
+        .ok_or_else(|| {
+            ApiError::new(
+                ApiErrorKind::Conflict,
+                "the namespace has too many interfaces",
+            )
+        })
+}
+
+fn docker_error(error: weave_docker::Error) -> ApiError {
+    let kind = if error.is_not_found() {
+        ApiErrorKind::NotFound
+    } else {
+        ApiErrorKind::Unavailable
+    };
+    let hint = error.hint();
+    let api = ApiError::new(kind, error.to_string());
+    match hint {
+        Some(hint) => api.with_hint(hint),
+        None => api,
+    }
+}
+
+impl From<NetworkError> for ApiError {
+    fn from(error: NetworkError) -> Self {
+        Self::new(ApiErrorKind::Internal, error.to_string())
+    }
+}
+
+impl From<weave_sys::Error> for ApiError {
+    fn from(error: weave_sys::Error) -> Self {
+        let hint = error.hint();
+        let api = Self::new(ApiErrorKind::Internal, error.to_string());
+        match hint {
+            Some(hint) => api.with_hint(hint),
+            None => api,
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The daemon's clock: nanoseconds since the process started, as [`weave_wire::Time`].
+
+use std::time::Instant;
+
+use weave_wire::Time;
+
+/// Reads the time. Copies agree.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// A clock that starts now, at zero.
+    pub(crate) fn start() -> Self {
+        Self {
+            start: Instant::now(),
+        }
+    }
+
+    /// The time.
+    pub(crate) fn now(&self) -> Time {
+        Time::from_nanos(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// The instant of a time, for timers.
+    pub(crate) fn instant(&self, time: Time) -> Instant {
+        self.start + std::time::Duration::from_nanos(time.as_nanos())
+    }
+}

@@ -1,0 +1,274 @@
+//! The control loop: the one task that owns the node.
+//!
+//! Everyone else sends it a closure ([`Control::call`]); the receive thread
+//! sends datagrams. After each input the node's outputs are drained.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+use weave_node::forward::Fib;
+use weave_node::ipam::IpamError;
+use weave_node::names::NameTable;
+use weave_node::{Node, PersistToken};
+use weave_node::{Sink, Writes, drain};
+use weave_sys::udp::Underlay;
+use weave_wire::{Cidr, Time};
+
+use super::clock::Clock;
+use super::data::{Incoming, Shared};
+use super::resolve;
+use super::store::Store;
+
+/// Datagrams handled in a row, before commands and timers have their turn.
+const INCOMING_BATCH: usize = 128;
+
+type Command = Box<dyn FnOnce(&mut Shell, Time) + Send>;
+
+/// Sends work to the control loop.
+#[derive(Clone)]
+pub(crate) struct Control {
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").finish_non_exhaustive()
+    }
+}
+
+/// The control loop has ended: the router is going down.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the router is shutting down")]
+pub(crate) struct Stopped;
+
+impl Control {
+    /// Runs `work` on the control loop and gives its result.
+    ///
+    /// # Errors
+    /// When the router is going down.
+    pub(crate) async fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Node, Time) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let (sender, receiver) = oneshot::channel();
+        self.submit(move |shell, now| {
+            let _ = sender.send(work(&mut shell.node, now));
+        });
+        receiver.await.map_err(|_| Stopped)
+    }
+
+    /// Runs `work` on the control loop, some time soon.
+    pub(crate) fn post(&self, work: impl FnOnce(&mut Node, Time) + Send + 'static) {
+        self.submit(move |shell, now| work(&mut shell.node, now));
+    }
+
+    /// An address of `subnet`, durably ours: the wanted one, or any.
+    ///
+    /// # Errors
+    /// Why there is none, in words for people; within five seconds.
+    pub(crate) async fn allocate(
+        &self,
+        owner: String,
+        subnet: Cidr,
+        wanted: Option<Ipv4Addr>,
+    ) -> Result<IpAddr, String> {
+        let (sender, receiver) = oneshot::channel();
+        self.submit(move |shell, now| {
+            let ticket = shell.outputs.ticket(sender);
+            shell.node.allocate(ticket, &owner, subnet, wanted, now);
+        });
+        match receiver.await {
+            Ok(result) => result.map_err(|error| error.to_string()),
+            Err(_) => Err(Stopped.to_string()),
+        }
+    }
+
+    fn submit(&self, command: impl FnOnce(&mut Shell, Time) + Send + 'static) {
+        // a closed channel drops the command, and with it whoever waits for an answer
+        let _ = self.commands.send(Box::new(command));
+    }
+}
+
+/// The node and where its outputs go.
+pub(crate) struct Shell {
+    node: Node,
+    outputs: Outputs,
+    clock: Clock,
+    commands: mpsc::UnboundedReceiver<Command>,
+    incoming: mpsc::Receiver<Incoming>,
+}
+
+impl std::fmt::Debug for Shell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shell")
+            .field("node", &self.node.id())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where names are read from, by the DNS server.
+pub(crate) type SharedNames = Arc<ArcSwap<NameTable>>;
+
+impl Shell {
+    /// A control loop around `node`, and the handle to send it work.
+    pub(crate) fn new(
+        node: Node,
+        clock: Clock,
+        store: Store,
+        underlay: Underlay,
+        shared: Arc<Shared>,
+        incoming: mpsc::Receiver<Incoming>,
+        port: u16,
+    ) -> (Self, Control, SharedNames) {
+        let (sender, commands) = mpsc::unbounded_channel();
+        let control = Control { commands: sender };
+        let names: SharedNames = Arc::default();
+        let outputs = Outputs {
+            store,
+            underlay,
+            shared,
+            names: Arc::clone(&names),
+            waiting: HashMap::new(),
+            next_ticket: 0,
+            control: control.clone(),
+            port,
+        };
+        (
+            Self {
+                node,
+                outputs,
+                clock,
+                commands,
+                incoming,
+            },
+            control,
+            names,
+        )
+    }
+
+    /// Runs until `stop` completes; then says goodbye to all peers.
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        loop {
+            let now = self.clock.now();
+            drain(&mut self.node, now, &mut self.outputs);
+            let due = self.node.poll_timeout();
+            let wait = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(self.clock.instant(due).into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some(command) = self.commands.recv() => {
+                    let now = self.clock.now();
+                    command(&mut self, now);
+                }
+                Some(incoming) = self.incoming.recv() => self.handle_incoming(incoming),
+                () = wait => self.node.handle_timeout(self.clock.now()),
+                () = &mut stop => break,
+            }
+        }
+        self.node.goodbye(self.clock.now());
+        drain(&mut self.node, self.clock.now(), &mut self.outputs);
+    }
+
+    fn handle_incoming(&mut self, first: Incoming) {
+        let now = self.clock.now();
+        let mut next = Some(first);
+        for _ in 0..INCOMING_BATCH {
+            match next {
+                Some(Incoming::Handshake(from, datagram)) => {
+                    self.node.handle_handshake(from, &datagram, now);
+                }
+                Some(Incoming::Control(receiver, from, plaintext)) => {
+                    self.node.handle_control(receiver, from, &plaintext, now);
+                }
+                Some(Incoming::Learned(segment, mac, peer)) => {
+                    self.node.handle_learned(segment, mac, peer, now);
+                }
+                None => return,
+            }
+            next = self.incoming.try_recv().ok();
+        }
+    }
+}
+
+/// The daemon's [`Sink`].
+struct Outputs {
+    store: Store,
+    underlay: Underlay,
+    shared: Arc<Shared>,
+    names: SharedNames,
+    waiting: HashMap<u64, oneshot::Sender<Result<IpAddr, IpamError>>>,
+    next_ticket: u64,
+    control: Control,
+    port: u16,
+}
+
+impl Outputs {
+    fn ticket(&mut self, sender: oneshot::Sender<Result<IpAddr, IpamError>>) -> u64 {
+        self.next_ticket += 1;
+        self.waiting.insert(self.next_ticket, sender);
+        self.next_ticket
+    }
+}
+
+impl Sink for Outputs {
+    fn transmit(&mut self, to: SocketAddr, datagram: Vec<u8>) {
+        if let Err(error) = self.underlay.send_to(to, &datagram) {
+            tracing::debug!(%to, %error, "cannot send");
+        }
+    }
+
+    fn persist(&mut self, token: PersistToken, writes: Writes) {
+        let control = self.control.clone();
+        self.store.commit(writes, move |result| {
+            control.post(move |node, now| match result {
+                Ok(()) => node.handle_persisted(token, now),
+                Err(why) => node.handle_persist_failed(token, &why, now),
+            });
+        });
+    }
+
+    fn fib(&mut self, fib: Arc<Fib>) {
+        self.shared.fib.store(fib);
+    }
+
+    fn names(&mut self, names: Arc<NameTable>) {
+        self.names.store(names);
+    }
+
+    fn allocated(&mut self, ticket: u64, result: Result<IpAddr, IpamError>) {
+        if let Some(sender) = self.waiting.remove(&ticket) {
+            let _ = sender.send(result);
+        }
+    }
+
+    fn resolve(&mut self, target: String) {
+        let control = self.control.clone();
+        let port = self.port;
+        tokio::spawn(async move {
+            let addresses = match resolve::resolve(&target, port).await {
+                Ok(addresses) => addresses,
+                Err(error) => {
+                    tracing::warn!(target, %error, "cannot resolve the target");
+                    Vec::new()
+                }
+            };
+            control.post(move |node, now| node.set_target_addresses(&target, addresses, now));
+        });
+    }
+
+    fn conflict(&mut self, message: String) {
+        tracing::warn!(message, "address conflict");
+    }
+}
+
+/// How long the last datagrams have to leave, after the goodbye.
+pub(crate) const LINGER: Duration = Duration::from_millis(50);

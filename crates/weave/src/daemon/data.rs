@@ -1,0 +1,300 @@
+//! The two data threads: frames from the TAPs into datagrams, datagrams into frames.
+//!
+//! Each loads the forwarding table once per batch. Neither decides anything:
+//! what is not a frame goes to the control loop, which may drop it under load.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use weave_node::forward::{DropCounters, Egress, Fib, Forwarder, Ingress, Receiver};
+use weave_sys::Tap;
+use weave_sys::poll::{Poller, Ready, Waker};
+use weave_sys::tap::FrameBatch;
+use weave_sys::udp::{UdpTx, Underlay};
+use weave_wire::{Mac, PeerId, ReceiverIndex, SegmentId};
+
+use super::clock::Clock;
+
+/// Frames read from one TAP in a row, before the next has its turn.
+const TAP_BATCH: usize = 64;
+/// Room for the largest frame: container MTU, Ethernet header, VLAN tags, and jumbo networks.
+const MAX_FRAME: usize = 9_216;
+/// Control datagrams that may wait for the control loop.
+pub(crate) const CONTROL_QUEUE: usize = 1_024;
+
+/// What the receive thread hands to the control loop.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    /// A handshake datagram.
+    Handshake(SocketAddr, Bytes),
+    /// An opened control message.
+    Control(ReceiverIndex, SocketAddr, Bytes),
+    /// An unannounced source MAC.
+    Learned(SegmentId, Mac, PeerId),
+}
+
+/// The TAP of each segment.
+pub(crate) type Taps = HashMap<SegmentId, Arc<Tap>>;
+
+/// What both threads share with the control loop.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// The forwarding table in force.
+    pub(crate) fib: ArcSwap<Fib>,
+    /// The TAPs.
+    pub(crate) taps: ArcSwap<Taps>,
+    /// Frames and datagrams dropped, by reason.
+    pub(crate) drops: DropCounters,
+    stop: AtomicBool,
+}
+
+/// The running threads.
+#[derive(Debug)]
+pub(crate) struct DataPath {
+    shared: Arc<Shared>,
+    wakers: [Waker; 2],
+}
+
+impl DataPath {
+    /// Starts both threads.
+    ///
+    /// # Errors
+    /// When a thread or a descriptor cannot be had.
+    pub(crate) fn start(
+        underlay: &Underlay,
+        clock: Clock,
+        control: mpsc::Sender<Incoming>,
+    ) -> anyhow::Result<Self> {
+        let shared = Arc::new(Shared {
+            fib: ArcSwap::default(),
+            taps: ArcSwap::default(),
+            drops: DropCounters::new(),
+            stop: AtomicBool::new(false),
+        });
+        let tx = TxThread {
+            shared: Arc::clone(&shared),
+            clock,
+            poller: Poller::new()?,
+            udp: underlay.sender(),
+            forwarder: Forwarder::new(shared.drops.clone()),
+        };
+        let rx = RxThread {
+            shared: Arc::clone(&shared),
+            clock,
+            poller: Poller::new()?,
+            underlay: underlay.clone(),
+            receiver: Receiver::new(shared.drops.clone()),
+            control,
+        };
+        let wakers = [tx.poller.waker(), rx.poller.waker()];
+        std::thread::Builder::new()
+            .name("weave-tx".to_owned())
+            .spawn(move || tx.run())?;
+        std::thread::Builder::new()
+            .name("weave-rx".to_owned())
+            .spawn(move || rx.run())?;
+        Ok(Self { shared, wakers })
+    }
+
+    /// What the threads share.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Puts another set of TAPs in force.
+    pub(crate) fn set_taps(&self, taps: Taps) {
+        self.shared.taps.store(Arc::new(taps));
+        self.wake();
+    }
+
+    fn wake(&self) {
+        for waker in &self.wakers {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for DataPath {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+}
+
+struct TxThread {
+    shared: Arc<Shared>,
+    clock: Clock,
+    poller: Poller,
+    udp: UdpTx,
+    forwarder: Forwarder,
+}
+
+impl TxThread {
+    fn run(mut self) {
+        let mut ready = Ready::new();
+        let mut batch = FrameBatch::new(TAP_BATCH, MAX_FRAME);
+        let mut taps: Arc<Taps> = Arc::default();
+        while !self.shared.stop.load(Ordering::Relaxed) {
+            self.adopt(&mut taps);
+            if let Err(error) = self.poller.wait(&mut ready, None) {
+                tracing::error!(%error, "the transmit thread cannot wait");
+                std::thread::sleep(Duration::from_millis(100));
+                continue;
+            }
+            for token in ready.tokens() {
+                let segment = u32::try_from(*token).map(SegmentId);
+                if let Some(tap) = segment.ok().and_then(|segment| taps.get(&segment)) {
+                    self.forward(
+                        SegmentId(u32::try_from(*token).unwrap_or(0)),
+                        tap,
+                        &mut batch,
+                    );
+                }
+            }
+        }
+    }
+
+    /// Watches new TAPs and lets go of those that are gone.
+    fn adopt(&self, taps: &mut Arc<Taps>) {
+        let new = self.shared.taps.load_full();
+        if Arc::ptr_eq(&new, taps) {
+            return;
+        }
+        for (segment, tap) in taps.iter() {
+            if !new.get(segment).is_some_and(|kept| Arc::ptr_eq(kept, tap)) {
+                let _ = self.poller.remove(&**tap);
+            }
+        }
+        for (segment, tap) in new.iter() {
+            if !taps
+                .get(segment)
+                .is_some_and(|known| Arc::ptr_eq(known, tap))
+                && let Err(error) = self.poller.add(&**tap, u64::from(segment.0))
+            {
+                tracing::error!(%error, tap = tap.name(), "cannot watch the TAP");
+            }
+        }
+        *taps = new;
+    }
+
+    fn forward(&mut self, segment: SegmentId, tap: &Tap, batch: &mut FrameBatch) {
+        match tap.recv_batch(batch) {
+            Ok(_) => {}
+            Err(error) => {
+                // a TAP that is down or gone stays readable: do not spin on it
+                tracing::debug!(%error, tap = tap.name(), "cannot read the TAP");
+                std::thread::sleep(Duration::from_millis(50));
+                return;
+            }
+        }
+        let fib = self.shared.fib.load();
+        let now = self.clock.now();
+        let mut egress = Underlaid {
+            udp: &mut self.udp,
+            tap,
+        };
+        for frame in batch.frames() {
+            self.forwarder
+                .forward_frame(&fib, segment, frame, now, &mut egress);
+        }
+        self.udp.flush();
+    }
+}
+
+struct Underlaid<'a> {
+    udp: &'a mut UdpTx,
+    tap: &'a Tap,
+}
+
+impl Egress for Underlaid<'_> {
+    fn datagram(&mut self, to: SocketAddr, len: usize) -> Option<&mut [u8]> {
+        self.udp.datagram(to, len)
+    }
+
+    fn reply(&mut self, _segment: SegmentId, frame: &[u8]) {
+        // a TAP that refuses the answer refuses the question's retry no more than this
+        let _ = self.tap.send(frame);
+    }
+}
+
+struct RxThread {
+    shared: Arc<Shared>,
+    clock: Clock,
+    poller: Poller,
+    underlay: Underlay,
+    receiver: Receiver,
+    control: mpsc::Sender<Incoming>,
+}
+
+impl RxThread {
+    fn run(mut self) {
+        let mut udp = self.underlay.receiver();
+        if let Err(error) = self.poller.add(&self.underlay, 0) {
+            tracing::error!(%error, "cannot watch the UDP socket");
+            return;
+        }
+        let mut ready = Ready::new();
+        while !self.shared.stop.load(Ordering::Relaxed) {
+            if let Err(error) = self.poller.wait(&mut ready, None) {
+                tracing::error!(%error, "the receive thread cannot wait");
+                std::thread::sleep(Duration::from_millis(100));
+                continue;
+            }
+            while matches!(udp.recv_batch(), Ok(count) if count > 0) {
+                let fib = self.shared.fib.load();
+                let taps = self.shared.taps.load();
+                let now = self.clock.now();
+                let mut ingress = Delivery {
+                    taps: &taps,
+                    control: &self.control,
+                };
+                for (from, datagram) in udp.datagrams() {
+                    self.receiver
+                        .receive_datagram(&fib, from, datagram, now, &mut ingress);
+                }
+            }
+        }
+    }
+}
+
+struct Delivery<'a> {
+    taps: &'a Taps,
+    control: &'a mpsc::Sender<Incoming>,
+}
+
+impl Delivery<'_> {
+    /// The queue is bounded: what does not fit is lost, as any datagram may be.
+    fn hand_over(&self, incoming: Incoming) {
+        let _ = self.control.try_send(incoming);
+    }
+}
+
+impl Ingress for Delivery<'_> {
+    fn deliver(&mut self, segment: SegmentId, frame: &[u8]) {
+        if let Some(tap) = self.taps.get(&segment) {
+            let _ = tap.send(frame);
+        }
+    }
+
+    fn control(&mut self, receiver: ReceiverIndex, from: SocketAddr, plaintext: &[u8]) {
+        self.hand_over(Incoming::Control(
+            receiver,
+            from,
+            Bytes::copy_from_slice(plaintext),
+        ));
+    }
+
+    fn handshake(&mut self, from: SocketAddr, datagram: &[u8]) {
+        self.hand_over(Incoming::Handshake(from, Bytes::copy_from_slice(datagram)));
+    }
+
+    fn learned(&mut self, segment: SegmentId, mac: Mac, peer: PeerId) {
+        self.hand_over(Incoming::Learned(segment, mac, peer));
+    }
+}

@@ -1,0 +1,344 @@
+//! The Docker driver: what dockerd asks, in terms of networks and addresses.
+//!
+//! Never calls Docker's API: dockerd holds locks while it waits for us.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use weave_docker::plugin::{
+    CreateEndpoint, CreateNetwork, Driver, DriverError, EndpointRef, Join, Joined, Pool,
+    ReleaseAddress, RequestAddress, RequestPool, Route, RouteKind,
+};
+use weave_docker::{dockerd_upstreams, host_resolv_conf_path};
+use weave_sys::dnsns::DNS_ADDRESS;
+use weave_wire::{Cidr, InterfaceAddr, Mac, SegmentId};
+
+use super::networks::{
+    Address, EndpointRecord, Kind, NetworkError, NetworkRecord, Networks, gateway_of, mac_for,
+};
+
+const POOL_PREFIX: &str = "weave-";
+/// Network option that leaves the resolvers of its containers alone: `-o weave.dns=false`.
+const DNS_OPTION: &str = "weave.dns";
+
+/// The driver.
+#[derive(Debug)]
+pub(crate) struct WeaveDriver {
+    networks: Arc<Networks>,
+    dns: bool,
+}
+
+impl WeaveDriver {
+    /// A driver for these networks; `dns`: containers are given our DNS server.
+    pub(crate) fn new(networks: Arc<Networks>, dns: bool) -> Self {
+        Self { networks, dns }
+    }
+
+    async fn make_endpoint(&self, request: CreateEndpoint) -> Result<Option<Mac>, DriverError> {
+        let network = self.networks.network(&request.endpoint.network_id).await?;
+        let Some(address) = request.interface.address else {
+            return Err(DriverError::new(
+                "dockerd named no IPv4 address for the endpoint",
+            ));
+        };
+        let IpAddr::V4(ip) = address.ip() else {
+            return Err(DriverError::new("the endpoint's address is not IPv4"));
+        };
+        let mac = request.interface.mac.unwrap_or_else(|| mac_for(ip));
+        let record = EndpointRecord {
+            id: request.endpoint.endpoint_id,
+            segment: SegmentId::of_subnet(network.subnet).0,
+            mac,
+            // dockerd gives the address back itself
+            addresses: vec![Address {
+                address,
+                allocated: false,
+            }],
+            container: String::new(),
+            kind: Kind::Docker {
+                network: network.id,
+                dns: request.options.dns_servers,
+                sandbox: None,
+            },
+        };
+        self.networks.add_endpoint(record).await?;
+        Ok(request.interface.mac.is_none().then_some(mac))
+    }
+
+    async fn join_sandbox(&self, request: Join) -> Result<Joined, DriverError> {
+        let network = self.networks.network(&request.endpoint.network_id).await?;
+        let id = request.endpoint.endpoint_id;
+        let sandbox = request.sandbox_key;
+        let is_first = self.networks.shares_sandbox(&id, &sandbox).await.is_none();
+        let joined = sandbox.clone();
+        let record = self
+            .networks
+            .update_endpoint(&id, move |record| match &mut record.kind {
+                Kind::Docker { sandbox, .. } => *sandbox = Some(joined),
+                Kind::Attached { .. } => {}
+            })
+            .await?;
+        let guest = self.networks.plug(&record).await?;
+        let with_dns = self.dns && network.dns;
+        if with_dns && let Kind::Docker { dns, .. } = &record.kind {
+            self.networks.redirect_dns(&sandbox, upstreams(dns)).await?;
+        }
+        // a second interface with the same routes would be refused by the kernel
+        let routes = if is_first {
+            static_routes(with_dns)?
+        } else {
+            Vec::new()
+        };
+        Ok(Joined {
+            source_name: guest,
+            target_prefix: "ethwe".to_owned(),
+            gateway: None,
+            routes,
+            disable_gateway_service: network.internal,
+        })
+    }
+
+    async fn leave_sandbox(&self, endpoint: EndpointRef) -> Result<(), DriverError> {
+        let id = endpoint.endpoint_id;
+        let Ok(record) = self.networks.endpoint(&id).await else {
+            return Ok(());
+        };
+        self.networks.unplug(&id).await?;
+        let Kind::Docker {
+            sandbox: Some(sandbox),
+            ..
+        } = &record.kind
+        else {
+            return Ok(());
+        };
+        if let Some(other) = self.networks.shares_sandbox(&id, sandbox).await
+            && let Err(error) = self.networks.route_through(sandbox, &other).await
+        {
+            tracing::warn!(%error, "a container lost its way to the DNS server");
+        }
+        self.networks
+            .update_endpoint(&id, |record| match &mut record.kind {
+                Kind::Docker { sandbox, .. } => *sandbox = None,
+                Kind::Attached { .. } => {}
+            })
+            .await?;
+        Ok(())
+    }
+
+    async fn address(&self, request: RequestAddress) -> Result<InterfaceAddr, DriverError> {
+        let pool = PoolId::parse(&request.pool_id)?;
+        let prefix_len = pool.subnet.prefix_len();
+        let wanted = match request.address {
+            Some(IpAddr::V4(ip)) => Some(ip),
+            Some(IpAddr::V6(ip)) => {
+                return Err(DriverError::new(format!(
+                    "{ip} is IPv6; {} is not",
+                    pool.subnet
+                )));
+            }
+            None => None,
+        };
+        let ip = if request.gateway {
+            // the same on every host, lent to nobody
+            let gateway = wanted.or_else(|| gateway_of(pool.subnet));
+            IpAddr::V4(gateway.ok_or_else(|| DriverError::new("the subnet has no gateway"))?)
+        } else {
+            let within = if wanted.is_some() {
+                pool.subnet
+            } else {
+                pool.addresses
+            };
+            let control = self.networks.control();
+            control
+                .allocate("a container".to_owned(), within, wanted)
+                .await?
+        };
+        InterfaceAddr::new(ip, prefix_len).map_err(|error| DriverError::new(error.to_string()))
+    }
+}
+
+impl Driver for WeaveDriver {
+    async fn request_pool(&self, request: RequestPool) -> Result<Pool, DriverError> {
+        if request.v6 {
+            return Err(DriverError::new(
+                "this version of weave serves IPv4 only; leave out --ipv6",
+            ));
+        }
+        let Some(subnet) = request.pool else {
+            return Err(DriverError::new(format!(
+                "a weave network needs a subnet, the same on every host: \
+                 docker network create -d weavemesh --ipam-driver weavemesh --subnet {} NAME",
+                example_subnet(self.networks.range())
+            )));
+        };
+        self.networks.check_subnet(subnet).await?;
+        let addresses = request.sub_pool.unwrap_or(subnet);
+        if !subnet.covers(&addresses) {
+            return Err(DriverError::new(format!(
+                "--ip-range {addresses} is not within --subnet {subnet}"
+            )));
+        }
+        Ok(Pool {
+            id: PoolId { subnet, addresses }.to_string(),
+            subnet,
+        })
+    }
+
+    async fn release_pool(&self, _pool_id: String) -> Result<(), DriverError> {
+        Ok(())
+    }
+
+    async fn request_address(&self, request: RequestAddress) -> Result<InterfaceAddr, DriverError> {
+        self.address(request).await
+    }
+
+    async fn release_address(&self, request: ReleaseAddress) -> Result<(), DriverError> {
+        let pool = PoolId::parse(&request.pool_id)?;
+        if let IpAddr::V4(ip) = request.address {
+            let filed = [(pool.subnet, ip), (pool.addresses, ip)];
+            self.networks.release(filed.into_iter()).await;
+        }
+        Ok(())
+    }
+
+    async fn create_network(&self, request: CreateNetwork) -> Result<(), DriverError> {
+        let [network] = request.ipv4.as_slice() else {
+            return Err(DriverError::new(
+                "a weave network has one IPv4 subnet; give one --subnet",
+            ));
+        };
+        if !request.ipv6.is_empty() {
+            return Err(DriverError::new("this version of weave serves IPv4 only"));
+        }
+        let dns = match request.options.get(DNS_OPTION).map(String::as_str) {
+            None | Some("" | "true") => true,
+            Some("false") => false,
+            Some(other) => {
+                return Err(DriverError::new(format!(
+                    "option {DNS_OPTION} is `{other}`; it is true or false"
+                )));
+            }
+        };
+        let record = NetworkRecord {
+            id: request.network_id,
+            subnet: network.subnet,
+            internal: request.internal,
+            dns,
+        };
+        Ok(self.networks.create_network(record).await?)
+    }
+
+    async fn delete_network(&self, network_id: String) -> Result<(), DriverError> {
+        Ok(self.networks.delete_network(&network_id).await?)
+    }
+
+    async fn create_endpoint(&self, request: CreateEndpoint) -> Result<Option<Mac>, DriverError> {
+        self.make_endpoint(request).await
+    }
+
+    async fn delete_endpoint(&self, endpoint: EndpointRef) -> Result<(), DriverError> {
+        Ok(self.networks.remove_endpoint(&endpoint.endpoint_id).await?)
+    }
+
+    async fn join(&self, request: Join) -> Result<Joined, DriverError> {
+        self.join_sandbox(request).await
+    }
+
+    async fn leave(&self, endpoint: EndpointRef) -> Result<(), DriverError> {
+        self.leave_sandbox(endpoint).await
+    }
+}
+
+impl From<NetworkError> for DriverError {
+    fn from(error: NetworkError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+fn static_routes(with_dns: bool) -> Result<Vec<Route>, DriverError> {
+    let mut destinations = vec![(Ipv4Addr::new(224, 0, 0, 0), 4)];
+    if with_dns {
+        destinations.push((DNS_ADDRESS, 32));
+    }
+    destinations
+        .into_iter()
+        .map(|(network, prefix_len)| {
+            let destination = Cidr::new(IpAddr::V4(network), prefix_len)
+                .map_err(|error| DriverError::new(error.to_string()))?;
+            Ok(Route {
+                destination,
+                kind: RouteKind::OnLink,
+            })
+        })
+        .collect()
+}
+
+/// The resolvers that dockerd asks on behalf of a container.
+pub(crate) fn upstreams(dns_option: &[String]) -> Vec<Ipv4Addr> {
+    let etc = weave_sys::host::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let path = host_resolv_conf_path(&etc);
+    let text = weave_sys::host::read_to_string(path).unwrap_or(etc);
+    dockerd_upstreams(&text, dns_option)
+        .into_iter()
+        .filter_map(|ip| match ip {
+            IpAddr::V4(ip) if !ip.is_loopback() => Some(ip),
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
+        })
+        .collect()
+}
+
+fn example_subnet(range: Cidr) -> String {
+    let prefix_len = range.prefix_len().max(24);
+    format!("{}/{prefix_len}", range.first())
+}
+
+/// What we call a pool: its subnet, and the part that addresses are taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PoolId {
+    subnet: Cidr,
+    addresses: Cidr,
+}
+
+impl std::fmt::Display for PoolId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{POOL_PREFIX}{}-{}", self.subnet, self.addresses)
+    }
+}
+
+impl PoolId {
+    fn parse(text: &str) -> Result<Self, DriverError> {
+        let parsed = text
+            .strip_prefix(POOL_PREFIX)
+            .and_then(|rest| rest.split_once('-'))
+            .and_then(|(subnet, addresses)| {
+                Some(Self {
+                    subnet: subnet.parse().ok()?,
+                    addresses: addresses.parse().ok()?,
+                })
+            });
+        parsed.ok_or_else(|| DriverError::new(format!("`{text}` is no address pool of weave")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_pool_id_names_subnet_and_range() {
+        let pool = PoolId {
+            subnet: "10.33.0.0/24".parse().unwrap(),
+            addresses: "10.33.0.64/26".parse().unwrap(),
+        };
+        assert_eq!(pool.to_string(), "weave-10.33.0.0/24-10.33.0.64/26");
+        assert_eq!(PoolId::parse(&pool.to_string()).unwrap(), pool);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_pool_id_or_refused(text in any::<String>()) {
+            let _ = PoolId::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,461 @@
+//! The networks of this host: bridges, TAPs, veths, rules, and what hangs on them.
+//!
+//! Owns everything that the kernel keeps for us and the records that bring it
+//! back after a restart. The default network has no Docker network of its own:
+//! a Docker network with its subnet shares its bridge.
+//!
+//! Invariant: a network or endpoint is stored before it is acknowledged, and
+//! announced to the mesh before its first frame.
+
+mod endpoint;
+mod plumbing;
+mod records;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::Mutex;
+use weave_node::Subnet;
+use weave_sys::dnsns::DnsNamespace;
+use weave_sys::firewall::BridgeRules;
+use weave_sys::{NetNs, Netlink, Tap};
+use weave_wire::{Cidr, Mac, PeerId, SegmentId};
+
+use super::control::Control;
+use super::data::{DataPath, Taps};
+use super::store::{Contents, Store};
+
+pub(crate) use records::{Address, EndpointRecord, Kind, NetworkRecord};
+
+/// Rules that someone removed are back after this long.
+const RULES_CHECKED_EVERY: Duration = Duration::from_secs(5);
+
+/// Why a network or endpoint cannot be had, in words for people.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum NetworkError {
+    /// What was asked for clashes with what there is, or does not exist.
+    #[error("{0}")]
+    Refused(String),
+    /// The kernel refused.
+    #[error(transparent)]
+    System(#[from] weave_sys::Error),
+    /// It could not be stored, so it was not done.
+    #[error("cannot store it: {0}")]
+    Store(String),
+    /// The router is going down.
+    #[error(transparent)]
+    Stopped(#[from] super::control::Stopped),
+}
+
+/// What the networks need of the rest of the daemon.
+pub(crate) struct Parts {
+    pub(crate) me: PeerId,
+    pub(crate) control: Control,
+    pub(crate) store: Store,
+    pub(crate) data: DataPath,
+    pub(crate) range: Cidr,
+    pub(crate) default_subnet: Cidr,
+    /// Whether containers are given the DNS server.
+    pub(crate) dns: bool,
+}
+
+/// The networks of this host.
+pub(crate) struct Networks {
+    parts: Parts,
+    host: NetNs,
+    netlink: Netlink,
+    rules: BridgeRules,
+    state: Mutex<State>,
+}
+
+impl std::fmt::Debug for Networks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Networks")
+            .field("default", &self.parts.default_subnet)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    bridges: BTreeMap<SegmentId, Bridge>,
+    /// By Docker's network id.
+    networks: BTreeMap<String, NetworkRecord>,
+    /// By endpoint id.
+    endpoints: BTreeMap<String, EndpointRecord>,
+    dns: Option<DnsNamespace>,
+}
+
+struct Bridge {
+    name: String,
+    tap_name: String,
+    tap: Arc<Tap>,
+    subnet: Cidr,
+}
+
+impl Networks {
+    /// Brings back every stored network and endpoint, and the default network.
+    ///
+    /// # Errors
+    /// When the default network cannot be made; others that fail are left out with a warning.
+    pub(crate) async fn restore(parts: Parts, contents: &Contents) -> anyhow::Result<Self> {
+        let host = NetNs::current()?;
+        let netlink = Netlink::here()?;
+        let rules = BridgeRules::new(&host);
+        let networks = Self {
+            parts,
+            host,
+            netlink,
+            rules,
+            state: Mutex::default(),
+        };
+        {
+            let mut state = networks.state.lock().await;
+            if networks.parts.dns {
+                state.dns = Some(DnsNamespace::create(&networks.host).await?);
+            }
+            networks
+                .ensure_bridge(&mut state, networks.parts.default_subnet)
+                .await
+                .context("cannot make the bridge `weave`")?;
+            for record in records::networks(contents) {
+                if let Err(error) = networks.ensure_bridge(&mut state, record.subnet).await {
+                    tracing::warn!(subnet = %record.subnet, %error, "network not brought back");
+                }
+                state.networks.insert(record.id.clone(), record);
+            }
+        }
+        for record in records::endpoints(contents) {
+            networks.restore_endpoint(record).await;
+        }
+        Ok(networks)
+    }
+
+    /// Namespace of the DNS server, if containers are given one.
+    pub(crate) async fn dns_namespace(&self) -> Option<NetNs> {
+        self.state
+            .lock()
+            .await
+            .dns
+            .as_ref()
+            .map(|dns| dns.netns().clone())
+    }
+
+    /// The host's own network namespace.
+    pub(crate) fn host(&self) -> &NetNs {
+        &self.host
+    }
+
+    /// Namespace-aware netlink of the host.
+    pub(crate) fn netlink(&self) -> &Netlink {
+        &self.netlink
+    }
+
+    /// The control loop.
+    pub(crate) fn control(&self) -> &Control {
+        &self.parts.control
+    }
+
+    /// The forwarding threads and what they share.
+    pub(crate) fn data(&self) -> &DataPath {
+        &self.parts.data
+    }
+
+    /// Subnet of those who ask for no other.
+    pub(crate) fn default_subnet(&self) -> Cidr {
+        self.parts.default_subnet
+    }
+
+    /// Range that addresses are allocated from.
+    pub(crate) fn range(&self) -> Cidr {
+        self.parts.range
+    }
+
+    /// Checks that a Docker network could have this subnet.
+    ///
+    /// # Errors
+    /// With the reason and what to do.
+    pub(crate) async fn check_subnet(&self, subnet: Cidr) -> Result<(), NetworkError> {
+        check_usable(subnet, self.parts.range)?;
+        let state = self.state.lock().await;
+        if let Some(other) = state
+            .networks
+            .values()
+            .find(|network| network.subnet == subnet)
+        {
+            return Err(NetworkError::Refused(format!(
+                "subnet {subnet} is already in use by network {} on this host; use that network, \
+                 or another subnet",
+                short(&other.id)
+            )));
+        }
+        let segment = SegmentId::of_subnet(subnet);
+        match state.bridges.get(&segment) {
+            Some(bridge) if bridge.subnet != subnet => Err(NetworkError::Refused(format!(
+                "subnets {subnet} and {} have the same segment id by chance; choose another subnet",
+                bridge.subnet
+            ))),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Makes a Docker network.
+    ///
+    /// # Errors
+    /// With the reason; nothing is left behind.
+    pub(crate) async fn create_network(&self, record: NetworkRecord) -> Result<(), NetworkError> {
+        self.check_subnet(record.subnet).await?;
+        self.save(vec![record.write()]).await?;
+        let mut state = self.state.lock().await;
+        let made = self.ensure_bridge(&mut state, record.subnet).await;
+        if let Err(error) = made {
+            drop(state);
+            self.save(vec![record.removal()]).await?;
+            return Err(error);
+        }
+        state.networks.insert(record.id.clone(), record);
+        Ok(())
+    }
+
+    /// Removes a Docker network, and its bridge if nothing else is on it. Unknown ones are no error.
+    ///
+    /// # Errors
+    /// When it cannot be stored or the kernel refuses.
+    pub(crate) async fn delete_network(&self, id: &str) -> Result<(), NetworkError> {
+        let mut state = self.state.lock().await;
+        let Some(record) = state.networks.remove(id) else {
+            return Ok(());
+        };
+        self.save(vec![record.removal()]).await?;
+        self.drop_unused_bridge(&mut state, record.subnet).await
+    }
+
+    /// A Docker network.
+    ///
+    /// # Errors
+    /// When this router never saw it.
+    pub(crate) async fn network(&self, id: &str) -> Result<NetworkRecord, NetworkError> {
+        self.state
+            .lock()
+            .await
+            .networks
+            .get(id)
+            .cloned()
+            .ok_or_else(|| {
+                NetworkError::Refused(format!(
+                    "network {} is not known to this router, whose state was lost; remove it with \
+                 `docker network rm` and make it again",
+                    short(id)
+                ))
+            })
+    }
+
+    /// All local endpoints.
+    pub(crate) async fn endpoints(&self) -> Vec<EndpointRecord> {
+        self.state
+            .lock()
+            .await
+            .endpoints
+            .values()
+            .cloned()
+            .collect()
+    }
+
+    /// The local network that an address is on: the one with just this subnet, else the default.
+    pub(crate) async fn segment_for(&self, subnet: Cidr) -> SegmentId {
+        let segment = SegmentId::of_subnet(subnet);
+        if self.state.lock().await.bridges.contains_key(&segment) {
+            segment
+        } else {
+            SegmentId::of_subnet(self.parts.default_subnet)
+        }
+    }
+
+    /// Looks after the firewall rules, for ever.
+    pub(crate) async fn keep_rules(&self) {
+        loop {
+            tokio::time::sleep(RULES_CHECKED_EVERY).await;
+            let bridges: Vec<_> = self
+                .state
+                .lock()
+                .await
+                .bridges
+                .values()
+                .map(|bridge| bridge.name.clone())
+                .collect();
+            for bridge in bridges {
+                if let Err(error) = self.ensure_rules(&bridge).await {
+                    tracing::warn!(bridge, %error, "cannot keep the firewall rule");
+                }
+            }
+        }
+    }
+
+    async fn ensure_bridge(&self, state: &mut State, subnet: Cidr) -> Result<(), NetworkError> {
+        let segment = SegmentId::of_subnet(subnet);
+        if state.bridges.contains_key(&segment) {
+            return Ok(());
+        }
+        let spec = plumbing::network_spec(subnet, self.parts.default_subnet, &self.parts.me);
+        let tap = weave_sys::bridge::ensure_network(&self.netlink, &spec).await?;
+        self.ensure_rules(&spec.bridge).await?;
+        if let Some(dns) = &mut state.dns
+            && let IpAddr::V4(network) = subnet.first()
+        {
+            dns.add_bridge(&spec.bridge, &[(network, subnet.prefix_len())])
+                .await?;
+        }
+        let bridge = Bridge {
+            name: spec.bridge,
+            tap_name: spec.tap,
+            tap: Arc::new(tap),
+            subnet,
+        };
+        state.bridges.insert(segment, bridge);
+        self.publish_taps(state);
+        let subnet = Subnet {
+            cidr: subnet,
+            segment,
+            strict: false,
+        };
+        self.parts
+            .control
+            .call(move |node, now| node.add_subnet(subnet, now))
+            .await?;
+        Ok(())
+    }
+
+    async fn drop_unused_bridge(
+        &self,
+        state: &mut State,
+        subnet: Cidr,
+    ) -> Result<(), NetworkError> {
+        let segment = SegmentId::of_subnet(subnet);
+        let in_use = subnet == self.parts.default_subnet
+            || state
+                .networks
+                .values()
+                .any(|network| network.subnet == subnet)
+            || state
+                .endpoints
+                .values()
+                .any(|endpoint| endpoint.segment == segment.0);
+        if in_use {
+            return Ok(());
+        }
+        let Some(bridge) = state.bridges.remove(&segment) else {
+            return Ok(());
+        };
+        self.publish_taps(state);
+        self.parts
+            .control
+            .call(move |node, now| node.remove_subnet(subnet, now))
+            .await?;
+        if let Some(dns) = &mut state.dns {
+            dns.remove_bridge(&bridge.name).await?;
+        }
+        let (rules, name) = (self.rules.clone(), bridge.name.clone());
+        plumbing::blocking(move || rules.remove(&name)).await?;
+        drop(bridge.tap);
+        weave_sys::bridge::remove_network(&self.netlink, &bridge.name, &bridge.tap_name).await?;
+        Ok(())
+    }
+
+    async fn ensure_rules(&self, bridge: &str) -> Result<(), weave_sys::Error> {
+        let (rules, bridge) = (self.rules.clone(), bridge.to_owned());
+        plumbing::blocking(move || rules.ensure(&bridge))
+            .await
+            .map(|_| ())
+    }
+
+    fn publish_taps(&self, state: &State) {
+        let taps: Taps = state
+            .bridges
+            .iter()
+            .map(|(segment, bridge)| (*segment, Arc::clone(&bridge.tap)))
+            .collect();
+        self.parts.data.set_taps(taps);
+    }
+
+    async fn save(&self, writes: super::store::Writes) -> Result<(), NetworkError> {
+        self.parts
+            .store
+            .write(writes)
+            .await
+            .map_err(NetworkError::Store)
+    }
+}
+
+/// The address that is given as gateway: the last one that hosts could have, the same everywhere.
+pub(crate) fn gateway_of(subnet: Cidr) -> Option<Ipv4Addr> {
+    match subnet.last() {
+        IpAddr::V4(last) => Some(Ipv4Addr::from_bits(last.to_bits().checked_sub(1)?)),
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// An Ethernet address that goes with an address, so that whoever has one has the other.
+pub(crate) fn mac_for(ip: Ipv4Addr) -> Mac {
+    let [a, b, c, d] = ip.octets();
+    Mac([0x02, 0x77, a, b, c, d])
+}
+
+fn check_usable(subnet: Cidr, range: Cidr) -> Result<(), NetworkError> {
+    if !subnet.first().is_ipv4() {
+        return Err(NetworkError::Refused(format!(
+            "subnet {subnet} is IPv6, which this version does not serve; give an IPv4 --subnet"
+        )));
+    }
+    if !range.covers(&subnet) {
+        return Err(NetworkError::Refused(format!(
+            "subnet {subnet} is outside the range {range} of this mesh; give a --subnet within \
+             it, or launch every host with another --ipalloc-range"
+        )));
+    }
+    if subnet.prefix_len() > 30 {
+        return Err(NetworkError::Refused(format!(
+            "subnet {subnet} has no room for containers; a /30 is the smallest"
+        )));
+    }
+    Ok(())
+}
+
+/// The first characters of an id, as Docker shows it.
+pub(crate) fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gateway_is_the_last_usable_address() {
+        assert_eq!(
+            gateway_of("10.32.0.0/12".parse().unwrap()),
+            "10.47.255.254".parse().ok()
+        );
+        assert_eq!(
+            gateway_of("10.33.0.0/30".parse().unwrap()),
+            "10.33.0.2".parse().ok()
+        );
+    }
+
+    #[test]
+    fn a_subnet_must_lie_in_the_range_and_have_room() {
+        let range = "10.32.0.0/12".parse().unwrap();
+        for (subnet, text) in [
+            ("172.30.0.0/24", "10.32.0.0/12"),
+            ("10.33.0.0/31", "/30"),
+            ("fd00::/64", "IPv6"),
+        ] {
+            let error = check_usable(subnet.parse().unwrap(), range).unwrap_err();
+            assert!(error.to_string().contains(text), "{error}");
+        }
+        assert!(check_usable("10.33.0.0/24".parse().unwrap(), range).is_ok());
+    }
+}

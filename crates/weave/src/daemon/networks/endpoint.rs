@@ -1,0 +1,255 @@
+//! Endpoints: made, joined to a namespace, announced, and taken away again.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+use weave_node::EndpointSpec;
+use weave_sys::dnsns::DNS_ADDRESS;
+use weave_sys::netlink::Route;
+use weave_sys::veth::{self, EndpointVeth};
+use weave_sys::{NetNs, Netlink, firewall, linkname};
+
+use super::{Address, EndpointRecord, Kind, NetworkError, Networks, plumbing};
+
+impl Networks {
+    /// Stores and announces an endpoint.
+    ///
+    /// # Errors
+    /// With the reason; nothing is left behind.
+    pub(crate) async fn add_endpoint(&self, record: EndpointRecord) -> Result<(), NetworkError> {
+        self.save(vec![record.write()]).await?;
+        self.announce(&record).await?;
+        self.state
+            .lock()
+            .await
+            .endpoints
+            .insert(record.id.clone(), record);
+        Ok(())
+    }
+
+    /// Replaces what is stored and announced of an endpoint.
+    ///
+    /// # Errors
+    /// With the reason.
+    pub(crate) async fn update_endpoint(
+        &self,
+        id: &str,
+        change: impl FnOnce(&mut EndpointRecord),
+    ) -> Result<EndpointRecord, NetworkError> {
+        let record = {
+            let mut state = self.state.lock().await;
+            let record = state
+                .endpoints
+                .get_mut(id)
+                .ok_or_else(|| unknown_endpoint(id))?;
+            change(record);
+            record.clone()
+        };
+        self.save(vec![record.write()]).await?;
+        self.announce(&record).await?;
+        Ok(record)
+    }
+
+    /// Notes which container an endpoint is of, for `ps`.
+    pub(crate) async fn note_container(&self, id: &str, container: &str) {
+        if let Some(record) = self.state.lock().await.endpoints.get_mut(id) {
+            container.clone_into(&mut record.container);
+        }
+    }
+
+    /// An endpoint.
+    ///
+    /// # Errors
+    /// When there is none with this id.
+    pub(crate) async fn endpoint(&self, id: &str) -> Result<EndpointRecord, NetworkError> {
+        self.state
+            .lock()
+            .await
+            .endpoints
+            .get(id)
+            .cloned()
+            .ok_or_else(|| unknown_endpoint(id))
+    }
+
+    /// Makes the veth of an endpoint on its bridge; gives the name of the end for the container.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(crate) async fn plug(&self, record: &EndpointRecord) -> Result<String, NetworkError> {
+        let bridge = {
+            let state = self.state.lock().await;
+            let bridge = state.bridges.get(&record.segment());
+            bridge.map(|bridge| bridge.name.clone()).ok_or_else(|| {
+                NetworkError::Refused("the bridge of this network is missing".to_owned())
+            })?
+        };
+        let (host, guest) = linkname::veth_pair(&record.id);
+        self.netlink.delete_link(&host).await?;
+        let veth = EndpointVeth {
+            host: &host,
+            guest: &guest,
+            bridge: &bridge,
+            mtu: plumbing::mtu(),
+            mac: record.mac.0,
+        };
+        veth::create_endpoint_veth(&self.netlink, veth).await?;
+        Ok(guest)
+    }
+
+    /// Takes the veth of an endpoint away, wherever its other end is.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(crate) async fn unplug(&self, id: &str) -> Result<(), NetworkError> {
+        let (host, _) = linkname::veth_pair(id);
+        self.netlink.delete_link(&host).await?;
+        Ok(())
+    }
+
+    /// Forgets an endpoint. Unknown ones are no error.
+    ///
+    /// # Errors
+    /// When it cannot be stored or the kernel refuses.
+    pub(crate) async fn remove_endpoint(&self, id: &str) -> Result<(), NetworkError> {
+        let Some(record) = self.state.lock().await.endpoints.remove(id) else {
+            return Ok(());
+        };
+        self.unplug(id).await?;
+        self.save(vec![record.removal()]).await?;
+        let id = record.id;
+        self.parts
+            .control
+            .call(move |node, now| node.withdraw_endpoint(&id, now))
+            .await?;
+        Ok(())
+    }
+
+    /// Whether another endpoint is joined to the same sandbox.
+    pub(crate) async fn shares_sandbox(&self, id: &str, sandbox: &Path) -> Option<EndpointRecord> {
+        let state = self.state.lock().await;
+        let mut others = state.endpoints.values().filter(|other| other.id != id);
+        others
+            .find(|other| match &other.kind {
+                Kind::Docker {
+                    sandbox: Some(joined),
+                    ..
+                } => joined == sandbox,
+                Kind::Docker { sandbox: None, .. } | Kind::Attached { .. } => false,
+            })
+            .cloned()
+    }
+
+    /// Has queries to these resolvers answered by us, inside a sandbox.
+    ///
+    /// # Errors
+    /// What iptables said.
+    pub(crate) async fn redirect_dns(
+        &self,
+        sandbox: &Path,
+        upstreams: Vec<Ipv4Addr>,
+    ) -> Result<(), NetworkError> {
+        let netns = NetNs::of_path(sandbox)?;
+        plumbing::blocking(move || firewall::redirect_dns(&netns, &upstreams, DNS_ADDRESS)).await?;
+        Ok(())
+    }
+
+    /// The way to the DNS server and to multicast groups, by the interface of this endpoint.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub(crate) async fn route_through(
+        &self,
+        sandbox: &Path,
+        record: &EndpointRecord,
+    ) -> Result<(), NetworkError> {
+        let inside = Netlink::open(&NetNs::of_path(sandbox)?)?;
+        let links = inside.links().await?;
+        let Some(link) = links
+            .into_iter()
+            .find(|link| link.mac == Some(record.mac.0))
+        else {
+            return Ok(());
+        };
+        for route in [
+            Route::on_link(IpAddr::V4(DNS_ADDRESS), 32),
+            Route::multicast_v4(),
+        ] {
+            inside.replace_route(&link.name, route).await?;
+        }
+        Ok(())
+    }
+
+    /// Brings an endpoint back after a restart of the router. Its veth is still there; an attached
+    /// namespace that is gone is forgotten.
+    pub(super) async fn restore_endpoint(&self, record: EndpointRecord) {
+        let (host, _) = linkname::veth_pair(&record.id);
+        let attached = matches!(record.kind, Kind::Attached { .. });
+        let present = matches!(self.netlink.find_link(&host).await, Ok(Some(_)));
+        if attached && !present {
+            tracing::info!(id = record.id, "the attached namespace is gone");
+            self.release(record.allocated()).await;
+            if let Err(error) = self.save(vec![record.removal()]).await {
+                tracing::warn!(%error, "cannot forget an endpoint");
+            }
+            return;
+        }
+        if present && let Err(error) = self.replug(&record, &host).await {
+            tracing::warn!(id = record.id, %error, "cannot put an endpoint back on its bridge");
+        }
+        if let Err(error) = self.announce(&record).await {
+            tracing::warn!(id = record.id, %error, "endpoint not brought back");
+            return;
+        }
+        self.state
+            .lock()
+            .await
+            .endpoints
+            .insert(record.id.clone(), record);
+    }
+
+    async fn replug(&self, record: &EndpointRecord, host: &str) -> Result<(), NetworkError> {
+        let state = self.state.lock().await;
+        if let Some(bridge) = state.bridges.get(&record.segment()) {
+            self.netlink.set_master(host, &bridge.name).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives allocated addresses back.
+    pub(crate) async fn release(
+        &self,
+        addresses: impl Iterator<Item = (weave_wire::Cidr, Ipv4Addr)>,
+    ) {
+        for (subnet, ip) in addresses {
+            self.parts
+                .control
+                .post(move |node, now| node.release(subnet, ip, now));
+        }
+    }
+
+    async fn announce(&self, record: &EndpointRecord) -> Result<(), NetworkError> {
+        let spec = EndpointSpec {
+            id: record.id.clone(),
+            segment: record.segment(),
+            mac: record.mac,
+            ips: record
+                .addresses
+                .iter()
+                .map(|address: &Address| address.address.ip())
+                .collect(),
+            container: record.container.clone(),
+        };
+        self.parts
+            .control
+            .call(move |node, now| node.announce_endpoint(spec, now))
+            .await?
+            .map_err(|error| NetworkError::Refused(error.to_string()))
+    }
+}
+
+fn unknown_endpoint(id: &str) -> NetworkError {
+    NetworkError::Refused(format!(
+        "endpoint {} is not known to this router",
+        super::short(id)
+    ))
+}

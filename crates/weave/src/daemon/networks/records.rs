@@ -1,0 +1,268 @@
+//! What is stored of networks and endpoints, as JSON under keys of their own.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use weave_wire::{Cidr, InterfaceAddr, Mac, SegmentId};
+
+use crate::daemon::store::Contents;
+
+const NETWORK_PREFIX: &str = "network/";
+const ENDPOINT_PREFIX: &str = "endpoint/";
+
+/// A Docker network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NetworkRecord {
+    /// Docker's id.
+    pub(crate) id: String,
+    /// Its addresses.
+    pub(crate) subnet: Cidr,
+    /// No way out of the network.
+    pub(crate) internal: bool,
+    /// Containers are given our DNS server.
+    pub(crate) dns: bool,
+}
+
+/// Who made an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    /// dockerd, through the plugin.
+    Docker {
+        /// The network.
+        network: String,
+        /// Resolvers given with `--dns`.
+        dns: Vec<String>,
+        /// The sandbox, once joined.
+        sandbox: Option<PathBuf>,
+    },
+    /// `weave attach`.
+    Attached {
+        /// Path of the namespace on the host.
+        netns: PathBuf,
+        /// Name of the container, where there is one.
+        container_name: Option<String>,
+        /// Name of the interface inside.
+        interface: String,
+    },
+}
+
+/// A local endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EndpointRecord {
+    /// Names it on this host.
+    pub(crate) id: String,
+    /// Its segment.
+    pub(crate) segment: u32,
+    /// Its Ethernet address.
+    #[serde(with = "text")]
+    pub(crate) mac: Mac,
+    /// Its addresses; each with the subnet it was allocated in, if it was.
+    pub(crate) addresses: Vec<Address>,
+    /// First characters of the container's id, once known.
+    pub(crate) container: String,
+    /// Who made it.
+    pub(crate) kind: Kind,
+}
+
+/// An address of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Address {
+    /// With its prefix.
+    #[serde(with = "text")]
+    pub(crate) address: InterfaceAddr,
+    /// It came from the allocator, under its own subnet.
+    pub(crate) allocated: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredNetwork {
+    #[serde(with = "text")]
+    subnet: Cidr,
+    internal: bool,
+    dns: bool,
+}
+
+type Write = (Vec<u8>, Option<Vec<u8>>);
+
+impl NetworkRecord {
+    /// Stores it.
+    pub(crate) fn write(&self) -> Write {
+        let stored = StoredNetwork {
+            subnet: self.subnet,
+            internal: self.internal,
+            dns: self.dns,
+        };
+        (
+            key(NETWORK_PREFIX, &self.id),
+            serde_json::to_vec(&stored).ok(),
+        )
+    }
+
+    /// Removes it from the store.
+    pub(crate) fn removal(&self) -> Write {
+        (key(NETWORK_PREFIX, &self.id), None)
+    }
+}
+
+impl EndpointRecord {
+    /// Stores it.
+    pub(crate) fn write(&self) -> Write {
+        (
+            key(ENDPOINT_PREFIX, &self.id),
+            serde_json::to_vec(self).ok(),
+        )
+    }
+
+    /// Removes it from the store.
+    pub(crate) fn removal(&self) -> Write {
+        (key(ENDPOINT_PREFIX, &self.id), None)
+    }
+
+    /// Its segment.
+    pub(crate) fn segment(&self) -> SegmentId {
+        SegmentId(self.segment)
+    }
+
+    /// What allocations of its addresses are filed under.
+    pub(crate) fn allocated(&self) -> impl Iterator<Item = (Cidr, Ipv4Addr)> + '_ {
+        self.addresses
+            .iter()
+            .filter(|address| address.allocated)
+            .filter_map(|address| match address.address.ip() {
+                std::net::IpAddr::V4(ip) => Some((address.address.network(), ip)),
+                std::net::IpAddr::V6(_) => None,
+            })
+    }
+}
+
+/// The stored networks. What cannot be read is left out, with a warning.
+pub(super) fn networks(contents: &Contents) -> Vec<NetworkRecord> {
+    stored::<StoredNetwork>(contents, NETWORK_PREFIX)
+        .map(|(id, stored)| NetworkRecord {
+            id,
+            subnet: stored.subnet,
+            internal: stored.internal,
+            dns: stored.dns,
+        })
+        .collect()
+}
+
+/// The stored endpoints. What cannot be read is left out, with a warning.
+pub(super) fn endpoints(contents: &Contents) -> Vec<EndpointRecord> {
+    stored::<EndpointRecord>(contents, ENDPOINT_PREFIX)
+        .map(|(_, record)| record)
+        .collect()
+}
+
+fn stored<'a, T: for<'de> Deserialize<'de>>(
+    contents: &'a Contents,
+    prefix: &'a str,
+) -> impl Iterator<Item = (String, T)> + 'a {
+    contents.iter().filter_map(move |(key, value)| {
+        let id = String::from_utf8_lossy(key.strip_prefix(prefix.as_bytes())?).into_owned();
+        match serde_json::from_slice(value) {
+            Ok(record) => Some((id, record)),
+            Err(error) => {
+                tracing::warn!(id, %error, "a stored record cannot be read");
+                None
+            }
+        }
+    })
+}
+
+fn key(prefix: &str, id: &str) -> Vec<u8> {
+    [prefix.as_bytes(), id.as_bytes()].concat()
+}
+
+/// Values that are stored as people write them.
+mod text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<T: Display, S: Serializer>(
+        value: &T,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn endpoint() -> EndpointRecord {
+        EndpointRecord {
+            id: "e1".to_owned(),
+            segment: 7,
+            mac: Mac([2, 0x77, 10, 32, 0, 1]),
+            addresses: vec![
+                Address {
+                    address: "10.32.0.1/12".parse().unwrap(),
+                    allocated: true,
+                },
+                Address {
+                    address: "192.168.7.1/24".parse().unwrap(),
+                    allocated: false,
+                },
+            ],
+            container: String::new(),
+            kind: Kind::Docker {
+                network: "n1".to_owned(),
+                dns: Vec::new(),
+                sandbox: None,
+            },
+        }
+    }
+
+    #[test]
+    fn what_is_stored_comes_back() {
+        let network = NetworkRecord {
+            id: "n1".to_owned(),
+            subnet: "10.33.0.0/24".parse().unwrap(),
+            internal: true,
+            dns: false,
+        };
+        let contents: Contents = [network.write(), endpoint().write()]
+            .into_iter()
+            .map(|(key, value)| (key, value.unwrap()))
+            .collect();
+        assert_eq!(networks(&contents), [network]);
+        assert_eq!(endpoints(&contents), [endpoint()]);
+    }
+
+    #[test]
+    fn only_allocated_addresses_are_given_back() {
+        let allocated: Vec<_> = endpoint().allocated().collect();
+        assert_eq!(
+            allocated,
+            [("10.32.0.0/12".parse().unwrap(), Ipv4Addr::new(10, 32, 0, 1))]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_stored_bytes_are_read_or_left_out(value in any::<Vec<u8>>()) {
+            let contents = vec![
+                (b"network/x".to_vec(), value.clone()),
+                (b"endpoint/x".to_vec(), value),
+            ];
+            prop_assert!(networks(&contents).is_empty() || endpoints(&contents).is_empty());
+        }
+    }
+}

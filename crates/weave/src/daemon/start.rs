@@ -1,0 +1,342 @@
+//! Starts the parts of the daemon in order, and ends them.
+//!
+//! The admin socket is bound first (it is what keeps two routers apart) and
+//! served last: a router that answers is ready.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use tokio::sync::{Notify, mpsc, oneshot};
+use weave_docker::{DockerClient, NamesChange, PluginSocket, WatcherConfig, plugin, watch_names};
+use weave_node::{Node, NodeConfig};
+use weave_sys::dnsns::{DNS_ADDRESS, tcp_listener, udp_socket};
+use weave_sys::udp::Underlay;
+use weave_sys::{NetNs, preflight};
+
+use super::DaemonConfig;
+use super::admin::Admin;
+use super::attach::Attacher;
+use super::clock::Clock;
+use super::control::{Control, LINGER, SharedNames, Shell};
+use super::data::{CONTROL_QUEUE, DataPath};
+use super::driver::WeaveDriver;
+use super::networks::{Networks, Parts};
+use super::store::{Contents, Store, Writes};
+use crate::api::server;
+use crate::cli::password::MESH_NAME;
+use crate::dns::{Dns, DnsConfig, Listening, NameSource};
+
+const LAUNCH_KEY: &[u8] = b"launch";
+const TARGET_PREFIX: &[u8] = b"target/";
+/// Names are compared with Docker's own list this often, whatever its events said.
+const RECONCILE_EVERY: Duration = Duration::from_secs(30);
+/// Attached namespaces that are gone are noticed this often.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Runs the router until SIGTERM, SIGINT, or a `stop` by the admin API.
+///
+/// # Errors
+/// When it cannot start, with what to do where that is known.
+pub(crate) fn run(config: DaemonConfig) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: DaemonConfig) -> anyhow::Result<()> {
+    let listener = server::bind(&config.socket)?;
+    let remove_socket = RemoveOnDrop(config.socket.clone());
+    preflight::check_net_admin()?;
+    preflight::check_tun()?;
+    let clock = Clock::start();
+    let underlay = Underlay::bind(config.port)?;
+    let (store, contents) = Store::open(&config.state_dir)?;
+    let contents = adopt_launch(&config, &store, contents).await?;
+    let (incoming, received) = mpsc::channel(CONTROL_QUEUE);
+    let data = DataPath::start(&underlay, clock, incoming)?;
+    let node = Node::new(node_config(&config), random_seed()?, &contents, clock.now());
+    let me = node.id();
+    let shared = Arc::clone(data.shared());
+    let (shell, control, names) = Shell::new(
+        node,
+        clock,
+        store.clone(),
+        underlay,
+        shared,
+        received,
+        config.port,
+    );
+    let (stop_control, control_stopped) = oneshot::channel::<()>();
+    let control_loop = tokio::spawn(shell.run(async move {
+        let _ = control_stopped.await;
+    }));
+    let parts = Parts {
+        me,
+        control,
+        store,
+        data,
+        range: config.range,
+        default_subnet: config.default_subnet,
+        dns: !config.no_dns,
+    };
+    let networks = Arc::new(Networks::restore(parts, &contents).await?);
+    let stop = Arc::new(Notify::new());
+    let services = start_services(&config, &networks, &names, &stop).await?;
+    tracing::info!(name = %me.name(), port = config.port, "router ready");
+    let end = stopped(Arc::clone(&stop))?;
+    server::serve(listener, Arc::clone(&services.admin), end)
+        .await
+        .context("cannot serve the admin API")?;
+    tracing::info!("router stops");
+    drop(remove_socket);
+    services.end().await;
+    let _ = stop_control.send(());
+    control_loop.await.context("the control loop failed")?;
+    tokio::time::sleep(LINGER).await;
+    Ok(())
+}
+
+/// What runs beside the control loop.
+struct Services {
+    admin: Arc<Admin>,
+    stop_plugin: Option<oneshot::Sender<()>>,
+    plugin: Option<tokio::task::JoinHandle<()>>,
+    _listening: Vec<Listening>,
+}
+
+impl Services {
+    async fn end(mut self) {
+        self.stop_plugin.take();
+        if let Some(plugin) = self.plugin.take() {
+            let _ = plugin.await;
+        }
+    }
+}
+
+async fn start_services(
+    config: &DaemonConfig,
+    networks: &Arc<Networks>,
+    names: &SharedNames,
+    stop: &Arc<Notify>,
+) -> anyhow::Result<Services> {
+    let dns_config = DnsConfig {
+        domain: config.dns_domain.clone(),
+        resolv_conf: weave_sys::host::path("/etc/resolv.conf"),
+        upstream_port: 53,
+    };
+    let dns = Dns::new(dns_config, Arc::clone(names) as Arc<dyn NameSource>)?;
+    let mut listening = Vec::new();
+    if let Some(netns) = networks.dns_namespace().await {
+        listening.push(listen(&dns, &netns, IpAddr::V4(DNS_ADDRESS))?);
+    }
+    let domain = (!config.no_dns).then(|| config.dns_domain.clone());
+    let docker = (!config.no_docker).then(|| config.docker_socket.clone());
+    let attacher = Arc::new(Attacher::new(Arc::clone(networks), docker, domain));
+    let mut services_plugin = (None, None);
+    if !config.no_docker {
+        if !config.no_dns {
+            listening.extend(listen_on_bridge(config, &dns, networks.host()).await);
+        }
+        watch_containers(config, networks);
+        services_plugin = start_plugin(config, networks)?;
+    }
+    tokio::spawn(keep(Arc::clone(networks), Arc::clone(&attacher)));
+    let dns_addresses = listening
+        .iter()
+        .flat_map(|listening| listening.addresses().iter().map(ToString::to_string))
+        .collect::<std::collections::BTreeSet<_>>();
+    let admin = Arc::new(Admin {
+        config: config.clone(),
+        networks: Arc::clone(networks),
+        attacher,
+        names: Arc::clone(names),
+        dns,
+        dns_addresses: dns_addresses.into_iter().collect(),
+        stop: Arc::clone(stop),
+        has_plugin: !config.no_docker,
+    });
+    let (stop_plugin, plugin) = services_plugin;
+    Ok(Services {
+        admin,
+        stop_plugin,
+        plugin,
+        _listening: listening,
+    })
+}
+
+fn listen(dns: &Dns, netns: &NetNs, ip: IpAddr) -> anyhow::Result<Listening> {
+    let address = SocketAddr::new(ip, 53);
+    let udp = udp_socket(netns, address)?;
+    let tcp = tcp_listener(netns, address)?;
+    dns.listen(vec![udp], vec![tcp]).context("cannot serve DNS")
+}
+
+/// For `--dns=172.17.0.1`: the address of Docker's own bridge.
+async fn listen_on_bridge(config: &DaemonConfig, dns: &Dns, host: &NetNs) -> Option<Listening> {
+    let client = DockerClient::connect(&config.docker_socket).await.ok()?;
+    let address = client.bridge_gateway().await.ok().flatten()?;
+    match listen(dns, host, address) {
+        Ok(listening) => Some(listening),
+        Err(error) => {
+            tracing::warn!(%address, error = format!("{error:#}"), "no DNS on Docker's bridge");
+            None
+        }
+    }
+}
+
+type PluginTask = (
+    Option<oneshot::Sender<()>>,
+    Option<tokio::task::JoinHandle<()>>,
+);
+
+fn start_plugin(config: &DaemonConfig, networks: &Arc<Networks>) -> anyhow::Result<PluginTask> {
+    let path =
+        Path::new(weave_docker::PLUGIN_DIR).join(format!("{}.sock", weave_docker::DRIVER_NAME));
+    let socket = PluginSocket::bind(path)?;
+    let driver = Arc::new(WeaveDriver::new(Arc::clone(networks), !config.no_dns));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let task = tokio::spawn(async move {
+        let stopped = async move {
+            let _ = stopped.await;
+        };
+        if let Err(error) = plugin::serve(socket, driver, stopped).await {
+            tracing::error!(%error, "the Docker plugin ended");
+        }
+    });
+    Ok((Some(stop), Some(task)))
+}
+
+fn watch_containers(config: &DaemonConfig, networks: &Arc<Networks>) {
+    let (sender, mut changes) = mpsc::channel(256);
+    tokio::spawn(watch_names(
+        WatcherConfig {
+            socket: Some(config.docker_socket.clone()),
+            driver: weave_docker::DRIVER_NAME.to_owned(),
+            domain: config.dns_domain.clone(),
+            reconcile: RECONCILE_EVERY,
+        },
+        sender,
+    ));
+    let networks = Arc::clone(networks);
+    tokio::spawn(async move {
+        while let Some(change) = changes.recv().await {
+            apply_names(&networks, change).await;
+        }
+    });
+}
+
+async fn apply_names(networks: &Networks, change: NamesChange) {
+    let control: &Control = networks.control();
+    match change {
+        NamesChange::Set(named) => {
+            for endpoint in &named.endpoints {
+                networks.note_container(endpoint, &named.container).await;
+            }
+            control.post(move |node, now| node.set_names(&named.container, &named.names, now));
+        }
+        NamesChange::Removed { container } => {
+            control.post(move |node, now| node.set_names(&container, &[], now));
+        }
+    }
+}
+
+async fn keep(networks: Arc<Networks>, attacher: Arc<Attacher>) {
+    let sweep = async {
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            attacher.sweep().await;
+        }
+    };
+    tokio::join!(networks.keep_rules(), sweep);
+}
+
+/// Completes at SIGTERM, SIGINT, or when `stop` is notified.
+fn stopped(stop: Arc<Notify>) -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = stop.notified() => {}
+        }
+    })
+}
+
+/// A new launch's targets replace those on disk; after a restart those on disk count.
+async fn adopt_launch(
+    config: &DaemonConfig,
+    store: &Store,
+    contents: Contents,
+) -> anyhow::Result<Contents> {
+    let Some(launch) = &config.launch_id else {
+        return Ok(contents);
+    };
+    let known = contents
+        .iter()
+        .any(|(key, value)| key == LAUNCH_KEY && value == launch.as_bytes());
+    if known {
+        return Ok(contents);
+    }
+    let (targets, mut kept): (Contents, Contents) = contents
+        .into_iter()
+        .partition(|(key, _)| key.starts_with(TARGET_PREFIX));
+    let mut writes: Writes = targets.into_iter().map(|(key, _)| (key, None)).collect();
+    writes.push((LAUNCH_KEY.to_vec(), Some(launch.as_bytes().to_vec())));
+    store
+        .write(writes)
+        .await
+        .map_err(anyhow::Error::msg)
+        .context("cannot write the store")?;
+    kept.retain(|(key, _)| key != LAUNCH_KEY);
+    Ok(kept)
+}
+
+fn node_config(config: &DaemonConfig) -> NodeConfig {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    NodeConfig {
+        nickname: config.nickname.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        mesh_name: MESH_NAME.to_owned(),
+        password: config.password.clone(),
+        password_generation: 0,
+        prefer_aes: has_fast_aes(),
+        port: config.port,
+        range: Some(config.range),
+        default_subnet: Some(config.default_subnet),
+        targets: config.targets.clone(),
+        anycast: vec![IpAddr::V4(DNS_ADDRESS)],
+        wall_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// Whether AES-256-GCM is faster than ChaCha20-Poly1305 here.
+fn has_fast_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::is_x86_feature_detected!("aes") && std::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
+fn random_seed() -> anyhow::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
+    Ok(seed)
+}
+
+/// Removes the admin socket when the router ends.
+struct RemoveOnDrop(PathBuf);
+
+impl Drop for RemoveOnDrop {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
