@@ -58,7 +58,7 @@ pub enum EndpointError {
 
 /// What two peers claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Contested {
+pub(crate) enum Contested {
     /// An Ethernet address: the endpoint was withdrawn.
     Mac(Mac),
     /// An address: it was withdrawn, the endpoint lives on without it.
@@ -67,13 +67,13 @@ pub enum Contested {
 
 /// An endpoint of ours lost an address to another peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Conflict {
+pub(crate) struct Conflict {
     /// The endpoint.
-    pub endpoint: EndpointSpec,
+    pub(crate) endpoint: EndpointSpec,
     /// What it lost.
-    pub lost: Contested,
+    pub(crate) lost: Contested,
     /// Who has it now.
-    pub to: PeerId,
+    pub(crate) to: PeerId,
 }
 
 impl fmt::Display for Conflict {
@@ -210,11 +210,6 @@ impl Endpoints {
             key: key(id),
             body: None,
         });
-    }
-
-    /// The local endpoints that are announced.
-    pub(crate) fn own(&self) -> impl Iterator<Item = &EndpointSpec> {
-        self.own.values().map(|own| &own.spec)
     }
 
     /// A slot of an origin's table holds this now. Other records only clear the slot.

@@ -190,11 +190,6 @@ impl Logs {
         self.flood(fresh, None, ALL_FOR_OWN);
     }
 
-    /// What `key` of our own log is set to, changes not yet written included.
-    pub(crate) fn own(&self, key: &str) -> Option<&entry::Body> {
-        self.own.body(key, self.table(&self.me))
-    }
-
     /// The start that our own log is written under.
     pub(crate) fn boot(&self) -> u64 {
         self.own.run().boot
@@ -251,28 +246,6 @@ impl Logs {
     pub(crate) fn tail(&self, origin: &PeerId, most: usize) -> Vec<SignedBatch> {
         let held = self.logs.get(origin).map_or(&[][..], |log| log.tail(most));
         held.iter().map(|held| held.signed.clone()).collect()
-    }
-
-    /// Removes all that is known of an origin, as if it had never been heard.
-    pub(crate) fn forget_origin(&mut self, origin: &PeerId) {
-        if *origin == self.me {
-            return;
-        }
-        self.wants.remove(origin);
-        let Some(log) = self.logs.remove(origin) else {
-            return;
-        };
-        self.bytes = self.bytes.saturating_sub(log.bytes());
-        for (slot, body) in log.into_table() {
-            let old = Some(body);
-            let changed = GossipAction::Changed {
-                origin: *origin,
-                slot,
-                old,
-                new: None,
-            };
-            self.actions.push_back(changed);
-        }
     }
 
     /// Drops so far, by reason.

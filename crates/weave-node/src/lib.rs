@@ -22,4 +22,4 @@ pub use config::NodeConfig;
 pub use drain::{Sink, Writes, drain};
 pub use endpoints::{EndpointError, EndpointSpec};
 pub use node::{Node, NodeStatus, PeerInfo, PersistToken, Subnet};
-pub use session::{ConnectionState, ConnectionStatus, PeerStatus, Retry};
+pub use session::{ConnectionState, ConnectionStatus, Retry};

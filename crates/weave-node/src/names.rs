@@ -123,11 +123,6 @@ impl Names {
         self.live.clone_from(live);
     }
 
-    /// What is visible.
-    pub(crate) fn table(&self) -> &NameTable {
-        &self.table
-    }
-
     /// What is visible, if it has changed since this was last asked.
     pub(crate) fn take_changed(&mut self) -> Option<Arc<NameTable>> {
         std::mem::take(&mut self.changed).then(|| Arc::new(self.table.clone()))
@@ -203,7 +198,7 @@ mod tests {
 
     fn addresses(names: &Names, name: &str) -> Vec<IpAddr> {
         let mut ips: Vec<_> = names
-            .table()
+            .table
             .lookup(name)
             .iter()
             .map(|entry| entry.ip)
@@ -221,7 +216,7 @@ mod tests {
         for spelled in ["web.weave.local", "WEB.weave.LOCAL", "web.weave.local."] {
             assert_eq!(addresses(&names, spelled), both, "{spelled}");
         }
-        assert_eq!(&*names.table().reverse(both[0])[0].name, "Web.Weave.Local");
+        assert_eq!(&*names.table.reverse(both[0])[0].name, "Web.Weave.Local");
         assert!(addresses(&names, "eb.weave.local").is_empty());
     }
 
@@ -234,7 +229,7 @@ mod tests {
         assert_eq!(addresses(&names, "web.weave.local").len(), 2);
         names.set_live(&BTreeSet::from([ME]));
         assert_eq!(addresses(&names, "web.weave.local"), [ip("10.32.0.1")]);
-        assert!(names.table().reverse(ip("10.32.0.2")).is_empty());
+        assert!(names.table.reverse(ip("10.32.0.2")).is_empty());
     }
 
     #[test]
@@ -247,7 +242,7 @@ mod tests {
         assert_eq!(addresses(&names, "web.weave.local"), [ip("10.32.0.2")]);
         names.set_live(&BTreeSet::from([ME]));
         names.apply(OTHER, 2, Some(&body("db.weave.local", "10.32.0.2")));
-        assert!(names.table().is_empty());
+        assert!(names.table.is_empty());
         names.set_live(&BTreeSet::from([ME, OTHER]));
         assert_eq!(addresses(&names, "db.weave.local"), [ip("10.32.0.2")]);
         assert!(addresses(&names, "web.weave.local").is_empty());
@@ -258,7 +253,7 @@ mod tests {
         let mut names = Names::new(ME);
         names.apply(ME, 2, Some(&body("web.weave.local", "10.32.0.1")));
         names.set_live(&BTreeSet::new());
-        assert_eq!(names.table().len(), 1);
+        assert_eq!(names.table.len(), 1);
     }
 
     #[test]
@@ -266,8 +261,8 @@ mod tests {
         let mut names = Names::new(ME);
         names.apply(ME, 2, Some(&body("web.weave.local", "10.32.0.1")));
         names.apply(ME, 2, Some(&entry::Body::Ban(Default::default())));
-        assert!(names.table().is_empty());
-        assert!(names.table().reverse(ip("10.32.0.1")).is_empty());
+        assert!(names.table.is_empty());
+        assert!(names.table.reverse(ip("10.32.0.1")).is_empty());
     }
 
     #[test]
@@ -276,13 +271,13 @@ mod tests {
         names.apply(ME, 2, Some(&body("a.weave.local", "10.32.0.1")));
         names.apply(ME, 3, Some(&body("b.weave.local", "10.32.0.1")));
         names.apply(ME, 4, Some(&body("a.weave.local", "fd00::1")));
-        assert_eq!(names.table().reverse(ip("10.32.0.1")).len(), 2);
+        assert_eq!(names.table.reverse(ip("10.32.0.1")).len(), 2);
         assert_eq!(
             addresses(&names, "a.weave.local"),
             [ip("10.32.0.1"), ip("fd00::1")]
         );
         names.apply(ME, 2, None);
-        assert_eq!(names.table().reverse(ip("10.32.0.1")).len(), 1);
+        assert_eq!(names.table.reverse(ip("10.32.0.1")).len(), 1);
     }
 
     #[test]
@@ -329,7 +324,7 @@ mod tests {
                 ..Default::default()
             };
             names.apply(ME, 2, Some(&entry::Body::Name(record)));
-            assert!(names.table().is_empty(), "{name}");
+            assert!(names.table.is_empty(), "{name}");
         }
         assert!(name_record("_srv.a-b.weave.local.", ip("10.32.0.1"), "").is_ok());
     }
@@ -341,7 +336,7 @@ mod tests {
             names.apply(ME, slot, Some(&body(name, "10.32.0.1")));
         }
         let listed: Vec<_> = names
-            .table()
+            .table
             .all()
             .iter()
             .map(|entry| entry.name.clone())
@@ -360,6 +355,6 @@ mod tests {
         names.set_live(&BTreeSet::from([ME, OTHER]));
         names.apply(OTHER, 2, Some(&body("web.weave.local", "10.32.0.2")));
         names.set_live(&BTreeSet::from([ME]));
-        assert_eq!(names.table().len(), 1);
+        assert_eq!(names.table.len(), 1);
     }
 }

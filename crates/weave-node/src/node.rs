@@ -115,6 +115,15 @@ struct Dirty {
     names: bool,
 }
 
+impl Dirty {
+    const ALL: Self = Self {
+        live: true,
+        record: true,
+        fib: true,
+        names: true,
+    };
+}
+
 impl Node {
     /// A node that remembers what `stored` holds, and asks to store its new boot
     /// counter. It speaks once that is durable.
@@ -125,51 +134,23 @@ impl Node {
         now: Time,
     ) -> Self {
         let mut rng = ChaCha12Rng::from_seed(seed);
-        let identity_seed = stored_value(stored, IDENTITY_KEY)
-            .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
-            .unwrap_or_else(|| random_bytes(&mut rng));
-        let boot = stored_value(stored, BOOT_KEY)
-            .and_then(|bytes| <[u8; 8]>::try_from(bytes).ok())
-            .map_or(1, |bytes| u64::from_le_bytes(bytes).saturating_add(1));
+        let Memory {
+            identity_seed,
+            boot,
+            targets: stored_targets,
+        } = Memory::read(stored, &mut rng);
         let identity = Arc::new(Identity::from_seed(&identity_seed));
         let me = identity.peer_id();
-        let stored_targets: BTreeSet<String> = stored
-            .iter()
-            .filter_map(|(key, _)| key.strip_prefix(TARGET_PREFIX))
-            .map(|name| String::from_utf8_lossy(name).into_owned())
-            .collect();
         let targets: BTreeSet<String> = stored_targets
             .iter()
             .chain(&config.targets)
             .cloned()
             .collect();
-        let mut session_config = SessionConfig::new(
-            HandshakeConfig {
-                identity: Arc::clone(&identity),
-                password: config.password.clone(),
-                generation: config.password_generation,
-                mesh_name: config.mesh_name.clone(),
-                prefer_aes: config.prefer_aes,
-                versions: (1, 1),
-            },
-            boot,
-        );
-        session_config.nickname.clone_from(&config.nickname);
-        session_config.version.clone_from(&config.version);
-        session_config.port = config.port;
         let sessions = Sessions::new(
-            session_config,
+            session_config(&config, &identity, boot),
             ChaCha12Rng::from_seed(random_bytes(&mut rng)),
         );
-        let ipam_config = IpamConfig {
-            range: config.range,
-            default_subnet: config.default_subnet,
-            boot,
-            wall_ms: config.wall_ms,
-            #[cfg(feature = "seeded-bugs")]
-            seeded_bug: config.seeded_bug,
-        };
-        let mut ipam = Ipam::new(me, ipam_config, stored, now);
+        let mut ipam = Ipam::new(me, ipam_config(&config, boot), stored, now);
         ipam.set_has_targets(!targets.is_empty(), now);
         let events = VecDeque::from([Event::Persist {
             token: PersistToken(TokenOwner::Boot),
@@ -208,12 +189,7 @@ impl Node {
             targets,
             stored_targets,
             events,
-            dirty: Dirty {
-                live: true,
-                record: true,
-                fib: true,
-                names: true,
-            },
+            dirty: Dirty::ALL,
             record_due: None,
             fib: Arc::new(Fib::default()),
             config,
@@ -341,6 +317,62 @@ impl Node {
         for target in self.targets.clone() {
             self.sessions.add_target(&target, now);
         }
+    }
+}
+
+/// What a node knows of its former lives.
+struct Memory {
+    identity_seed: [u8; 32],
+    /// Number of the life that begins.
+    boot: u64,
+    targets: BTreeSet<String>,
+}
+
+impl Memory {
+    fn read(stored: &[(Vec<u8>, Vec<u8>)], rng: &mut ChaCha12Rng) -> Self {
+        let identity_seed = stored_value(stored, IDENTITY_KEY)
+            .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
+            .unwrap_or_else(|| random_bytes(rng));
+        let boot = stored_value(stored, BOOT_KEY)
+            .and_then(|bytes| <[u8; 8]>::try_from(bytes).ok())
+            .map_or(1, |bytes| u64::from_le_bytes(bytes).saturating_add(1));
+        let targets = stored
+            .iter()
+            .filter_map(|(key, _)| key.strip_prefix(TARGET_PREFIX))
+            .map(|name| String::from_utf8_lossy(name).into_owned())
+            .collect();
+        Self {
+            identity_seed,
+            boot,
+            targets,
+        }
+    }
+}
+
+fn session_config(config: &NodeConfig, identity: &Arc<Identity>, boot: u64) -> SessionConfig {
+    let handshake = HandshakeConfig {
+        identity: Arc::clone(identity),
+        password: config.password.clone(),
+        generation: config.password_generation,
+        mesh_name: config.mesh_name.clone(),
+        prefer_aes: config.prefer_aes,
+        versions: (1, 1),
+    };
+    let mut session_config = SessionConfig::new(handshake, boot);
+    session_config.nickname.clone_from(&config.nickname);
+    session_config.version.clone_from(&config.version);
+    session_config.port = config.port;
+    session_config
+}
+
+fn ipam_config(config: &NodeConfig, boot: u64) -> IpamConfig {
+    IpamConfig {
+        range: config.range,
+        default_subnet: config.default_subnet,
+        boot,
+        wall_ms: config.wall_ms,
+        #[cfg(feature = "seeded-bugs")]
+        seeded_bug: config.seeded_bug,
     }
 }
 

@@ -51,9 +51,8 @@ use weave_wire::proto::control_message::Body;
 use weave_wire::{DatagramType, HandshakeHeader, PeerId, ReceiverIndex, Time};
 
 pub(crate) use config::SessionConfig;
-pub use drops::SessionDrop;
-pub(crate) use drops::SessionDrops;
-pub use status::{ConnectionState, ConnectionStatus, PeerStatus, Retry};
+pub(crate) use drops::{SessionDrop, SessionDrops};
+pub use status::{ConnectionState, ConnectionStatus, Retry};
 
 use inbound::Inbound;
 use limits::canonical;
@@ -277,11 +276,6 @@ impl Sessions {
     /// Our own X25519 key.
     pub(crate) fn static_public(&self) -> [u8; 32] {
         self.config.handshake.identity.static_public()
-    }
-
-    /// Targets as they were named.
-    pub(crate) fn targets(&self) -> impl Iterator<Item = &str> {
-        self.dials.targets()
     }
 
     /// How many datagrams were dropped, and why.

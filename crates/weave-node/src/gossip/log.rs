@@ -76,11 +76,6 @@ impl OriginLog {
         self.complete.as_ref().map(|run| &run.table)
     }
 
-    /// The table shown, and nothing else.
-    pub(super) fn into_table(self) -> Table {
-        self.complete.map(|run| run.table).unwrap_or_default()
-    }
-
     /// All that is held: the complete state first, then those of incomplete runs.
     pub(super) fn versions(&self) -> Vec<Version> {
         let incoming = self.incoming.iter().map(Run::version);

@@ -215,6 +215,12 @@ impl Net {
         self.drain(to);
     }
 
+    /// What a key of a node's own log is set to, changes not yet written included.
+    pub(super) fn own(&self, node: usize, key: &str) -> Option<&entry::Body> {
+        let logs = &self.nodes[node];
+        logs.own.body(key, logs.table(&self.ids[node]))
+    }
+
     pub(super) fn table(&self, node: usize, of: usize) -> &Table {
         self.nodes[node].table(&self.ids[of])
     }

@@ -60,8 +60,8 @@ fn the_same_value_again_is_no_change() {
     net.set(0, "b", None);
     net.run(SECOND);
     assert_eq!(net.nodes[0].version(&net.ids[0]), version);
-    assert_eq!(net.nodes[0].own("a"), name("a.x").as_ref());
-    assert_eq!(net.nodes[0].own("b"), None);
+    assert_eq!(net.own(0, "a"), name("a.x").as_ref());
+    assert_eq!(net.own(0, "b"), None);
 }
 
 #[test]
@@ -344,21 +344,6 @@ fn an_idle_mesh_is_nearly_silent() {
 }
 
 #[test]
-fn a_peer_forgotten_is_gone_with_all_it_said() {
-    let mut net = Net::chain(2, 1);
-    net.add_names(0, many("a", 3));
-    net.run(SECOND);
-    let id = net.ids[0];
-    net.nodes[1].forget_origin(&id);
-    let removed = std::iter::from_fn(|| net.nodes[1].poll_action());
-    let removed =
-        removed.filter(|action| matches!(action, GossipAction::Changed { new: None, .. }));
-    assert_eq!(removed.count(), 3);
-    assert!(net.nodes[1].table(&id).is_empty());
-    assert_eq!(net.nodes[1].bytes, 0);
-}
-
-#[test]
 fn the_peer_record_has_slot_one_and_is_found() {
     let mut net = Net::chain(2, 1);
     let record = PeerRecord {
@@ -397,7 +382,7 @@ fn what_cannot_be_announced_is_refused_and_changes_nothing() {
         net.nodes[0].set(PEER_KEY, peer, now),
         Err(SetError::Invalid { .. })
     ));
-    assert_eq!(net.nodes[0].own("a"), None);
+    assert_eq!(net.own(0, "a"), None);
     net.run(SECOND);
     assert_eq!(net.nodes[0].version(&net.ids[0]), Version::NONE);
 }

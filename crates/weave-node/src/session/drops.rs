@@ -5,7 +5,7 @@ use std::fmt;
 /// Why a handshake or control datagram was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum SessionDrop {
+pub(crate) enum SessionDrop {
     /// Not a datagram of this protocol version.
     Malformed,
     /// A first message whose sender does not know the name of the mesh.
@@ -47,7 +47,7 @@ const REASONS: usize = SessionDrop::ALL.len();
 
 impl SessionDrop {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Malformed,
         Self::Stranger,
         Self::NoCookie,
@@ -68,7 +68,7 @@ impl SessionDrop {
     ];
 
     /// The name it is exported under.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
             Self::Stranger => "stranger",

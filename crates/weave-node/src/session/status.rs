@@ -47,25 +47,6 @@ pub enum Retry {
     Never,
 }
 
-/// A peer with an established session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PeerStatus {
-    /// Who.
-    pub peer: PeerId,
-    /// What it calls itself. Not to be trusted.
-    pub nickname: String,
-    /// Where it is seen.
-    pub address: std::net::SocketAddr,
-    /// Whether we dialled.
-    pub outbound: bool,
-    /// Version of its program.
-    pub version: String,
-    /// Number of its start.
-    pub boot: u64,
-    /// Whether it was heard of lately.
-    pub established: bool,
-}
-
 impl fmt::Display for ConnectionState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

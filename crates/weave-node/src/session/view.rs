@@ -8,7 +8,7 @@ use weave_wire::{PeerId, Time};
 use super::outbound::Outbound;
 use super::peer::Session;
 use super::targets::{Dial, DialState, Lookup, no_answer};
-use super::{ConnectionState, ConnectionStatus, PeerStatus, Retry, Sessions};
+use super::{ConnectionState, ConnectionStatus, Retry, Sessions};
 use crate::forward::{FibSession, OpenLane};
 
 /// Payload of a UDP datagram that fits 1,500 bytes with the headers of IPv4.
@@ -45,20 +45,6 @@ impl Sessions {
         }
     }
 
-    /// Peers with a session, ordered by peer.
-    pub(crate) fn peers(&self, now: Time) -> Vec<PeerStatus> {
-        let status = |session: &Session| PeerStatus {
-            peer: session.peer(),
-            nickname: session.who.nickname.clone(),
-            address: session.addr,
-            outbound: session.outbound,
-            version: session.who.version.clone(),
-            boot: session.who.boot,
-            established: !self.is_quiet(session, now),
-        };
-        self.in_use().map(status).collect()
-    }
-
     /// Every connection and every attempt at one.
     pub(crate) fn connections(&self, now: Time) -> Vec<ConnectionStatus> {
         let connected = self
@@ -73,7 +59,8 @@ impl Sessions {
         connected.chain(dialled).chain(unresolved).collect()
     }
 
-    fn in_use(&self) -> impl Iterator<Item = &Session> {
+    /// The session of each connected peer, ordered by peer.
+    pub(super) fn in_use(&self) -> impl Iterator<Item = &Session> {
         self.peers
             .values()
             .filter_map(|slots| self.sessions.get(&slots.in_use))

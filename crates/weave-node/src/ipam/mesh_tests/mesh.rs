@@ -26,6 +26,7 @@ pub(super) struct Options {
     pub(super) faults: bool,
     /// Every peer was told of others to connect to.
     pub(super) founder_has_targets: bool,
+    #[cfg(feature = "seeded-bugs")]
     pub(super) bug: bool,
 }
 
@@ -38,6 +39,7 @@ impl Default for Options {
             disk_errors: 0,
             faults: true,
             founder_has_targets: false,
+            #[cfg(feature = "seeded-bugs")]
             bug: false,
         }
     }
