@@ -13,12 +13,13 @@ need_root() { [ "$(id -u)" = 0 ] || die "this needs root: sudo $0"; }
 install_tools() {
   local missing=() tool package
   for tool in dockerd:docker.io containerd:containerd iptables:iptables nft:nftables ip:iproute2 \
-    nsenter:util-linux python3:python3 busybox:busybox-static dnsmasq:dnsmasq-base tcpdump:tcpdump \
+    nsenter:util-linux python3:python3 dnsmasq:dnsmasq-base tcpdump:tcpdump \
     iperf3:iperf3 cc:build-essential git:git; do
     package=${tool#*:}; tool=${tool%%:*}
     PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null || missing+=("$package")
   done
-  [ -x /bin/busybox ] && file_is_static /bin/busybox || missing+=(busybox-static)
+  # the dynamic busybox would find no libraries in the lab's image
+  dpkg -s busybox-static >/dev/null 2>&1 || missing+=(busybox-static)
   [ ${#missing[@]} = 0 ] && return
   say "installing: ${missing[*]}"
   apt-get update -qq
@@ -28,7 +29,6 @@ install_tools() {
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
   if [ "$(cat "$policy" 2>/dev/null)" = $'#!/bin/sh\nexit 101' ]; then rm -f "$policy"; trap - EXIT; fi
 }
-file_is_static() { ! grep -q ld-linux "$1"; }
 
 # cargo of the user who called sudo, where root has none of its own
 find_cargo() {

@@ -81,7 +81,8 @@ impl WeaveDriver {
         let guest = self.networks.plug(&record).await?;
         let with_dns = self.dns && network.dns;
         if with_dns && let Kind::Docker { dns, .. } = &record.kind {
-            self.networks.redirect_dns(&sandbox, upstreams(dns)).await?;
+            let (networks, upstreams) = (Arc::clone(&self.networks), upstreams(dns));
+            tokio::spawn(async move { networks.redirect_dns_soon(&sandbox, upstreams).await });
         }
         // a second interface with the same routes would be refused by the kernel
         let routes = if is_first {

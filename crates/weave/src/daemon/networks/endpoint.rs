@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::time::Duration;
 
 use weave_node::EndpointSpec;
 use weave_sys::dnsns::DNS_ADDRESS;
@@ -10,6 +11,11 @@ use weave_sys::veth::{self, EndpointVeth};
 use weave_sys::{NetNs, Netlink, firewall, linkname};
 
 use super::{Address, EndpointRecord, Kind, NetworkError, Networks, plumbing};
+
+/// dockerd makes the sandbox within this long after the join, or the container does not start.
+const SANDBOX_WITHIN: Duration = Duration::from_secs(20);
+/// Shorter than what dockerd still does between the sandbox and the container's process.
+const SANDBOX_POLL: Duration = Duration::from_millis(2);
 
 impl Networks {
     /// Stores and announces an endpoint.
@@ -151,6 +157,23 @@ impl Networks {
         let netns = NetNs::of_path(sandbox)?;
         plumbing::blocking(move || firewall::redirect_dns(&netns, &upstreams, DNS_ADDRESS)).await?;
         Ok(())
+    }
+
+    /// As [`Self::redirect_dns`], as soon as dockerd has made the sandbox: it does so after the
+    /// join, and before the container's process starts.
+    pub(crate) async fn redirect_dns_soon(&self, sandbox: &Path, upstreams: Vec<Ipv4Addr>) {
+        let deadline = tokio::time::Instant::now() + SANDBOX_WITHIN;
+        loop {
+            // the file is there a moment before the namespace is mounted on it
+            let Err(error) = self.redirect_dns(sandbox, upstreams.clone()).await else {
+                return;
+            };
+            if tokio::time::Instant::now() >= deadline {
+                tracing::warn!(sandbox = %sandbox.display(), %error, "no DNS redirect");
+                return;
+            }
+            tokio::time::sleep(SANDBOX_POLL).await;
+        }
     }
 
     /// The way to the DNS server and to multicast groups, by the interface of this endpoint.
