@@ -1,2 +1,51 @@
-//! Placeholder.
-fn main() {}
+//! One entry for every chore.
+
+use std::ffi::OsString;
+use std::process::{Command, ExitCode};
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Chores of this project")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Simulate many nodes under faults: `--peers 50 --seeds 100`, or `--seed N` to see one again.
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// Passed on to the simulator; `--help` tells all.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    match Arguments::parse().chore {
+        Chore::Sim { arguments } => sim(&arguments),
+    }
+}
+
+/// Builds the simulator with optimisation, which pays after the first few seeds, and runs it.
+fn sim(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args([
+            "run",
+            "--quiet",
+            "--profile",
+            "lab",
+            "--package",
+            "weave-sim",
+            "--",
+        ])
+        .args(arguments)
+        .status()
+        .context("run cargo")?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}

@@ -1,0 +1,72 @@
+//! How often things happened: a run in which no fault struck proves little.
+
+use std::fmt;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident => $text:literal),+ $(,)?) => {
+        /// How often each thing happened.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64),+
+        }
+
+        impl Counters {
+            /// Adds up two runs.
+            pub const fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)+
+            }
+        }
+
+        impl fmt::Display for Counters {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let all = [$((self.$name, $text)),+];
+                for (index, (count, text)) in all.iter().enumerate() {
+                    let comma = if index > 0 { ", " } else { "" };
+                    write!(f, "{comma}{count} {text}")?;
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+counters! {
+    /// Datagrams handed to the network.
+    datagrams => "datagrams",
+    /// Datagrams that the network lost.
+    lost => "lost",
+    /// Datagrams that the network doubled.
+    doubled => "doubled",
+    /// Datagrams that the network held back so that later ones overtook them.
+    reordered => "reordered",
+    /// Datagrams that met a partition.
+    blocked => "blocked",
+    /// Routers that died.
+    crashes => "crashes",
+    /// Routers that left with a goodbye.
+    stops => "stops",
+    /// Times that the network broke in two.
+    partitions => "partitions",
+    /// Times that one direction broke only.
+    one_way => "one-way breaks",
+    /// Writes lost in a crash.
+    writes_lost => "writes lost",
+    /// Writes that the disk refused.
+    writes_refused => "writes refused",
+    /// Addresses asked for.
+    asked => "addresses asked",
+    /// Addresses given.
+    given => "given",
+    /// Addresses refused.
+    refused => "refused",
+    /// Endpoints that lost an address to an old claim for a while.
+    conflicts => "lost to old claims",
+    /// Containers that ended.
+    ended => "containers ended",
+    /// Frames sent from container to container.
+    frames => "frames",
+    /// Of these, delivered.
+    delivered => "delivered",
+    /// Virtual milliseconds from the last fault until everybody agreed.
+    converged_ms => "ms to converge",
+}

@@ -1,0 +1,179 @@
+//! One host: its router while it runs, its disk and its containers, which outlive the router.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use weave_node::forward::{DropCounters, Egress, Fib, Forwarder, Ingress, Receiver};
+use weave_node::ipam::IpamError;
+use weave_node::names::NameTable;
+use weave_node::{Node, PersistToken, Sink, Writes};
+use weave_wire::{Mac, PeerId, ReceiverIndex, SegmentId, Time};
+
+use crate::containers::Container;
+use crate::disk::Disk;
+
+/// One host.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) router: Option<Router>,
+    /// Counts the starts of the router.
+    pub(crate) life: u64,
+    pub(crate) disk: Disk,
+    pub(crate) containers: BTreeMap<u64, Container>,
+    /// Never comes back.
+    pub(crate) is_dead: bool,
+}
+
+/// A router that runs: the node, and the data path as its threads have it.
+#[derive(Debug)]
+pub(crate) struct Router {
+    pub(crate) node: Node,
+    pub(crate) fib: Arc<Fib>,
+    pub(crate) names: Arc<NameTable>,
+    pub(crate) forwarder: Forwarder,
+    pub(crate) receiver: Receiver,
+    /// When its timer is set to.
+    pub(crate) timer: Option<Time>,
+    /// Its containers have been announced to it.
+    pub(crate) is_ready: bool,
+}
+
+impl Host {
+    pub(crate) fn new() -> Self {
+        Self {
+            router: None,
+            life: 0,
+            disk: Disk::default(),
+            containers: BTreeMap::new(),
+            is_dead: false,
+        }
+    }
+
+    /// The identity of the router, while it runs.
+    pub(crate) fn id(&self) -> Option<PeerId> {
+        self.router.as_ref().map(|router| router.node.id())
+    }
+
+    /// Whether its router serves containers.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.router.as_ref().is_some_and(|router| router.is_ready)
+    }
+}
+
+impl Router {
+    pub(crate) fn new(node: Node) -> Self {
+        let drops = DropCounters::new();
+        Self {
+            fib: node.fib(),
+            node,
+            names: Arc::default(),
+            forwarder: Forwarder::new(drops.clone()),
+            receiver: Receiver::new(drops),
+            timer: None,
+            is_ready: false,
+        }
+    }
+}
+
+/// Something that a node put out.
+#[derive(Debug)]
+pub(crate) enum Output {
+    Transmit(SocketAddr, Vec<u8>),
+    Persist(PersistToken, Writes),
+    Allocated(u64, Result<IpAddr, IpamError>),
+    Resolve(String),
+    /// An endpoint lost an address to another peer's claim. The oracle sees to it that no two
+    /// containers have the same, so the claim is an old one, and its end is under way.
+    Conflict,
+}
+
+/// Takes what a node puts out; tables go straight to the router's threads.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) fib: Option<Arc<Fib>>,
+    pub(crate) names: Option<Arc<NameTable>>,
+}
+
+impl Sink for Outbox {
+    fn transmit(&mut self, to: SocketAddr, datagram: Vec<u8>) {
+        self.outputs.push(Output::Transmit(to, datagram));
+    }
+
+    fn persist(&mut self, token: PersistToken, writes: Writes) {
+        self.outputs.push(Output::Persist(token, writes));
+    }
+
+    fn fib(&mut self, fib: Arc<Fib>) {
+        self.fib = Some(fib);
+    }
+
+    fn names(&mut self, names: Arc<NameTable>) {
+        self.names = Some(names);
+    }
+
+    fn allocated(&mut self, ticket: u64, result: Result<IpAddr, IpamError>) {
+        self.outputs.push(Output::Allocated(ticket, result));
+    }
+
+    fn resolve(&mut self, target: String) {
+        self.outputs.push(Output::Resolve(target));
+    }
+
+    fn conflict(&mut self, _message: String) {
+        self.outputs.push(Output::Conflict);
+    }
+}
+
+/// Something that the receiving half took out of a datagram.
+#[derive(Debug)]
+pub(crate) enum Inbound {
+    Frame(Vec<u8>),
+    Control(ReceiverIndex, SocketAddr, Vec<u8>),
+    Handshake(SocketAddr, Vec<u8>),
+    Learned(SegmentId, Mac, PeerId),
+}
+
+/// Takes what the receiving half puts out.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox(pub(crate) Vec<Inbound>);
+
+impl Ingress for Inbox {
+    fn deliver(&mut self, _segment: SegmentId, frame: &[u8]) {
+        self.0.push(Inbound::Frame(frame.to_vec()));
+    }
+
+    fn control(&mut self, receiver: ReceiverIndex, from: SocketAddr, plaintext: &[u8]) {
+        self.0
+            .push(Inbound::Control(receiver, from, plaintext.to_vec()));
+    }
+
+    fn handshake(&mut self, from: SocketAddr, datagram: &[u8]) {
+        self.0.push(Inbound::Handshake(from, datagram.to_vec()));
+    }
+
+    fn learned(&mut self, segment: SegmentId, mac: Mac, peer: PeerId) {
+        self.0.push(Inbound::Learned(segment, mac, peer));
+    }
+}
+
+/// Takes what the sending half makes of a frame.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    pub(crate) datagrams: Vec<(SocketAddr, Vec<u8>)>,
+    pub(crate) replies: Vec<Vec<u8>>,
+}
+
+impl Egress for Outgoing {
+    fn datagram(&mut self, to: SocketAddr, len: usize) -> Option<&mut [u8]> {
+        self.datagrams.push((to, vec![0; len]));
+        self.datagrams
+            .last_mut()
+            .map(|(_, datagram)| datagram.as_mut_slice())
+    }
+
+    fn reply(&mut self, _segment: SegmentId, frame: &[u8]) {
+        self.replies.push(frame.to_vec());
+    }
+}

@@ -1,0 +1,146 @@
+//! Runs simulations: many seeds on several threads, or one seed again.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use clap::Parser;
+use weave_sim::{Counters, Options, Report, simulate};
+
+/// Simulates many nodes under faults and checks what must hold.
+#[derive(Debug, Parser)]
+#[command(name = "weave-sim")]
+struct Arguments {
+    /// Number of hosts in each run.
+    #[arg(long, default_value_t = 50)]
+    peers: usize,
+    /// Number of runs, each with its own seed.
+    #[arg(long, default_value_t = 100)]
+    seeds: u64,
+    /// Run this seed only, and say everything that it decided.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    first: u64,
+    /// Minutes of work and faults in each run, in virtual time.
+    #[arg(long)]
+    minutes: Option<f64>,
+    /// Threads; by default one for each core.
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.seed {
+        Some(seed) => replay(&arguments, seed),
+        None => campaign(&arguments),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        // whoever reads our output has gone: no failure of the simulation
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Runs one seed twice and tells all about it; whether nothing was wrong.
+fn replay(arguments: &Arguments, seed: u64) -> std::io::Result<bool> {
+    let mut out = std::io::stdout().lock();
+    let options = options(arguments, seed);
+    let report = simulate(&options);
+    writeln!(out, "{:#?}", report.plan)?;
+    writeln!(out, "{}", report.counters)?;
+    let again = simulate(&options);
+    let same = again.trace == report.trace;
+    writeln!(
+        out,
+        "trace {} {}",
+        report.trace_name(),
+        if same { "both times" } else { "DIFFERS" }
+    )?;
+    tell_violations(&mut out, &report)?;
+    Ok(same && report.violations.is_empty())
+}
+
+/// Runs all seeds; whether nothing was wrong.
+fn campaign(arguments: &Arguments) -> std::io::Result<bool> {
+    let mut out = std::io::stdout().lock();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = arguments.threads.unwrap_or(cores).max(1);
+    let next = AtomicU64::new(arguments.first);
+    let end = arguments.first.saturating_add(arguments.seeds);
+    let (send, reports) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (send, next) = (send.clone(), &next);
+            scope.spawn(move || {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end || send.send(simulate(&options(arguments, seed))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(send);
+        tell(&mut out, arguments, &reports)
+    })
+}
+
+fn tell(
+    out: &mut impl Write,
+    arguments: &Arguments,
+    reports: &mpsc::Receiver<Report>,
+) -> std::io::Result<bool> {
+    let mut total = Counters::default();
+    let mut failed = Vec::new();
+    for (done, report) in reports.iter().enumerate() {
+        total.add(&report.counters);
+        let seed = report.plan.seed;
+        if !report.violations.is_empty() {
+            failed.push(seed);
+            writeln!(out, "seed {seed} FAILED: {:#?}", report.plan)?;
+            tell_violations(out, &report)?;
+            writeln!(
+                out,
+                "  again: cargo xtask sim --peers {} --seed {seed}",
+                arguments.peers
+            )?;
+        }
+        if (done + 1) % 10 == 0 || done as u64 + 1 == arguments.seeds {
+            let all = arguments.seeds;
+            writeln!(out, "{} of {all} seeds, {} failed", done + 1, failed.len())?;
+            out.flush()?;
+        }
+    }
+    writeln!(out, "{total}")?;
+    failed.sort_unstable();
+    match failed.is_empty() {
+        true => writeln!(out, "ok: no rule was broken in {} seeds", arguments.seeds)?,
+        false => writeln!(out, "failed seeds: {failed:?}")?,
+    }
+    Ok(failed.is_empty())
+}
+
+fn tell_violations(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
+    for violation in &report.violations {
+        writeln!(out, "  {violation}")?;
+    }
+    Ok(())
+}
+
+fn options(arguments: &Arguments, seed: u64) -> Options {
+    let mut options = Options::new(arguments.peers, seed);
+    if let Some(churn) = arguments
+        .minutes
+        .and_then(|m| Duration::try_from_secs_f64(m * 60.0).ok())
+    {
+        options.churn = churn;
+    }
+    options
+}

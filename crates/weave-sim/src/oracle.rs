@@ -1,0 +1,217 @@
+//! The books that no peer has: who was promised which address, which frame went where.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use weave_node::ipam::IpamError;
+use weave_node::names::{NameEntry, NameTable};
+use weave_wire::{Cidr, PeerId, Time};
+
+/// A run with this many violations is not worth going on with.
+const HOPELESS: usize = 20;
+
+/// A request for an address that is not answered yet.
+#[derive(Debug)]
+struct Request {
+    host: usize,
+    subnet: Cidr,
+    wanted: Option<Ipv4Addr>,
+    since: Time,
+}
+
+/// Who uses an address.
+#[derive(Debug)]
+struct Holder {
+    host: usize,
+    container: u64,
+}
+
+/// When a container began and ended, in the order of such moments.
+#[derive(Debug)]
+struct Times {
+    began: u64,
+    ended: Option<u64>,
+}
+
+/// What is known from outside, and what was found wrong.
+#[derive(Debug, Default)]
+pub(crate) struct Oracle {
+    violations: Vec<String>,
+    requests: BTreeMap<u64, Request>,
+    holders: BTreeMap<Ipv4Addr, Holder>,
+    containers: BTreeMap<u64, Times>,
+    moment: u64,
+    /// The latest beginning that a host has shown of an origin, in each life of its router.
+    latest: BTreeMap<(usize, u64, PeerId), u64>,
+    next_frame: u64,
+    /// Arrivals of frames: at their receiver, and anywhere else.
+    arrivals: BTreeMap<u64, (u32, u32)>,
+}
+
+impl Oracle {
+    pub(crate) fn violation(&mut self, text: String) {
+        if self.violations.len() < HOPELESS {
+            self.violations.push(text);
+        }
+    }
+
+    pub(crate) fn into_violations(self) -> Vec<String> {
+        self.violations
+    }
+
+    /// Whether so much is wrong that the run can end.
+    pub(crate) const fn is_hopeless(&self) -> bool {
+        self.violations.len() >= HOPELESS
+    }
+
+    /// A container asked for an address.
+    pub(crate) fn asked(
+        &mut self,
+        number: u64,
+        host: usize,
+        subnet: Cidr,
+        wanted: Option<Ipv4Addr>,
+        now: Time,
+    ) {
+        self.requests.insert(
+            number,
+            Request {
+                host,
+                subnet,
+                wanted,
+                since: now,
+            },
+        );
+    }
+
+    /// A request was answered; the address, if it was given.
+    pub(crate) fn answered(
+        &mut self,
+        number: u64,
+        host: usize,
+        result: &Result<IpAddr, IpamError>,
+        now: Time,
+    ) -> Option<(Cidr, Ipv4Addr)> {
+        let Some(request) = self.requests.remove(&number) else {
+            self.violation(format!("host {host} answered request {number} again"));
+            return None;
+        };
+        self.check_time(number, &request, now);
+        let Ok(IpAddr::V4(ip)) = result else {
+            return None;
+        };
+        let (ip, subnet) = (*ip, request.subnet);
+        if !subnet.contains(ip.into()) || request.wanted.is_some_and(|wanted| wanted != ip) {
+            self.violation(format!("host {host} gave {ip} for {request:?}"));
+        }
+        if let Some(before) = self.holders.insert(
+            ip,
+            Holder {
+                host,
+                container: number,
+            },
+        ) {
+            self.violation(format!(
+                "{ip} given to container {number} on host {host} while container {} on host {} \
+                 has it",
+                before.container, before.host
+            ));
+        }
+        Some((subnet, ip))
+    }
+
+    /// A container begins, or goes on while its router starts anew.
+    pub(crate) fn announced(&mut self, number: u64) {
+        self.moment += 1;
+        let times = Times {
+            began: self.moment,
+            ended: None,
+        };
+        self.containers.entry(number).or_insert(times);
+    }
+
+    /// A container ended and gave its address back.
+    pub(crate) fn ended(&mut self, number: u64, ip: Ipv4Addr) {
+        self.holders.remove(&ip);
+        self.moment += 1;
+        if let Some(times) = self.containers.get_mut(&number) {
+            times.ended = Some(self.moment);
+        }
+    }
+
+    /// A host shows these names from now on. Of each origin it must never go back to what was
+    /// before something that it has shown already.
+    pub(crate) fn shown(&mut self, host: usize, life: u64, names: &NameTable) {
+        let known: Vec<(&NameEntry, &Times)> = names
+            .all()
+            .into_iter()
+            .filter_map(|entry| Some((entry, self.containers.get(&number_of(&entry.name)?)?)))
+            .collect();
+        for (entry, times) in &known {
+            let latest = self.latest.entry((host, life, entry.origin)).or_default();
+            *latest = times.began.max(*latest);
+        }
+        let gone_back = known.iter().find_map(|(entry, times)| {
+            let latest = self.latest.get(&(host, life, entry.origin))?;
+            (times.ended? < *latest).then(|| entry.name.clone())
+        });
+        if let Some(name) = gone_back {
+            self.violation(format!(
+                "host {host} went back to an older log and shows {name} again"
+            ));
+        }
+    }
+
+    /// A router is gone, and so is what it had not answered.
+    pub(crate) fn router_gone(&mut self, host: usize) {
+        self.requests.retain(|_, request| request.host != host);
+    }
+
+    /// Whether any request is open that should have been answered.
+    pub(crate) fn check_overdue(&mut self, now: Time) {
+        for (number, request) in std::mem::take(&mut self.requests) {
+            self.check_time(number, &request, now);
+            self.requests.insert(number, request);
+        }
+    }
+
+    /// A number for a frame.
+    pub(crate) const fn next_frame(&mut self) -> u64 {
+        self.next_frame += 1;
+        self.next_frame
+    }
+
+    /// A frame arrived at a host.
+    pub(crate) fn delivered(&mut self, number: u64, host: usize, is_here: bool) {
+        let (right, wrong) = self.arrivals.entry(number).or_default();
+        if is_here {
+            *right += 1;
+        } else {
+            *wrong += 1;
+        }
+        let right = *right;
+        if right > 1 {
+            self.violation(format!(
+                "frame {number} arrived {right} times, last at host {host}"
+            ));
+        }
+    }
+
+    /// How often a frame arrived at its receiver, and elsewhere.
+    pub(crate) fn arrivals(&self, number: u64) -> (u32, u32) {
+        self.arrivals.get(&number).copied().unwrap_or_default()
+    }
+
+    fn check_time(&mut self, number: u64, request: &Request, now: Time) {
+        let took = now.saturating_sub(request.since).as_millis();
+        if took > 5000 {
+            let host = request.host;
+            self.violation(format!("request {number} on host {host} took {took} ms"));
+        }
+    }
+}
+
+/// The number of the container whose own name this is.
+fn number_of(name: &str) -> Option<u64> {
+    name.strip_prefix('c')?.split('.').next()?.parse().ok()
+}

@@ -1,0 +1,64 @@
+//! Frames between containers, through the whole data path.
+
+use weave_wire::{Mac, SegmentId};
+
+use crate::containers::Container;
+use crate::frames::{arp_request, ping, read_arp_reply, read_ping};
+use crate::host::Outgoing;
+use crate::trace::Step;
+use crate::world::World;
+
+impl World {
+    /// Sends one frame from a container of this host to another container; its number.
+    pub(crate) fn ping(&mut self, index: usize, from: &Container, to: &Container) -> u64 {
+        let number = self.oracle.next_frame();
+        self.counters.frames += 1;
+        let padding = self.chance.index(1320);
+        let frame = ping(from.station(), to.station(), number, padding);
+        self.forward(index, from.segment(), &frame);
+        number
+    }
+
+    /// Asks for the MAC of an address; what the router itself answers.
+    pub(crate) fn arp(&mut self, index: usize, from: &Container, to: &Container) -> Option<Mac> {
+        let frame = arp_request(from.station(), to.ip);
+        let replies = self.forward(index, from.segment(), &frame);
+        let told = replies.iter().filter_map(|reply| read_arp_reply(reply));
+        told.filter(|(_, ip)| *ip == to.ip)
+            .map(|(mac, _)| mac)
+            .next()
+    }
+
+    /// A frame arrived at a host's bridge.
+    pub(crate) fn delivered(&mut self, index: usize, frame: &[u8]) {
+        self.trace.note(self.now, Step::Frame, index, frame);
+        let Some((number, mac)) = read_ping(frame) else {
+            return;
+        };
+        let Some(host) = self.hosts.get(index) else {
+            return;
+        };
+        let is_here = host.containers.values().any(|c| c.station().mac == mac);
+        self.counters.delivered += u64::from(is_here);
+        self.oracle.delivered(number, index, is_here);
+    }
+
+    fn forward(&mut self, index: usize, segment: SegmentId, frame: &[u8]) -> Vec<Vec<u8>> {
+        let now = self.now;
+        let Some(router) = self
+            .hosts
+            .get_mut(index)
+            .and_then(|host| host.router.as_mut())
+        else {
+            return Vec::new();
+        };
+        let mut outgoing = Outgoing::default();
+        router
+            .forwarder
+            .forward_frame(&router.fib, segment, frame, now, &mut outgoing);
+        for (to, datagram) in outgoing.datagrams {
+            self.transmit(index, to, datagram);
+        }
+        outgoing.replies
+    }
+}

@@ -1,0 +1,120 @@
+//! What a seed decides beforehand: the shape of the mesh, the network, the faults.
+
+use std::time::Duration;
+
+use crate::chance::Chance;
+
+/// What a run is asked to be.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Number of hosts.
+    pub peers: usize,
+    /// Decides everything else.
+    pub seed: u64,
+    /// How long work and faults go on, in virtual time.
+    pub churn: Duration,
+    /// A bug put into every node.
+    #[cfg(feature = "seeded-bugs")]
+    pub bug: Option<weave_node::seeded::SeededBug>,
+}
+
+impl Options {
+    /// A run of the usual length.
+    pub const fn new(peers: usize, seed: u64) -> Self {
+        Self {
+            peers,
+            seed,
+            churn: Duration::from_secs(20),
+            #[cfg(feature = "seeded-bugs")]
+            bug: None,
+        }
+    }
+}
+
+/// Who is told of whom at launch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// All of the first host.
+    Star,
+    /// Each of the one before it.
+    Chain,
+    /// Each of some earlier one.
+    Tree,
+}
+
+/// Everything that the seed decided beforehand.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Number of hosts.
+    pub peers: usize,
+    /// The seed.
+    pub seed: u64,
+    /// Who is told of whom at launch.
+    pub shape: Shape,
+    /// How long work and faults go on.
+    pub churn: Duration,
+    /// Datagrams lost until the network heals, of a thousand.
+    pub loss_permille: u64,
+    /// Datagrams doubled, of a thousand, to the very end.
+    pub double_permille: u64,
+    /// Datagrams held back, of a thousand, to the very end.
+    pub reorder_permille: u64,
+    /// Longest one-way delay of a link, in milliseconds.
+    pub delay_ms: u64,
+    /// Writes refused by the disks, of a thousand.
+    pub disk_permille: u64,
+    /// Time between faults, about.
+    pub fault_every: Duration,
+    /// Time between things that containers do, about.
+    pub work_every: Duration,
+    /// Hosts that never come back.
+    pub dead: usize,
+    /// Networks that containers are on.
+    pub subnets: Vec<&'static str>,
+}
+
+impl Plan {
+    /// What the seed of these options decides.
+    pub(crate) fn of(options: &Options) -> Self {
+        let mut chance = Chance::new(options.seed, 1);
+        let shapes = [Shape::Star, Shape::Chain, Shape::Tree];
+        let crowd = u32::try_from(options.peers).unwrap_or(u32::MAX);
+        let mut subnets = vec!["10.32.0.0/12"];
+        for more in ["10.40.1.0/24", "10.41.0.0/28"] {
+            if chance.permille(600) {
+                subnets.push(more);
+            }
+        }
+        Self {
+            peers: options.peers,
+            seed: options.seed,
+            shape: chance.pick(&shapes).copied().unwrap_or(Shape::Star),
+            churn: options.churn,
+            loss_permille: chance.below(201),
+            double_permille: chance.below(50),
+            reorder_permille: chance.below(50),
+            delay_ms: 1 + chance.below(60),
+            disk_permille: if chance.permille(300) { 20 } else { 0 },
+            fault_every: Duration::from_millis(1000 + chance.below(4000)),
+            // what one host does costs all others: keep their share of work the same
+            work_every: Duration::from_millis(40 + chance.below(120)) * (1 + crowd / 16),
+            dead: chance.index(3).min(options.peers.saturating_sub(2)),
+            subnets,
+        }
+    }
+
+    /// The host that this one is told of at every launch.
+    pub(crate) fn target_of(&self, host: usize) -> Option<usize> {
+        let before = host.checked_sub(1)?;
+        Some(match self.shape {
+            Shape::Star => 0,
+            Shape::Chain => before,
+            Shape::Tree => Chance::new(self.seed, 100 + host as u64).index(host),
+        })
+    }
+
+    /// Whether some host is told of no other than this one.
+    pub(crate) fn is_needed(&self, host: usize) -> bool {
+        (0..self.peers).any(|other| self.target_of(other) == Some(host))
+    }
+}

@@ -1,0 +1,221 @@
+//! The end of a run: once all faults are over everybody must come to agree, and frames must
+//! arrive.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use weave_node::forward::Owner;
+use weave_wire::PeerId;
+
+use crate::containers::Container;
+use crate::host::Router;
+use crate::world::World;
+
+/// Everybody agrees after this long at the latest: peers that are gone are noticed, and the
+/// longest pauses between attempts to connect are over.
+const AGREE_WITHIN: Duration = Duration::from_secs(120);
+/// Frames sent at the end.
+const PINGS: usize = 200;
+
+/// A name as every host must see it: in lower case, with its address and its origin.
+type Name = (String, IpAddr, PeerId);
+
+/// Waits for agreement, then looks at everything.
+pub(crate) fn judge(world: &mut World) {
+    let healed_at = world.now;
+    // requests that are under way end first
+    world.run_for(Duration::from_secs(5));
+    while let Some(difference) = first_difference(world) {
+        if world.now >= healed_at + AGREE_WITHIN {
+            world
+                .oracle
+                .violation(format!("no agreement: {difference}"));
+            return;
+        }
+        world.run_for(Duration::from_millis(500));
+    }
+    let took = world.now.saturating_sub(healed_at).as_millis();
+    world.counters.converged_ms += u64::try_from(took).unwrap_or(u64::MAX);
+    check_frames(world);
+    check_space(world);
+}
+
+/// Something that hosts do not agree on yet.
+fn first_difference(world: &World) -> Option<String> {
+    let live: BTreeSet<PeerId> = world.hosts.iter().filter_map(|host| host.id()).collect();
+    let names = expected_names(world);
+    let running: Vec<(PeerId, Container)> = world
+        .running()
+        .filter_map(|(index, container)| Some((world.hosts.get(index)?.id()?, container)))
+        .collect();
+    let mut shares: Option<Vec<(PeerId, u64)>> = None;
+    for (index, host) in world.hosts.iter().enumerate() {
+        let Some(router) = &host.router else { continue };
+        let found = sessions_differ(router, &live)
+            .or_else(|| names_differ(router, &names))
+            .or_else(|| endpoints_differ(router, &running))
+            .or_else(|| shares_differ(router, &mut shares));
+        if let Some(found) = found {
+            return Some(format!("host {index}: {found}"));
+        }
+    }
+    None
+}
+
+fn sessions_differ(router: &Router, live: &BTreeSet<PeerId>) -> Option<String> {
+    let mut connected: BTreeSet<PeerId> = router
+        .fib
+        .sessions
+        .iter()
+        .map(|session| session.peer)
+        .collect();
+    connected.insert(router.node.id());
+    (connected != *live).then(|| format!("{} of {} peers connected", connected.len(), live.len()))
+}
+
+fn names_differ(router: &Router, expected: &BTreeSet<Name>) -> Option<String> {
+    let seen: BTreeSet<Name> = router
+        .names
+        .all()
+        .into_iter()
+        .map(|entry| (entry.name.to_lowercase(), entry.ip, entry.origin))
+        .collect();
+    let missing = expected.difference(&seen).next();
+    let stale = seen.difference(expected).next();
+    match (missing, stale) {
+        (None, None) => None,
+        (Some(missing), _) => Some(format!("name {missing:?} is missing")),
+        (None, Some(stale)) => Some(format!("name {stale:?} is stale")),
+    }
+}
+
+fn endpoints_differ(router: &Router, running: &[(PeerId, Container)]) -> Option<String> {
+    let me = router.node.id();
+    for (peer, container) in running {
+        let key = (container.segment(), container.station().mac);
+        let is_right = match router.fib.macs.get(&key) {
+            Some(Owner::Local) => *peer == me,
+            Some(Owner::Remote {
+                peer: owner,
+                session,
+            }) => owner == peer && session.is_some(),
+            None => false,
+        };
+        let of_ip = router
+            .fib
+            .ips
+            .get(&(container.segment(), container.ip.into()));
+        if !is_right || of_ip.is_none_or(|(mac, _)| *mac != container.station().mac) {
+            return Some(format!(
+                "endpoint {} at {} is unknown",
+                container.owner(),
+                container.ip
+            ));
+        }
+    }
+    let extra = router.fib.macs.len().saturating_sub(running.len());
+    (extra > 0).then(|| format!("{extra} endpoints are stale"))
+}
+
+fn shares_differ(router: &Router, first: &mut Option<Vec<(PeerId, u64)>>) -> Option<String> {
+    let status = router.node.ipam_status();
+    let mut shares: Vec<(PeerId, u64)> = status
+        .shares
+        .iter()
+        .map(|share| (share.peer, share.ips))
+        .collect();
+    shares.sort_unstable();
+    let owned: u64 = shares.iter().map(|(_, ips)| ips).sum();
+    if !shares.is_empty() && owned != status.total_ips {
+        return Some(format!(
+            "{owned} of {} addresses are owned",
+            status.total_ips
+        ));
+    }
+    if let Some(note) = status.notes.first() {
+        return Some(note.clone());
+    }
+    let first = first.get_or_insert_with(|| shares.clone());
+    (*first != shares).then(|| "address space is owned differently".to_owned())
+}
+
+fn expected_names(world: &World) -> BTreeSet<Name> {
+    let mut names = BTreeSet::new();
+    for (index, container) in world.running() {
+        let Some(id) = world.hosts.get(index).and_then(|host| host.id()) else {
+            continue;
+        };
+        for name in container.names() {
+            names.insert((name.to_lowercase(), IpAddr::from(container.ip), id));
+        }
+    }
+    names
+}
+
+/// Every frame sent now arrives once, at its receiver and nowhere else.
+fn check_frames(world: &mut World) {
+    let running: Vec<(usize, Container)> = world
+        .running()
+        .filter(|(index, _)| {
+            world
+                .hosts
+                .get(*index)
+                .is_some_and(|host| host.router.is_some())
+        })
+        .collect();
+    let mut sent = Vec::new();
+    for _ in 0..PINGS {
+        let Some((index, from)) = world.chance.pick(&running).cloned() else {
+            return;
+        };
+        let Some((at, to)) = world.chance.pick(&running).cloned() else {
+            return;
+        };
+        if at == index || from.subnet != to.subnet {
+            continue;
+        }
+        let told = world.arp(index, &from, &to);
+        if told != Some(to.station().mac) {
+            world
+                .oracle
+                .violation(format!("host {index} answers {told:?} for {}", to.ip));
+        }
+        let number = world.ping(index, &from, &to);
+        sent.push((number, index, at));
+        world.run_for(Duration::from_millis(1));
+    }
+    world.run_for(Duration::from_secs(3));
+    for (number, index, at) in sent {
+        let arrivals = world.oracle.arrivals(number);
+        if arrivals != (1, 0) {
+            world.oracle.violation(format!(
+                "frame {number} from host {index} to host {at} arrived {} times there and {} \
+                 elsewhere",
+                arrivals.0, arrivals.1
+            ));
+        }
+    }
+}
+
+/// With all hosts up, everybody gets an address.
+fn check_space(world: &mut World) {
+    if world.hosts.iter().any(|host| host.is_dead) {
+        return;
+    }
+    let given = world.counters.given;
+    let asking = world.hosts.len().min(10);
+    let Some(widest) = world.subnets.first().copied() else {
+        return;
+    };
+    for index in 0..asking {
+        world.begin_in(index, widest, None);
+    }
+    world.run_for(Duration::from_secs(6));
+    let got = world.counters.given - given;
+    if got != asking as u64 {
+        world
+            .oracle
+            .violation(format!("{got} of {asking} hosts got an address at the end"));
+    }
+}
