@@ -24,6 +24,8 @@ pub(crate) trait Records {
     fn record(&self, peer: &PeerId) -> Option<&PeerRecord>;
     /// The peers whose keys begin like this.
     fn named(&self, short: &[u8]) -> Vec<PeerId>;
+    /// Whether no peer is known beside these.
+    fn are_among(&self, peers: &BTreeSet<PeerId>) -> bool;
 }
 
 impl Records for Logs {
@@ -33,6 +35,10 @@ impl Records for Logs {
 
     fn named(&self, short: &[u8]) -> Vec<PeerId> {
         self.with_short_key(short).copied().collect()
+    }
+
+    fn are_among(&self, peers: &BTreeSet<PeerId>) -> bool {
+        self.origins().all(|origin| peers.contains(&origin))
     }
 }
 
@@ -48,6 +54,10 @@ pub(crate) fn live(
         .filter(|peer| reached.insert(**peer))
         .copied()
         .collect();
+    // the usual case where everybody has a session with everybody
+    if records.are_among(&reached) {
+        return reached;
+    }
     while let Some(peer) = edge.pop() {
         let Some(record) = records.record(&peer) else {
             continue;
@@ -117,6 +127,10 @@ mod tests {
                 .filter(|peer| peer.short() == short)
                 .copied()
                 .collect()
+        }
+
+        fn are_among(&self, peers: &BTreeSet<PeerId>) -> bool {
+            self.keys().all(|peer| peers.contains(peer))
         }
     }
 
