@@ -9,6 +9,7 @@
 
 mod commands;
 mod fib;
+mod remembered;
 mod routes;
 mod status;
 mod tables;
@@ -32,6 +33,7 @@ use crate::ipam::{Ipam, IpamConfig, IpamError};
 use crate::names::{NameTable, Names};
 use crate::session::{SessionConfig, Sessions};
 pub use commands::Subnet;
+use remembered::Remembered;
 pub use status::{NodeStatus, PeerInfo};
 use tables::Learned;
 
@@ -94,6 +96,7 @@ pub struct Node {
     observed: VecDeque<SocketAddr>,
     /// Addresses dialled because a peer's record names them.
     dialled: BTreeMap<PeerId, Vec<SocketAddr>>,
+    remembered: Remembered,
     subnets: BTreeMap<weave_wire::Cidr, Subnet>,
     /// Keys of the name records filed under each owner.
     filed_names: BTreeMap<String, BTreeSet<String>>,
@@ -183,6 +186,7 @@ impl Node {
             live: BTreeSet::from([me]),
             observed: VecDeque::new(),
             dialled: BTreeMap::new(),
+            remembered: Remembered::read(stored),
             subnets: BTreeMap::new(),
             filed_names: BTreeMap::new(),
             learned: Learned::default(),
@@ -317,6 +321,7 @@ impl Node {
         for target in self.targets.clone() {
             self.sessions.add_target(&target, now);
         }
+        self.dial_remembered(now);
     }
 }
 

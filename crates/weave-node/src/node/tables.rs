@@ -93,6 +93,7 @@ impl Node {
         for address in wanted.values().flatten() {
             self.sessions.dial(*address, now);
         }
+        self.forget_remembered(&wanted);
         self.dialled = wanted;
     }
 
@@ -120,6 +121,7 @@ impl Node {
         self.fib = std::sync::Arc::new(fib);
         self.events
             .push_back(Event::Fib(std::sync::Arc::clone(&self.fib)));
+        self.remember_peers();
     }
 
     /// A peer told us where it sees us.
