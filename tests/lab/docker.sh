@@ -69,7 +69,7 @@ check "none fails" refuse grep -v '^10\.' "$WORK/churn.1" "$WORK/churn.2"
 check "all ran" same "$(cat "$WORK"/churn.? | wc -l)" $((2 * RUNS))
 check "no address is given on both hosts" same "$(sort -u "$WORK/churn.1" | comm -12 - <(sort -u "$WORK/churn.2"))" ""
 check "no address is leaked" eventually 5 eval '[ "$(used 1) $(used 2)" = "'"$BEFORE"'" ]'
-check "no veth is leaked" same "$(on 1 sh -c 'ip -o link show type veth | grep -c "master weave"')" "$(docker_ 1 ps -q --filter network=weave | wc -l)"
+check "no veth is leaked" same "$(on 1 sh -c 'ip -o link show type veth | grep -c "vethwl.*master weave"')" "$(docker_ 1 ps -q --filter network=weave | wc -l)"
 
 echo "-- what is left after reset"
 docker_ 1 rm -f ant2 late >/dev/null; docker_ 2 rm -f bee >/dev/null

@@ -165,12 +165,6 @@ impl Dns {
         })
     }
 
-    /// Further addresses under which this server is reached, such as targets
-    /// of a redirect: never asked as upstream.
-    pub(crate) fn add_own_addresses(&self, addresses: &[SocketAddr]) {
-        self.own.add(addresses);
-    }
-
     /// Servers that other names are asked of now, in order.
     pub(crate) fn upstream_servers(&self) -> Vec<IpAddr> {
         self.upstream.servers().iter().map(SocketAddr::ip).collect()

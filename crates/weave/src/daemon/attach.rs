@@ -117,7 +117,7 @@ impl Attacher {
                 continue;
             }
             tracing::info!(id = record.id, "the attached namespace is gone");
-            self.networks.release(record.allocated()).await;
+            self.networks.release(record.allocated());
             if let Err(error) = self.networks.remove_endpoint(&record.id).await {
                 tracing::warn!(%error, "cannot forget an endpoint");
             }
@@ -184,9 +184,7 @@ impl Attacher {
         let result = self.plug(place, segment, address).await;
         if let Err(error) = result {
             if address.allocated {
-                self.networks
-                    .release(allocation(&address).into_iter())
-                    .await;
+                self.networks.release(allocation(&address).into_iter());
             }
             return Err(error);
         }
@@ -348,7 +346,7 @@ impl Attacher {
                 })
                 .await?;
         }
-        self.networks.release(given_back.into_iter()).await;
+        self.networks.release(given_back.into_iter());
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 //! Each loads the forwarding table once per batch. Neither decides anything:
 //! what is not a frame goes to the control loop, which may drop it under load.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,7 +40,7 @@ pub(crate) enum Incoming {
 }
 
 /// The TAP of each segment.
-pub(crate) type Taps = HashMap<SegmentId, Arc<Tap>>;
+pub(crate) type Taps = BTreeMap<SegmentId, Arc<Tap>>;
 
 /// What both threads share with the control loop.
 #[derive(Debug)]

@@ -197,7 +197,7 @@ impl Driver for WeaveDriver {
         let pool = PoolId::parse(&request.pool_id)?;
         if let IpAddr::V4(ip) = request.address {
             let filed = [(pool.subnet, ip), (pool.addresses, ip)];
-            self.networks.release(filed.into_iter()).await;
+            self.networks.release(filed.into_iter());
         }
         Ok(())
     }

@@ -408,8 +408,7 @@ async fn the_server_never_asks_itself() {
     let port = free_port();
     let rig = rig(&[loopback(90)], port);
     assert_eq!(rig.dns.upstream_servers(), [loopback(90)]);
-    rig.dns
-        .add_own_addresses(&[SocketAddr::new(loopback(90), port)]);
+    rig.dns.own.add(&[SocketAddr::new(loopback(90), port)]);
     assert!(rig.dns.upstream_servers().is_empty());
     let answer = ask(rig.address, &query("example.com.", RecordType::A)).await;
     assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);

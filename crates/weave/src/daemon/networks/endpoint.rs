@@ -210,7 +210,7 @@ impl Networks {
         let present = matches!(self.netlink.find_link(&host).await, Ok(Some(_)));
         if attached && !present {
             tracing::info!(id = record.id, "the attached namespace is gone");
-            self.release(record.allocated()).await;
+            self.release(record.allocated());
             if let Err(error) = self.save(vec![record.removal()]).await {
                 tracing::warn!(%error, "cannot forget an endpoint");
             }
@@ -239,10 +239,7 @@ impl Networks {
     }
 
     /// Gives allocated addresses back.
-    pub(crate) async fn release(
-        &self,
-        addresses: impl Iterator<Item = (weave_wire::Cidr, Ipv4Addr)>,
-    ) {
+    pub(crate) fn release(&self, addresses: impl Iterator<Item = (weave_wire::Cidr, Ipv4Addr)>) {
         for (subnet, ip) in addresses {
             self.parts
                 .control
