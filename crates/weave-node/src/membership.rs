@@ -6,7 +6,7 @@
 //!
 //! Does not know why a session ended, and removes nothing: a peer that is not live is hidden.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use weave_wire::codec::MAX_NEIGHBOURS;
@@ -22,10 +22,8 @@ const FOR_LONELY: usize = MAX_NEIGHBOURS / 2;
 pub(crate) trait Records {
     /// The record of a peer.
     fn record(&self, peer: &PeerId) -> Option<&PeerRecord>;
-    /// The peers whose keys begin like this.
-    fn named(&self, short: &[u8]) -> Vec<PeerId>;
-    /// Whether no peer is known beside these.
-    fn are_among(&self, peers: &BTreeSet<PeerId>) -> bool;
+    /// The peers whose logs are known.
+    fn known(&self) -> impl Iterator<Item = PeerId>;
 }
 
 impl Records for Logs {
@@ -33,12 +31,8 @@ impl Records for Logs {
         self.peer_record(peer)
     }
 
-    fn named(&self, short: &[u8]) -> Vec<PeerId> {
-        self.with_short_key(short).copied().collect()
-    }
-
-    fn are_among(&self, peers: &BTreeSet<PeerId>) -> bool {
-        self.origins().all(|origin| peers.contains(&origin))
+    fn known(&self) -> impl Iterator<Item = PeerId> {
+        self.origins()
     }
 }
 
@@ -49,26 +43,24 @@ pub(crate) fn live(
     records: &impl Records,
 ) -> BTreeSet<PeerId> {
     let mut reached = BTreeSet::from([*me]);
-    let mut edge: Vec<PeerId> = sessions
-        .iter()
-        .filter(|peer| reached.insert(**peer))
-        .copied()
-        .collect();
-    // the usual case where everybody has a session with everybody
-    if records.are_among(&reached) {
-        return reached;
+    reached.extend(sessions);
+    let mut edge: Vec<PeerId> = sessions.iter().copied().collect();
+    let mut others: BTreeMap<[u8; 8], Vec<PeerId>> = BTreeMap::new();
+    for peer in records.known().filter(|peer| !reached.contains(peer)) {
+        others.entry(peer.short()).or_default().push(peer);
     }
-    while let Some(peer) = edge.pop() {
-        let Some(record) = records.record(&peer) else {
-            continue;
-        };
-        for short in record.neighbours.iter().filter(|short| short.len() == 8) {
-            edge.extend(
-                records
-                    .named(short)
-                    .into_iter()
-                    .filter(|peer| reached.insert(*peer)),
-            );
+    // mostly everybody has a session with everybody, and there is nobody else to look for
+    while !others.is_empty()
+        && let Some(peer) = edge.pop()
+    {
+        let record = records.record(&peer);
+        let neighbours = record.map_or(&[][..], |record| &record.neighbours);
+        for short in neighbours {
+            let short = <[u8; 8]>::try_from(short.as_slice());
+            let found = short.ok().and_then(|short| others.remove(&short));
+            let found = found.unwrap_or_default();
+            reached.extend(&found);
+            edge.extend(found);
         }
     }
     reached
@@ -122,15 +114,8 @@ mod tests {
             self.get(peer)
         }
 
-        fn named(&self, short: &[u8]) -> Vec<PeerId> {
-            self.keys()
-                .filter(|peer| peer.short() == short)
-                .copied()
-                .collect()
-        }
-
-        fn are_among(&self, peers: &BTreeSet<PeerId>) -> bool {
-            self.keys().all(|peer| peers.contains(peer))
+        fn known(&self) -> impl Iterator<Item = PeerId> {
+            self.keys().copied()
         }
     }
 
