@@ -47,7 +47,7 @@ use chunks::{ChunkMap, Grant};
 use found::Founding;
 use genesis::{Genesis, GenesisId};
 use grant::Deferred;
-use ledger::Ledger;
+use ledger::{Ledger, Touched};
 use pool::{Loan, Pool};
 use serve::Pending;
 use span::Span;
@@ -264,8 +264,11 @@ impl Ipam {
         new: Option<&entry::Body>,
         now: Time,
     ) {
-        self.stir(now);
         let touched = self.ledger.apply(origin, slot, new);
+        if touched == Touched::default() {
+            return;
+        }
+        self.stir(now);
         self.map_stale |= touched.grants;
         if let Some((lender, ip, request_id)) = touched.lent_to_us {
             self.consider_loan(ip, Loan { lender, request_id });

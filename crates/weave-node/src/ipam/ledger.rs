@@ -30,6 +30,7 @@ pub(crate) struct LoanToUs {
 pub(crate) struct Touched {
     pub(crate) genesis: bool,
     pub(crate) grants: bool,
+    pub(crate) loans: bool,
     pub(crate) subnets: bool,
     /// A grant or loan to this peer that answers this request.
     pub(crate) fulfilled: Option<u64>,
@@ -198,6 +199,7 @@ impl Ledger {
             touched.fulfilled = Some(record.request_id);
             touched.lent_to_us = Some((place.0, ip, record.request_id));
         }
+        touched.loans = true;
         self.loans.insert(place, (id, borrower, ip));
         *self.uses.entry(id).or_default() += 1;
     }
@@ -213,6 +215,7 @@ impl Ledger {
             self.unuse(id);
         }
         if let Some((id, borrower, ip)) = self.loans.remove(&place) {
+            touched.loans = true;
             // a lender that started anew may have listed the same loan in another slot by now
             let listed = self
                 .to_us

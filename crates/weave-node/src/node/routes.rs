@@ -126,10 +126,17 @@ impl Node {
         self.endpoints.apply(origin, slot, new);
         self.names.apply(origin, slot, new);
         self.ipam.apply(origin, slot, old, new, now);
+        let edges = |body: Option<&entry::Body>| match body {
+            Some(entry::Body::Peer(record)) => {
+                Some((record.neighbours.clone(), record.addresses.clone()))
+            }
+            Some(_) | None => None,
+        };
+        let same_edges = edges(old) == edges(new);
         for body in [old, new].into_iter().flatten() {
             match body {
                 entry::Body::Peer(_) => {
-                    self.dirty.live = true;
+                    self.dirty.live |= !same_edges;
                     // who is named in our record depends on how many sessions others have
                     self.dirty.record |= self.reached.len() > MAX_NEIGHBOURS;
                 }

@@ -2,6 +2,7 @@
 //! the forwarding table, the names. Built anew only when something changed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use weave_wire::proto::{PeerRecord, entry};
 use weave_wire::{Mac, PeerId, SegmentId, Time, proto_addr};
@@ -12,6 +13,10 @@ use crate::membership;
 
 /// At most this many addresses of ourselves are told to others.
 const MAX_OBSERVED: usize = 4;
+/// Our record changes once in this long for each peer known, within the two limits below.
+const RECORD_PAUSE_PER_PEER: Duration = Duration::from_millis(60);
+const RECORD_PAUSE_MIN: Duration = Duration::from_millis(500);
+const RECORD_PAUSE_MAX: Duration = Duration::from_secs(3);
 /// At most this many MACs are learnt in a segment for one peer.
 const MAX_LEARNED: usize = 32;
 
@@ -31,7 +36,7 @@ impl Node {
             }
             if record_due(self) {
                 self.dirty.record = false;
-                self.record_due = Some(now + std::time::Duration::from_secs(1));
+                self.record_due = Some(now + self.record_pause());
                 self.settle_record(now);
             }
             self.route(now);
@@ -45,6 +50,14 @@ impl Node {
         if std::mem::take(&mut self.dirty.fib) {
             self.settle_fib();
         }
+    }
+
+    /// How long our record stays as it is: every change goes to everybody, and the larger the
+    /// mesh, the more changes one record sums up.
+    fn record_pause(&self) -> Duration {
+        let known = u32::try_from(self.logs.origins().count()).unwrap_or(u32::MAX);
+        let pause = RECORD_PAUSE_PER_PEER.saturating_mul(known);
+        pause.clamp(RECORD_PAUSE_MIN, RECORD_PAUSE_MAX)
     }
 
     fn settle_live(&mut self, now: Time) {
