@@ -30,15 +30,14 @@ fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Builds the simulator with optimisation, which pays after the first few seeds, and runs it.
+/// Builds the simulator as the release is built, which shares its dependencies, and runs it.
 fn sim(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .args([
             "run",
             "--quiet",
-            "--profile",
-            "lab",
+            "--release",
             "--package",
             "weave-sim",
             "--",
