@@ -504,6 +504,81 @@ fn an_old_message_does_not_end_a_new_loan() {
 }
 
 #[test]
+fn a_loan_in_use_is_not_given_back_because_the_log_still_shows_an_earlier_one() {
+    let (mut a, mut b) = pair();
+    b.ask(10, RANGE, Some("10.40.0.6"));
+    converse(&mut a, &mut b);
+    let old = a.log["loan/10.40.0.6"].clone();
+    a.pass(3000);
+    b.pass(3000);
+    b.release(RANGE, ip("10.40.0.6"));
+    tell(&mut b, &mut a);
+    assert!(
+        !a.log.contains_key("loan/10.40.0.6"),
+        "the lender has it back"
+    );
+    // the borrower hears of the end, but then the new loan's reply comes before its record
+    b.ipam.apply(id(1), 1, Some(&old), None, b.now);
+    b.drain();
+    b.ask(11, RANGE, Some("10.40.0.6"));
+    for (_, body) in std::mem::take(&mut b.sent) {
+        if let Body::SpaceRequest(request) = body {
+            a.ipam.handle_space_request(id(2), request, a.now);
+            a.drain();
+        }
+    }
+    b.ipam.apply(id(1), 1, None, Some(&old), b.now);
+    for (_, body) in std::mem::take(&mut a.sent) {
+        if let Body::SpaceReply(reply) = body {
+            b.ipam.handle_space_reply(id(1), reply, b.now);
+            b.drain();
+        }
+    }
+    assert_eq!(b.answers[&11], Ok(ip("10.40.0.6")));
+    b.pass(5000);
+    let returned = |(_, body): &(PeerId, Body)| matches!(body, Body::LoanReturn(_));
+    assert!(!b.sent.iter().any(returned));
+}
+
+#[test]
+fn a_loan_is_not_taken_when_the_return_of_an_earlier_one_may_end_it() {
+    let (mut a, mut b) = pair();
+    b.ask(10, RANGE, Some("10.40.0.6"));
+    converse(&mut a, &mut b);
+    a.pass(3000);
+    b.pass(3000);
+    b.release(RANGE, ip("10.40.0.6"));
+    b.ask(11, RANGE, Some("10.40.0.6"));
+    b.pass(1200);
+    let last_request = |sent: &[(PeerId, Body)]| {
+        let ids = sent.iter().filter_map(|(_, body)| {
+            if let Body::SpaceRequest(request) = body {
+                Some(request.request_id)
+            } else {
+                None
+            }
+        });
+        ids.max().expect("a request")
+    };
+    let request_id = last_request(&b.sent);
+    let returned = |(_, body): &&(PeerId, Body)| matches!(body, Body::LoanReturn(_));
+    assert_eq!(
+        b.sent.iter().filter(returned).count(),
+        2,
+        "repeated since the request"
+    );
+    let reply = proto::SpaceReply {
+        request_id,
+        outcome: proto::space_reply::Outcome::Granted.into(),
+        address: vec![10, 40, 0, 6],
+        ..proto::SpaceReply::default()
+    };
+    b.ipam.handle_space_reply(id(1), reply, b.now);
+    b.drain();
+    assert!(!b.answers.contains_key(&11), "{:?}", b.answers[&11]);
+}
+
+#[test]
 fn a_host_with_targets_does_not_found_alone() {
     let mut host = Host::new(2);
     host.ipam.set_has_targets(true, host.now);

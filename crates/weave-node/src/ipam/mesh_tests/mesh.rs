@@ -489,8 +489,9 @@ impl Mesh {
             return;
         }
         let (sender, now) = (self.peers[from].id, self.now);
-        if matches!(body, Body::SpaceReply(_)) && self.peers[from].ipam.is_some() {
-            // a reply carries the records that it is about
+        let comes_along = matches!(body, Body::SpaceReply(_)) && self.below(3) > 0;
+        if comes_along && self.peers[from].ipam.is_some() {
+            // a reply carries the records that it is about, mostly
             self.sync(from, to);
         }
         let Some(ipam) = &mut self.peers[to].ipam else {
@@ -557,9 +558,9 @@ impl Mesh {
         }
     }
 
-    /// Every second each peer repairs what a random other one lacks.
+    /// Every three seconds each peer repairs what a random other one lacks.
     fn gossip(&mut self) {
-        self.at(Duration::from_secs(1), Event::Gossip);
+        self.at(Duration::from_secs(3), Event::Gossip);
         for from in 0..self.peers.len() {
             let to = self.index(self.peers.len());
             if from != to && self.linked(from, to) {
