@@ -61,7 +61,7 @@ fails() {  # fails CODE REGEX COMMAND... : this exit code and this text
 }
 same() { [ "$1" = "$2" ] || { echo "'$1' is not '$2'"; return 1; }; }
 pings() {  # pings HOST CONTAINER NAME [COUNT] : nothing lost
-  docker_ "$1" exec "$2" ping -c "${4:-3}" -i 0.2 -w 10 "$3" | tee /dev/stderr | grep -q ' 0% packet loss'
+  says ' 0% packet loss' docker_ "$1" exec "$2" ping -c "${4:-3}" -i 0.2 -w 10 "$3"
 }
 finish() {
   local f
