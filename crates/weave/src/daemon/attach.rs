@@ -183,9 +183,7 @@ impl Attacher {
         let segment = self.networks.segment_for(address.address.network()).await;
         let result = self.plug(place, segment, address).await;
         if let Err(error) = result {
-            if address.allocated {
-                self.networks.release(allocation(&address).into_iter());
-            }
+            self.networks.release(address.allocation().into_iter());
             return Err(error);
         }
         Ok(address.address)
@@ -326,8 +324,8 @@ impl Attacher {
         let given_back = record
             .addresses
             .iter()
-            .filter(|held| held.allocated && addresses.contains(&held.address))
-            .filter_map(allocation);
+            .filter(|held| addresses.contains(&held.address))
+            .filter_map(Address::allocation);
         let given_back: Vec<_> = given_back.collect();
         if addresses.len() == record.addresses.len() {
             veth::detach(&place.netns, interface).await?;
@@ -402,13 +400,6 @@ impl Attacher {
 /// What names of an attached container are filed under: apart from those of Docker's networks.
 fn names_owner(container: &str) -> String {
     format!("{container}+attached")
-}
-
-fn allocation(address: &Address) -> Option<(Cidr, std::net::Ipv4Addr)> {
-    match address.address.ip() {
-        IpAddr::V4(ip) => Some((address.address.network(), ip)),
-        IpAddr::V6(_) => None,
-    }
 }
 
 fn mac_of(ip: IpAddr) -> Mac {

@@ -127,13 +127,17 @@ impl EndpointRecord {
 
     /// What allocations of its addresses are filed under.
     pub(crate) fn allocated(&self) -> impl Iterator<Item = (Cidr, Ipv4Addr)> + '_ {
-        self.addresses
-            .iter()
-            .filter(|address| address.allocated)
-            .filter_map(|address| match address.address.ip() {
-                std::net::IpAddr::V4(ip) => Some((address.address.network(), ip)),
-                std::net::IpAddr::V6(_) => None,
-            })
+        self.addresses.iter().filter_map(Address::allocation)
+    }
+}
+
+impl Address {
+    /// What its allocation is filed under, if it came from the allocator.
+    pub(crate) fn allocation(&self) -> Option<(Cidr, Ipv4Addr)> {
+        match self.address.ip() {
+            std::net::IpAddr::V4(ip) if self.allocated => Some((self.address.network(), ip)),
+            std::net::IpAddr::V4(_) | std::net::IpAddr::V6(_) => None,
+        }
     }
 }
 
