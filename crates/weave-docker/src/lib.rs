@@ -10,6 +10,7 @@
 pub mod client;
 pub mod container;
 pub mod error;
+pub mod given_up;
 pub mod image;
 pub mod network;
 pub mod plugin;
@@ -20,11 +21,12 @@ pub mod watcher;
 pub use client::DockerClient;
 pub use container::{ContainerInfo, ContainerNames, ContainerNetwork, names_of};
 pub use error::Error;
+pub use given_up::GivenUp;
 pub use network::{AttachedContainer, NetworkInfo, NetworkSpec};
 pub use plugin::{Driver, DriverError, PluginSocket};
 pub use resolv::{dockerd_upstreams, host_resolv_conf_path};
 pub use router_container::{RouterSpec, RouterState};
-pub use watcher::{NamesChange, WatcherConfig, watch_names};
+pub use watcher::{Change, WatcherConfig, watch_docker};
 
 /// Name of the network and IPAM driver, and of its socket under [`PLUGIN_DIR`].
 pub const DRIVER_NAME: &str = "weavemesh";

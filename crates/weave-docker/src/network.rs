@@ -1,6 +1,6 @@
 //! Docker networks: ours, and the address of Docker's own bridge.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use bollard::models::{EndpointResource, Ipam, IpamConfig, NetworkCreateRequest, NetworkInspect};
@@ -38,18 +38,20 @@ pub struct NetworkInfo {
     pub subnets: Vec<Cidr>,
     /// Gateways of its subnets, where one is set.
     pub gateways: Vec<IpAddr>,
+    /// Addresses that Docker keeps back (`--aux-address`).
+    pub kept_back: Vec<IpAddr>,
     /// Driver options.
     pub options: BTreeMap<String, String>,
     /// `--internal`.
     pub internal: bool,
-    /// Running containers on it, ordered by name.
+    /// Its endpoints, ordered by the names of their containers.
     pub containers: Vec<AttachedContainer>,
 }
 
-/// A container on a network.
+/// An endpoint of a network, with its container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AttachedContainer {
-    /// Full id.
+    /// Full id of the container; what Docker calls an endpoint that no container has joined.
     pub id: String,
     /// Name.
     pub name: String,
@@ -97,20 +99,20 @@ impl DockerClient {
             .collect())
     }
 
-    /// Ids of the running containers on any network of a driver.
+    /// The networks of a driver, with the containers on them; ordered by id.
     ///
     /// # Errors
     /// Any of [`Error`] that Docker's API can cause.
-    pub async fn containers_of_driver(&self, driver: &str) -> Result<BTreeSet<String>, Error> {
-        let mut containers = BTreeSet::new();
+    pub async fn networks_with_containers(&self, driver: &str) -> Result<Vec<NetworkInfo>, Error> {
+        let mut networks = Vec::new();
         for id in self.networks_of_driver(driver).await?.into_keys() {
             match self.network(&id).await {
-                Ok(network) => containers.extend(network.containers.into_iter().map(|c| c.id)),
+                Ok(network) => networks.push(network),
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(containers)
+        Ok(networks)
     }
 
     /// Creates a network, unless it is there already with the same driver and subnet.
@@ -177,6 +179,11 @@ impl NetworkInfo {
                 .iter()
                 .filter_map(|c| c.gateway.as_ref()?.parse().ok())
                 .collect(),
+            kept_back: configs
+                .iter()
+                .flat_map(|c| c.auxiliary_addresses.iter().flat_map(HashMap::values))
+                .filter_map(|text| text.parse().ok())
+                .collect(),
             options: inspect.options.unwrap_or_default().into_iter().collect(),
             internal: inspect.internal.unwrap_or_default(),
             containers,
@@ -185,6 +192,11 @@ impl NetworkInfo {
 }
 
 impl AttachedContainer {
+    /// Whether a container has joined the endpoint.
+    pub fn has_sandbox(&self) -> bool {
+        !self.id.starts_with("ep-")
+    }
+
     fn from_resource((id, endpoint): (String, EndpointResource)) -> Self {
         let addresses = [endpoint.ipv4_address, endpoint.ipv6_address];
         Self {
@@ -265,7 +277,8 @@ mod tests {
             "Name": "weave", "Id": "947d7e2a4c83", "Created": "2026-11-22T09:32:00.03Z",
             "Scope": "local", "Driver": "weavemesh", "EnableIPv6": false,
             "IPAM": { "Driver": "weavemesh", "Options": {},
-                "Config": [{ "Subnet": "10.32.0.0/12", "Gateway": "10.47.255.254" }] },
+                "Config": [{ "Subnet": "10.32.0.0/12", "Gateway": "10.47.255.254",
+                    "AuxiliaryAddresses": { "printer": "10.32.0.9" } }] },
             "Internal": false, "Options": { "foo": "bar" }, "Labels": {},
             "Containers": {
                 "f34e": { "Name": "n1b", "EndpointID": "0066", "MacAddress": "02:42:0a:21:00:05",
@@ -291,6 +304,7 @@ mod tests {
         let network = weave();
         assert_eq!(network.subnets, ["10.32.0.0/12".parse().unwrap()]);
         assert_eq!(network.ipam_driver, "weavemesh");
+        assert_eq!(network.kept_back, ["10.32.0.9".parse::<IpAddr>().unwrap()]);
         let names: Vec<_> = network.containers.iter().map(|c| c.name.as_str()).collect();
         assert_eq!(names, ["a", "n1b"]);
         assert_eq!(network.containers[0].addresses.len(), 2);

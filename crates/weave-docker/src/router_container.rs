@@ -30,6 +30,9 @@ const ROLE: &str = "router";
 /// What it may do beyond Docker's default set.
 const CAPABILITIES: [&str; 4] = ["NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE"];
 const TUN: &str = "/dev/net/tun";
+/// Seconds that dockerd waits for the router when it stops all containers: longer than for others
+/// (10 s), since their endpoints are taken away only after they have ended.
+const STOP_TIMEOUT: i64 = 15;
 
 /// What the router's container is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -213,6 +216,7 @@ fn create_body(spec: &RouterSpec) -> ContainerCreateBody {
         env: Some(spec.env.clone()),
         labels: Some(labels),
         working_dir: Some("/".to_owned()),
+        stop_timeout: Some(STOP_TIMEOUT),
         host_config: Some(host_config(spec)),
         ..ContainerCreateBody::default()
     }
@@ -275,6 +279,7 @@ mod tests {
         let host = &body["HostConfig"];
         assert_eq!(body["Entrypoint"], json!(["/weave"]));
         assert_eq!(body["Cmd"], json!(["router", "10.99.0.2"]));
+        assert_eq!(body["StopTimeout"], 15);
         assert_eq!(
             body["Labels"],
             json!({ "weave.options": "x", "weave.role": "router" })

@@ -1,4 +1,4 @@
-//! Keeps the names of this host's containers right.
+//! Keeps the names of this host's containers right, and tells what networks Docker has.
 //!
 //! Docker's events only say where to look; what is reported always comes from inspecting the
 //! container afterwards, so lost, late or repeated events cannot make it wrong for longer than
@@ -22,11 +22,13 @@ use self::tracker::{Notice, Tracker};
 use crate::client::{DockerClient, translate};
 use crate::container::{ContainerInfo, ContainerNames};
 use crate::error::Error;
+use crate::network::NetworkInfo;
 
 /// Inspections that may run at once.
 const PARALLEL: usize = 8;
 const BACKOFF: Duration = Duration::from_millis(100);
-const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// Short: names of containers that dockerd starts wait for it.
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// How far back events are asked for, so that none is lost between two connections.
 const OVERLAP: Duration = Duration::from_secs(2);
 
@@ -43,9 +45,9 @@ pub struct WatcherConfig {
     pub reconcile: Duration,
 }
 
-/// A change of the names on this host.
+/// News from Docker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NamesChange {
+pub enum Change {
     /// The container has these names now, and no others.
     Set(ContainerNames),
     /// The container has no names any more.
@@ -53,12 +55,19 @@ pub enum NamesChange {
         /// First 12 characters of its id.
         container: String,
     },
+    /// A look at all networks of the driver, with the containers on them.
+    Looked {
+        /// The networks.
+        networks: Vec<NetworkInfo>,
+        /// Docker has just been reached: it, or we, may have been away.
+        reconnected: bool,
+    },
 }
 
 /// Watches Docker and sends changes, starting from nothing known, until the receiver is gone.
 ///
 /// Docker need not run yet, and may go away and come back.
-pub async fn watch_names(config: WatcherConfig, changes: mpsc::Sender<NamesChange>) {
+pub async fn watch_docker(config: WatcherConfig, changes: mpsc::Sender<Change>) {
     let mut tracker = Tracker::new(&config.driver, &config.domain);
     let mut backoff = BACKOFF;
     while !changes.is_closed() {
@@ -78,7 +87,7 @@ pub async fn watch_names(config: WatcherConfig, changes: mpsc::Sender<NamesChang
 async fn connected(
     config: &WatcherConfig,
     tracker: &mut Tracker,
-    changes: &mpsc::Sender<NamesChange>,
+    changes: &mpsc::Sender<Change>,
     backoff: &mut Duration,
 ) -> Result<(), Error> {
     let client = match &config.socket {
@@ -90,6 +99,7 @@ async fn connected(
     reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut inspections = FuturesUnordered::new();
     tracker.forget_inspections();
+    let mut reconnected = true;
     loop {
         while inspections.len() < PARALLEL
             && let Some(id) = tracker.next_inspection()
@@ -113,10 +123,13 @@ async fn connected(
                 }
             }
             _ = reconcile.tick() => {
-                let networks = client.networks_of_driver(&config.driver).await?;
-                let containers = client.containers_of_driver(&config.driver).await?;
-                tracker.handle_snapshot(networks.into_keys().collect(), containers);
+                let networks = client.networks_with_containers(&config.driver).await?;
+                tracker.handle_snapshot(&networks);
                 *backoff = BACKOFF;
+                let reconnected = std::mem::take(&mut reconnected);
+                if changes.send(Change::Looked { networks, reconnected }).await.is_err() {
+                    return Ok(());
+                }
             }
             event = events.next() => {
                 let what = || "watch Docker's events".to_owned();

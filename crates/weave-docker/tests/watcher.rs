@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::net::UnixListener;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
-use weave_docker::{DockerClient, NamesChange, WatcherConfig, watch_names};
+use weave_docker::{Change, DockerClient, WatcherConfig, watch_docker};
 
 /// A Docker with one network of ours, `weave`.
 #[derive(Debug, Clone)]
@@ -116,7 +116,7 @@ async fn answer(State(docker): State<Docker>, uri: Uri) -> Response {
 }
 
 /// Starts a watcher on `socket`.
-fn watch(socket: &Path, reconcile: Duration) -> mpsc::Receiver<NamesChange> {
+fn watch(socket: &Path, reconcile: Duration) -> mpsc::Receiver<Change> {
     let (sender, changes) = mpsc::channel(16);
     let config = WatcherConfig {
         socket: Some(socket.to_owned()),
@@ -124,15 +124,21 @@ fn watch(socket: &Path, reconcile: Duration) -> mpsc::Receiver<NamesChange> {
         domain: "weave.local".to_owned(),
         reconcile,
     };
-    tokio::spawn(watch_names(config, sender));
+    tokio::spawn(watch_docker(config, sender));
     changes
 }
 
 /// The next change, shortened to `name=address …` or `-container`.
-async fn next(changes: &mut mpsc::Receiver<NamesChange>) -> String {
-    let change = tokio::time::timeout(Duration::from_secs(10), changes.recv()).await;
-    match change.unwrap().unwrap() {
-        NamesChange::Set(names) => {
+async fn next(changes: &mut mpsc::Receiver<Change>) -> String {
+    let change = loop {
+        let change = tokio::time::timeout(Duration::from_secs(10), changes.recv()).await;
+        match change.unwrap().unwrap() {
+            Change::Looked { .. } => {}
+            change @ (Change::Set(_) | Change::Removed { .. }) => break change,
+        }
+    };
+    match change {
+        Change::Set(names) => {
             let names: Vec<_> = names
                 .names
                 .iter()
@@ -140,7 +146,8 @@ async fn next(changes: &mut mpsc::Receiver<NamesChange>) -> String {
                 .collect();
             names.join(" ")
         }
-        NamesChange::Removed { container } => format!("-{container}"),
+        Change::Removed { container } => format!("-{container}"),
+        Change::Looked { .. } => unreachable!("left out above"),
     }
 }
 
@@ -215,7 +222,7 @@ async fn the_watcher_ends_with_its_receiver() {
         domain: "weave.local".to_owned(),
         reconcile: NEVER,
     };
-    let watcher = tokio::spawn(watch_names(config, sender));
+    let watcher = tokio::spawn(watch_docker(config, sender));
     tokio::time::sleep(Duration::from_millis(20)).await;
     drop(changes);
     tokio::time::timeout(Duration::from_secs(5), watcher)
@@ -234,10 +241,8 @@ async fn the_client_agrees_on_the_older_api_version() {
     assert_eq!(client.server_version().await.unwrap(), "20.10.24");
     assert!(client.container("nobody").await.unwrap_err().is_not_found());
     assert!(
-        client
-            .containers_of_driver("weavemesh")
-            .await
-            .unwrap()
+        client.networks_with_containers("weavemesh").await.unwrap()[0]
+            .containers
             .is_empty()
     );
 }

@@ -10,8 +10,10 @@ mod control;
 mod data;
 mod driver;
 mod networks;
+mod reconcile;
 mod resolve;
 mod start;
+mod stopping;
 mod store;
 
 use std::path::PathBuf;

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bollard::models::{EventMessage, EventMessageTypeEnum};
 
-use super::NamesChange;
+use super::Change;
 use crate::container::{ContainerInfo, ContainerNames, names_of};
+use crate::network::NetworkInfo;
 
 /// The events worth hearing of.
 pub(super) const ACTIONS: [&str; 7] = [
@@ -109,14 +110,13 @@ impl Tracker {
         }
     }
 
-    /// Takes a fresh look at everything: `networks` are ours, `containers` are on them.
-    pub(super) fn handle_snapshot(
-        &mut self,
-        networks: BTreeSet<String>,
-        containers: BTreeSet<String>,
-    ) {
-        self.networks = networks;
-        self.due.extend(containers);
+    /// Takes a fresh look at everything: all networks of ours, with the containers on them.
+    pub(super) fn handle_snapshot(&mut self, networks: &[NetworkInfo]) {
+        self.networks = networks.iter().map(|network| network.id.clone()).collect();
+        let containers = networks.iter().flat_map(|network| &network.containers);
+        let containers = containers.filter(|container| container.has_sandbox());
+        self.due
+            .extend(containers.map(|container| container.id.clone()));
         self.due.extend(self.known.keys().cloned());
     }
 
@@ -143,12 +143,12 @@ impl Tracker {
         &mut self,
         id: &str,
         info: Option<&ContainerInfo>,
-    ) -> Option<NamesChange> {
+    ) -> Option<Change> {
         self.busy.remove(id);
         let names = info.and_then(|info| names_of(info, &self.networks, &self.domain));
         let Some(names) = names else {
             let gone = self.known.remove(id)?;
-            return Some(NamesChange::Removed {
+            return Some(Change::Removed {
                 container: gone.container,
             });
         };
@@ -156,7 +156,7 @@ impl Tracker {
             return None;
         }
         self.known.insert(id.to_owned(), names.clone());
-        Some(NamesChange::Set(names))
+        Some(Change::Set(names))
     }
 }
 
@@ -186,11 +186,14 @@ mod tests {
 
     fn tracker() -> Tracker {
         let mut tracker = Tracker::new("weavemesh", "weave.local");
-        tracker.handle_snapshot(BTreeSet::from(["net".to_owned()]), BTreeSet::new());
+        tracker.handle_snapshot(&[NetworkInfo {
+            id: "net".to_owned(),
+            ..NetworkInfo::default()
+        }]);
         tracker
     }
 
-    fn inspected(tracker: &mut Tracker, info: Option<&ContainerInfo>) -> Option<NamesChange> {
+    fn inspected(tracker: &mut Tracker, info: Option<&ContainerInfo>) -> Option<Change> {
         tracker.handle_notice(Notice::Container { id: ID.to_owned() });
         assert_eq!(tracker.next_inspection().as_deref(), Some(ID));
         tracker.handle_inspected(ID, info)
@@ -200,11 +203,11 @@ mod tests {
     fn only_differences_are_reported() {
         let mut tracker = tracker();
         let set = inspected(&mut tracker, Some(&running("10.32.0.1")));
-        assert!(matches!(&set, Some(NamesChange::Set(names))
+        assert!(matches!(&set, Some(Change::Set(names))
             if names.names == [("n1.weave.local".to_owned(), "10.32.0.1".parse().unwrap())]));
         assert_eq!(inspected(&mut tracker, Some(&running("10.32.0.1"))), None);
         assert!(inspected(&mut tracker, Some(&running("10.32.0.2"))).is_some());
-        let removed = NamesChange::Removed {
+        let removed = Change::Removed {
             container: "f34ef1c4c4ef".to_owned(),
         };
         assert_eq!(inspected(&mut tracker, None), Some(removed));
@@ -221,7 +224,7 @@ mod tests {
         };
         assert!(matches!(
             inspected(&mut tracker, Some(&stopped)),
-            Some(NamesChange::Removed { .. })
+            Some(Change::Removed { .. })
         ));
     }
 
@@ -240,7 +243,10 @@ mod tests {
     fn a_snapshot_looks_at_known_containers_that_it_does_not_list() {
         let mut tracker = tracker();
         inspected(&mut tracker, Some(&running("10.32.0.1")));
-        tracker.handle_snapshot(BTreeSet::from(["net".to_owned()]), BTreeSet::new());
+        tracker.handle_snapshot(&[NetworkInfo {
+            id: "net".to_owned(),
+            ..NetworkInfo::default()
+        }]);
         assert_eq!(tracker.next_inspection().as_deref(), Some(ID));
     }
 
@@ -275,7 +281,7 @@ mod tests {
         });
         assert!(matches!(
             inspected(&mut tracker, Some(&running("10.32.0.1"))),
-            Some(NamesChange::Removed { .. })
+            Some(Change::Removed { .. })
         ));
     }
 

@@ -1,6 +1,6 @@
 //! `weave attach` and `detach`: any network namespace joins the mesh.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -125,6 +125,22 @@ impl Attacher {
             self.networks
                 .control()
                 .post(move |node, now| node.set_names(&owner, &[], now));
+        }
+    }
+
+    /// Announces the names of attached containers again: they are not stored, Docker has them.
+    pub(crate) async fn renew_names(&self) {
+        let mut containers = BTreeSet::new();
+        for record in self.networks.endpoints().await {
+            if matches!(record.kind, Kind::Attached { .. }) && !record.container.is_empty() {
+                containers.insert(record.container);
+            }
+        }
+        for container in containers {
+            match self.container_place(&container).await {
+                Ok(place) => self.announce_names(&place).await,
+                Err(error) => tracing::debug!(container, %error, "names not announced"),
+            }
         }
     }
 

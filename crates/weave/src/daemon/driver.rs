@@ -19,7 +19,7 @@ use super::networks::{
 
 const POOL_PREFIX: &str = "weave-";
 /// Network option that leaves the resolvers of its containers alone: `-o weave.dns=false`.
-const DNS_OPTION: &str = "weave.dns";
+pub(super) const DNS_OPTION: &str = "weave.dns";
 
 /// The driver.
 #[derive(Debug)]
@@ -149,6 +149,9 @@ impl WeaveDriver {
             } else {
                 pool.addresses
             };
+            if let Some(ip) = wanted {
+                self.networks.free_dead_holder(ip).await;
+            }
             let control = self.networks.control();
             control
                 .allocate("a container".to_owned(), within, wanted)

@@ -8,6 +8,7 @@
 //! announced to the mesh before its first frame.
 
 mod endpoint;
+mod leaks;
 mod plumbing;
 mod records;
 

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use tokio::sync::{Notify, mpsc, oneshot};
-use weave_docker::{DockerClient, NamesChange, PluginSocket, WatcherConfig, plugin, watch_names};
+use weave_docker::{DockerClient, PluginSocket, plugin};
 use weave_node::{Node, NodeConfig};
 use weave_sys::dnsns::{DNS_ADDRESS, tcp_listener, udp_socket};
 use weave_sys::udp::Underlay;
@@ -20,10 +20,12 @@ use super::DaemonConfig;
 use super::admin::Admin;
 use super::attach::Attacher;
 use super::clock::Clock;
-use super::control::{Control, LINGER, SharedNames, Shell};
+use super::control::{LINGER, SharedNames, Shell};
 use super::data::{CONTROL_QUEUE, DataPath};
 use super::driver::WeaveDriver;
 use super::networks::{Networks, Parts};
+use super::reconcile::{Reconciler, follow_docker};
+use super::stopping;
 use super::store::{Contents, Store, Writes};
 use crate::api::server;
 use crate::cli::password::MESH_NAME;
@@ -31,8 +33,8 @@ use crate::dns::{Dns, DnsConfig, Listening, NameSource};
 
 const LAUNCH_KEY: &[u8] = b"launch";
 const TARGET_PREFIX: &[u8] = b"target/";
-/// Names are compared with Docker's own list this often, whatever its events said.
-const RECONCILE_EVERY: Duration = Duration::from_secs(30);
+/// A dockerd that is up answers within this.
+const DOCKER_ANSWERS: Duration = Duration::from_millis(500);
 /// Attached namespaces that are gone are noticed this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -88,16 +90,17 @@ async fn serve(config: DaemonConfig) -> anyhow::Result<()> {
     let stop = Arc::new(Notify::new());
     let services = start_services(&config, &networks, &names, &stop).await?;
     tracing::info!(name = %me.name(), port = config.port, "router ready");
-    let end = stopped(Arc::clone(&stop))?;
+    let end = stopping::asked(&config, Arc::clone(&networks), stop)?;
     server::serve(listener, Arc::clone(&services.admin), end)
         .await
         .context("cannot serve the admin API")?;
     tracing::info!("router stops");
-    drop(remove_socket);
     services.end().await;
     let _ = stop_control.send(());
     control_loop.await.context("the control loop failed")?;
     tokio::time::sleep(LINGER).await;
+    // last: whoever finds no socket takes us for gone
+    drop(remove_socket);
     Ok(())
 }
 
@@ -142,7 +145,8 @@ async fn start_services(
         if !config.no_dns {
             listening.extend(listen_on_bridge(config, &dns, networks.host()).await);
         }
-        watch_containers(config, networks);
+        Reconciler::new(config, networks).look_first().await;
+        follow_docker(config, networks, &attacher);
         services_plugin = start_plugin(config, networks)?;
     }
     tokio::spawn(keep(Arc::clone(networks), Arc::clone(&attacher)));
@@ -178,7 +182,12 @@ fn listen(dns: &Dns, netns: &NetNs, ip: IpAddr) -> anyhow::Result<Listening> {
 
 /// For `--dns=172.17.0.1`: the address of Docker's own bridge.
 async fn listen_on_bridge(config: &DaemonConfig, dns: &Dns, host: &NetNs) -> Option<Listening> {
-    let client = DockerClient::connect(&config.docker_socket).await.ok()?;
+    // dockerd, while it starts, takes connections and does not answer, and waits for us
+    let client = DockerClient::connect(&config.docker_socket);
+    let client = tokio::time::timeout(DOCKER_ANSWERS, client)
+        .await
+        .ok()?
+        .ok()?;
     let address = client.bridge_gateway().await.ok().flatten()?;
     match listen(dns, host, address) {
         Ok(listening) => Some(listening),
@@ -211,40 +220,6 @@ fn start_plugin(config: &DaemonConfig, networks: &Arc<Networks>) -> anyhow::Resu
     Ok((Some(stop), Some(task)))
 }
 
-fn watch_containers(config: &DaemonConfig, networks: &Arc<Networks>) {
-    let (sender, mut changes) = mpsc::channel(256);
-    tokio::spawn(watch_names(
-        WatcherConfig {
-            socket: Some(config.docker_socket.clone()),
-            driver: weave_docker::DRIVER_NAME.to_owned(),
-            domain: config.dns_domain.clone(),
-            reconcile: RECONCILE_EVERY,
-        },
-        sender,
-    ));
-    let networks = Arc::clone(networks);
-    tokio::spawn(async move {
-        while let Some(change) = changes.recv().await {
-            apply_names(&networks, change).await;
-        }
-    });
-}
-
-async fn apply_names(networks: &Networks, change: NamesChange) {
-    let control: &Control = networks.control();
-    match change {
-        NamesChange::Set(named) => {
-            for endpoint in &named.endpoints {
-                networks.note_container(endpoint, &named.container).await;
-            }
-            control.post(move |node, now| node.set_names(&named.container, &named.names, now));
-        }
-        NamesChange::Removed { container } => {
-            control.post(move |node, now| node.set_names(&container, &[], now));
-        }
-    }
-}
-
 async fn keep(networks: Arc<Networks>, attacher: Arc<Attacher>) {
     let sweep = async {
         loop {
@@ -253,20 +228,6 @@ async fn keep(networks: Arc<Networks>, attacher: Arc<Attacher>) {
         }
     };
     tokio::join!(networks.keep_rules(), sweep);
-}
-
-/// Completes at SIGTERM, SIGINT, or when `stop` is notified.
-fn stopped(stop: Arc<Notify>) -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            () = stop.notified() => {}
-        }
-    })
 }
 
 /// A new launch's targets replace those on disk; after a restart those on disk count.

@@ -219,7 +219,10 @@ impl Networks {
         if present && let Err(error) = self.replug(&record, &host).await {
             tracing::warn!(id = record.id, %error, "cannot put an endpoint back on its bridge");
         }
-        if let Err(error) = self.announce(&record).await {
+        // a dead one keeps its addresses until dockerd gives them back, and has no more frames
+        if !self.is_dead(&record).await
+            && let Err(error) = self.announce(&record).await
+        {
             tracing::warn!(id = record.id, %error, "endpoint not brought back");
             return;
         }

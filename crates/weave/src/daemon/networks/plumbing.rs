@@ -11,16 +11,23 @@ pub(super) fn network_spec(subnet: Cidr, default_subnet: Cidr, me: &PeerId) -> N
     let (bridge, tap) = if subnet == default_subnet {
         (DEFAULT_BRIDGE.to_owned(), DEFAULT_TAP.to_owned())
     } else {
-        (
-            format!("weave-{:08x}", segment.0),
-            format!("weavet-{:08x}", segment.0),
-        )
+        let bridge = format!("{DEFAULT_BRIDGE}-{:08x}", segment.0);
+        let tap = tap_of(&bridge);
+        (bridge, tap)
     };
     NetworkSpec {
         bridge,
         tap,
         mac: bridge_mac(segment, me),
         mtu: mtu(),
+    }
+}
+
+/// Name of the TAP that goes with a bridge.
+pub(super) fn tap_of(bridge: &str) -> String {
+    match bridge.strip_prefix(DEFAULT_BRIDGE) {
+        Some(id) if !id.is_empty() => format!("{DEFAULT_BRIDGE}t{id}"),
+        Some(_) | None => DEFAULT_TAP.to_owned(),
     }
 }
 
@@ -65,6 +72,13 @@ mod tests {
             ("weave", "weave-tap")
         );
         assert_ne!(first.mac, second.mac);
+        assert_eq!(
+            second.tap,
+            format!(
+                "weavet-{:08x}",
+                SegmentId::of_subnet("10.33.0.0/24".parse().unwrap()).0
+            )
+        );
         for name in [&second.bridge, &second.tap] {
             assert!(name.len() <= 15 && name.starts_with("weave"), "{name}");
         }

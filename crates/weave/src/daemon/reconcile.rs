@@ -1,0 +1,406 @@
+//! Compares what this host holds with what Docker has, and makes them agree.
+//!
+//! What Docker has and we forgot is taken up again; what we hold and nobody has any more is freed:
+//! endpoints, addresses, veths, networks, bridges. Driver calls are under way while we look, so a
+//! difference counts only when two looks in a row, some time apart, show it; except before the
+//! driver answers for the first time. While Docker cannot be asked, nothing is freed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use weave_docker::{
+    AttachedContainer, Change, DRIVER_NAME, DockerClient, NetworkInfo, WatcherConfig, watch_docker,
+};
+use weave_wire::{Cidr, Mac, SegmentId};
+
+use super::DaemonConfig;
+use super::attach::Attacher;
+use super::driver::DNS_OPTION;
+use super::networks::{
+    Address, EndpointRecord, Kind, NetworkError, NetworkRecord, Networks, short,
+};
+
+/// Docker is looked at anew this often, whatever its events said.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// A difference must last this long to count: longer than any driver call.
+const LASTING: Duration = Duration::from_secs(25);
+/// The first look, before the driver answers, may take this long: dockerd, while it starts, takes
+/// connections and does not answer, and waits for us.
+const FIRST_LOOK: Duration = Duration::from_millis(500);
+/// So long after Docker was reached, containers that it gave up on are started.
+const HELP_FOR: Duration = Duration::from_secs(100);
+
+/// Something that is here or there, but not in both places.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Difference {
+    /// Docker has a network that we do not know.
+    UnknownNetwork(String),
+    /// Docker has an endpoint that we do not know.
+    UnknownEndpoint(String),
+    /// We have an endpoint that Docker does not know.
+    Endpoint(String),
+    /// We hold an address that no endpoint has.
+    Address(Ipv4Addr),
+    /// A veth without an endpoint.
+    Veth(String),
+    /// We have a network that Docker does not know.
+    Network(String),
+    /// A bridge without a network.
+    Bridge(String),
+}
+
+/// Keeps this host and Docker in agreement.
+#[derive(Debug)]
+pub(crate) struct Reconciler {
+    networks: Arc<Networks>,
+    docker_socket: std::path::PathBuf,
+    since: BTreeMap<Difference, Instant>,
+    help_until: Option<Instant>,
+}
+
+/// Follows Docker: names of containers, and what else must agree with it.
+pub(crate) fn follow_docker(
+    config: &DaemonConfig,
+    networks: &Arc<Networks>,
+    attacher: &Arc<Attacher>,
+) {
+    let (sender, mut changes) = mpsc::channel(256);
+    tokio::spawn(watch_docker(
+        WatcherConfig {
+            socket: Some(config.docker_socket.clone()),
+            driver: DRIVER_NAME.to_owned(),
+            domain: config.dns_domain.clone(),
+            reconcile: LOOK_EVERY,
+        },
+        sender,
+    ));
+    let mut reconciler = Reconciler::new(config, networks);
+    let attacher = Arc::clone(attacher);
+    tokio::spawn(async move {
+        while let Some(change) = changes.recv().await {
+            match change {
+                Change::Set(named) => {
+                    for endpoint in &named.endpoints {
+                        reconciler
+                            .networks
+                            .note_container(endpoint, &named.container)
+                            .await;
+                    }
+                    reconciler.set_names(named.container, named.names);
+                }
+                Change::Removed { container } => reconciler.set_names(container, Vec::new()),
+                Change::Looked {
+                    networks,
+                    reconnected,
+                } => {
+                    reconciler.handle_look(&networks, reconnected).await;
+                    attacher.renew_names().await;
+                }
+            }
+        }
+    });
+}
+
+impl Reconciler {
+    /// For these networks.
+    pub(crate) fn new(config: &DaemonConfig, networks: &Arc<Networks>) -> Self {
+        Self {
+            networks: Arc::clone(networks),
+            docker_socket: config.docker_socket.clone(),
+            since: BTreeMap::new(),
+            help_until: None,
+        }
+    }
+
+    /// Takes up what Docker has, before the driver answers; not if Docker does not answer at once.
+    pub(crate) async fn look_first(&self) {
+        let look = async {
+            let docker = DockerClient::connect(&self.docker_socket).await?;
+            docker.networks_with_containers(DRIVER_NAME).await
+        };
+        match tokio::time::timeout(FIRST_LOOK, look).await {
+            Ok(Ok(docker)) => {
+                let view = View::of(&docker);
+                for difference in self.differences(&view).await {
+                    match difference {
+                        Difference::UnknownNetwork(_) | Difference::UnknownEndpoint(_) => {
+                            self.settle(&difference, &view).await;
+                        }
+                        Difference::Endpoint(_)
+                        | Difference::Address(_)
+                        | Difference::Veth(_)
+                        | Difference::Network(_)
+                        | Difference::Bridge(_) => {}
+                    }
+                }
+            }
+            Ok(Err(error)) => tracing::info!(%error, "starting without a look at Docker"),
+            Err(_) => {
+                tracing::info!("starting without a look at Docker, which does not answer yet")
+            }
+        }
+    }
+
+    fn set_names(&self, container: String, names: Vec<(String, IpAddr)>) {
+        self.networks
+            .control()
+            .post(move |node, now| node.set_names(&container, &names, now));
+    }
+
+    async fn handle_look(&mut self, docker: &[NetworkInfo], reconnected: bool) {
+        let now = Instant::now();
+        if reconnected {
+            self.since.clear();
+            self.help_until = Some(now + HELP_FOR);
+        }
+        let view = View::of(docker);
+        let found = self.differences(&view).await;
+        self.since
+            .retain(|difference, _| found.contains(difference));
+        for difference in found {
+            let since = *self.since.entry(difference.clone()).or_insert(now);
+            if now - since >= LASTING {
+                self.settle(&difference, &view).await;
+            }
+        }
+        if self.help_until.is_some_and(|until| now < until) {
+            tokio::spawn(start_given_up(self.docker_socket.clone(), docker.to_vec()));
+        }
+    }
+
+    async fn differences(&self, view: &View<'_>) -> BTreeSet<Difference> {
+        let networks = self.networks.docker_networks().await;
+        let endpoints = self.networks.endpoints().await;
+        let known_networks: BTreeSet<_> =
+            networks.iter().map(|network| network.id.as_str()).collect();
+        let known: BTreeSet<_> = endpoints
+            .iter()
+            .map(|endpoint| endpoint.id.as_str())
+            .collect();
+        let mut found = BTreeSet::new();
+        found.extend(
+            (view
+                .networks
+                .keys()
+                .filter(|id| !known_networks.contains(**id)))
+            .map(|id| Difference::UnknownNetwork((*id).to_owned())),
+        );
+        found.extend(
+            (view.endpoints.iter())
+                .filter(|(id, (_, container))| !known.contains(**id) && container.has_sandbox())
+                .map(|(id, _)| Difference::UnknownEndpoint((*id).to_owned())),
+        );
+        found.extend(
+            (networks
+                .iter()
+                .filter(|network| !view.networks.contains_key(network.id.as_str())))
+            .map(|network| Difference::Network(network.id.clone())),
+        );
+        let is_docker = |endpoint: &&EndpointRecord| matches!(endpoint.kind, Kind::Docker { .. });
+        found.extend(
+            (endpoints.iter().filter(is_docker))
+                .filter(|endpoint| !view.endpoints.contains_key(endpoint.id.as_str()))
+                .map(|endpoint| Difference::Endpoint(endpoint.id.clone())),
+        );
+        found.extend(self.unused_addresses(&endpoints, view).await);
+        match self.networks.stray().await {
+            Ok(stray) => {
+                found.extend(stray.veths.into_iter().map(Difference::Veth));
+                found.extend(stray.bridges.into_iter().map(Difference::Bridge));
+            }
+            Err(error) => tracing::warn!(%error, "cannot look for interfaces left behind"),
+        }
+        found
+    }
+
+    async fn unused_addresses(
+        &self,
+        endpoints: &[EndpointRecord],
+        view: &View<'_>,
+    ) -> Vec<Difference> {
+        let held = self
+            .networks
+            .control()
+            .call(|node, _| node.allocated().map(|held| held.ip).collect::<Vec<_>>())
+            .await;
+        let local: BTreeSet<_> = endpoints
+            .iter()
+            .flat_map(|endpoint| endpoint.addresses.iter().map(|held| held.address.ip()))
+            .collect();
+        let is_unused = |ip: &Ipv4Addr| {
+            let ip = IpAddr::V4(*ip);
+            !local.contains(&ip) && !view.addresses.contains(&ip)
+        };
+        let held = held.unwrap_or_default().into_iter();
+        held.filter(is_unused).map(Difference::Address).collect()
+    }
+
+    async fn settle(&self, difference: &Difference, view: &View<'_>) {
+        tracing::info!(?difference, "making this host agree with Docker");
+        let settled = match difference {
+            Difference::UnknownNetwork(id) => self.adopt_network(id, view).await,
+            Difference::UnknownEndpoint(id) => self.adopt_endpoint(id, view).await,
+            Difference::Endpoint(id) => self.networks.free_endpoint(id).await,
+            Difference::Address(ip) => {
+                self.networks.free_address(*ip);
+                Ok(())
+            }
+            Difference::Veth(name) => self.networks.free_veth(name).await,
+            Difference::Network(id) => self.networks.delete_network(id).await,
+            Difference::Bridge(name) => self.networks.free_bridge(name).await,
+        };
+        if let Err(error) = settled {
+            tracing::warn!(?difference, %error, "this host and Docker do not agree");
+        }
+    }
+
+    async fn adopt_network(&self, id: &str, view: &View<'_>) -> Result<(), NetworkError> {
+        let Some(network) = view.networks.get(id) else {
+            return Ok(());
+        };
+        let Some(subnet) = subnet_of(network) else {
+            return Err(NetworkError::Refused("it has no IPv4 subnet".to_owned()));
+        };
+        let dns = network
+            .options
+            .get(DNS_OPTION)
+            .is_none_or(|value| value != "false");
+        let record = NetworkRecord {
+            id: network.id.clone(),
+            subnet,
+            internal: network.internal,
+            dns,
+        };
+        self.networks.create_network(record).await
+    }
+
+    async fn adopt_endpoint(&self, id: &str, view: &View<'_>) -> Result<(), NetworkError> {
+        let Some((network, container)) = view.endpoints.get(id) else {
+            return Ok(());
+        };
+        let (Some(subnet), Some(mac)) = (subnet_of(network), container.mac) else {
+            return Ok(());
+        };
+        let docker = DockerClient::connect(&self.docker_socket).await;
+        let info = match docker {
+            Ok(docker) => docker.container(&container.id).await,
+            Err(error) => Err(error),
+        };
+        let info = info.map_err(|error| NetworkError::Refused(error.to_string()))?;
+        let record = record_of(container, &network.id, subnet, mac, &info);
+        self.networks.adopt_endpoint(record).await
+    }
+}
+
+fn record_of(
+    container: &AttachedContainer,
+    network: &str,
+    subnet: Cidr,
+    mac: Mac,
+    info: &weave_docker::ContainerInfo,
+) -> EndpointRecord {
+    let v4 = container
+        .addresses
+        .iter()
+        .filter(|address| address.ip().is_ipv4());
+    EndpointRecord {
+        id: container.endpoint_id.clone(),
+        segment: SegmentId::of_subnet(subnet).0,
+        mac,
+        addresses: v4
+            .map(|address| Address {
+                address: *address,
+                allocated: false,
+            })
+            .collect(),
+        container: info.short_id().to_owned(),
+        kind: Kind::Docker {
+            network: network.to_owned(),
+            dns: info.dns.clone(),
+            sandbox: info.netns.clone(),
+        },
+    }
+}
+
+fn subnet_of(network: &NetworkInfo) -> Option<Cidr> {
+    network
+        .subnets
+        .iter()
+        .find(|subnet| subnet.first().is_ipv4())
+        .copied()
+}
+
+/// What Docker has, by id.
+#[derive(Debug)]
+struct View<'a> {
+    networks: BTreeMap<&'a str, &'a NetworkInfo>,
+    endpoints: BTreeMap<&'a str, (&'a NetworkInfo, &'a AttachedContainer)>,
+    /// Of endpoints, and kept back.
+    addresses: BTreeSet<IpAddr>,
+}
+
+impl<'a> View<'a> {
+    fn of(docker: &'a [NetworkInfo]) -> Self {
+        let containers = || {
+            let of = |network: &'a NetworkInfo| {
+                network
+                    .containers
+                    .iter()
+                    .map(move |container| (network, container))
+            };
+            docker.iter().flat_map(of)
+        };
+        let in_use = containers()
+            .flat_map(|(_, container)| container.addresses.iter().map(|address| address.ip()));
+        Self {
+            networks: docker
+                .iter()
+                .map(|network| (network.id.as_str(), network))
+                .collect(),
+            endpoints: containers()
+                .map(|(network, container)| (container.endpoint_id.as_str(), (network, container)))
+                .collect(),
+            addresses: in_use
+                .chain(
+                    docker
+                        .iter()
+                        .flat_map(|network| network.kept_back.iter().copied()),
+                )
+                .collect(),
+        }
+    }
+}
+
+/// Starts containers that dockerd gave up on while we were not there.
+async fn start_given_up(socket: std::path::PathBuf, networks: Vec<NetworkInfo>) {
+    let given_up = async {
+        let docker = DockerClient::connect(&socket).await?;
+        let found = docker.given_up(&networks).await?;
+        Ok::<_, weave_docker::Error>((docker, found))
+    };
+    let (docker, found) = match given_up.await {
+        Ok(found) => found,
+        Err(error) => {
+            tracing::info!(%error, "cannot look for containers that Docker gave up on");
+            return;
+        }
+    };
+    for container in found {
+        let (id, name) = (short(&container.id), &container.name);
+        match docker.start_container(&container.id).await {
+            Ok(()) => tracing::info!(
+                id,
+                name,
+                why = container.error,
+                "started a container that Docker had given up on"
+            ),
+            Err(error) => {
+                tracing::warn!(id, name, %error, "a container with a restart policy does not start")
+            }
+        }
+    }
+}
