@@ -20,6 +20,9 @@ pub struct Allocated {
     pub owner: String,
     /// The peer that lent it, when it is not of our own space.
     pub lender: Option<PeerId>,
+    /// Ticket of the request that it answered; none from before a restart. Tells one time that an
+    /// address was given out from another.
+    pub ticket: Option<u64>,
 }
 
 /// What a peer owns of the range.
@@ -103,6 +106,7 @@ impl Ipam {
             subnet: held.subnet,
             owner: held.owner.clone(),
             lender: held.loan.map(|loan| loan.lender),
+            ticket: held.ticket,
         })
     }
 

@@ -43,8 +43,8 @@ enum Difference {
     UnknownEndpoint(String),
     /// We have an endpoint that Docker does not know.
     Endpoint(String),
-    /// We hold an address that no endpoint has.
-    Address(Ipv4Addr),
+    /// We hold an address that no endpoint has, since the request with this ticket.
+    Address(Ipv4Addr, Option<u64>),
     /// A veth without an endpoint.
     Veth(String),
     /// We have a network that Docker does not know.
@@ -131,7 +131,7 @@ impl Reconciler {
                             self.settle(&difference, &view).await;
                         }
                         Difference::Endpoint(_)
-                        | Difference::Address(_)
+                        | Difference::Address(..)
                         | Difference::Veth(_)
                         | Difference::Network(_)
                         | Difference::Bridge(_) => {}
@@ -222,21 +222,22 @@ impl Reconciler {
         endpoints: &[EndpointRecord],
         view: &View<'_>,
     ) -> Vec<Difference> {
-        let held = self
-            .networks
-            .control()
-            .call(|node, _| node.allocated().map(|held| held.ip).collect::<Vec<_>>())
+        let control = self.networks.control();
+        let held = control
+            .call(|node, _| node.allocated().collect::<Vec<_>>())
             .await;
         let local: BTreeSet<_> = endpoints
             .iter()
             .flat_map(|endpoint| endpoint.addresses.iter().map(|held| held.address.ip()))
             .collect();
-        let is_unused = |ip: &Ipv4Addr| {
-            let ip = IpAddr::V4(*ip);
-            !local.contains(&ip) && !view.addresses.contains(&ip)
-        };
-        let held = held.unwrap_or_default().into_iter();
-        held.filter(is_unused).map(Difference::Address).collect()
+        held.unwrap_or_default()
+            .into_iter()
+            .filter(|held| {
+                let ip = IpAddr::V4(held.ip);
+                !local.contains(&ip) && !view.addresses.contains(&ip)
+            })
+            .map(|held| Difference::Address(held.ip, held.ticket))
+            .collect()
     }
 
     async fn settle(&self, difference: &Difference, view: &View<'_>) {
@@ -245,8 +246,10 @@ impl Reconciler {
             Difference::UnknownNetwork(id) => self.adopt_network(id, view).await,
             Difference::UnknownEndpoint(id) => self.adopt_endpoint(id, view).await,
             Difference::Endpoint(id) => self.networks.free_endpoint(id).await,
-            Difference::Address(ip) => {
-                self.networks.free_address(*ip);
+            Difference::Address(ip, ticket) => {
+                let ticket = *ticket;
+                self.networks
+                    .free_address(*ip, move |held| held.ticket == ticket);
                 Ok(())
             }
             Difference::Veth(name) => self.networks.free_veth(name).await,

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
+use weave_node::ipam::Allocated;
 use weave_sys::NetNs;
 use weave_sys::linkname::{self, DEFAULT_BRIDGE};
 
@@ -57,22 +58,24 @@ impl Networks {
         self.remove_endpoint(id).await?;
         for address in &record.addresses {
             if let IpAddr::V4(ip) = address.address.ip() {
-                self.free_address(ip);
+                self.free_address(ip, |_| true);
             }
         }
         Ok(())
     }
 
-    /// Gives an address back, whatever subnet it was asked for in.
-    pub(crate) fn free_address(&self, ip: Ipv4Addr) {
+    /// Gives an address back, whatever subnet it was asked for in, if that is meant.
+    pub(crate) fn free_address(
+        &self,
+        ip: Ipv4Addr,
+        is_meant: impl Fn(&Allocated) -> bool + Send + 'static,
+    ) {
         self.control().post(move |node, now| {
-            let subnets: Vec<_> = node
+            let meant = node
                 .allocated()
-                .filter(|held| held.ip == ip)
-                .map(|held| held.subnet)
-                .collect();
-            for subnet in subnets {
-                node.release(subnet, ip, now);
+                .filter(|held| held.ip == ip && is_meant(held));
+            for held in meant.collect::<Vec<_>>() {
+                node.release(held.subnet, ip, now);
             }
         });
     }
