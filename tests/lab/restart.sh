@@ -88,6 +88,10 @@ while True: d, a = udp.recvfrom(100); udp.sendto(d, a)
 PY
 inside() { local h=$1 c=$2; shift 2; on "$h" nsenter -t "$(docker_ "$h" inspect -f '{{.State.Pid}}' "$c")" -n "$@"; }
 inside 2 far python3 "$WORK/echo.py" & inside 2 far iperf3 -s >/dev/null &
+docker_ 1 run -d --name plain bb sleep 100000 >/dev/null
+PLAIN=$(weave 1 attach plain)
+plain_is_known() { same "$PLAIN" "$(weave 3 dns-lookup plain)"; }
+check "an attached container has its name" eventually 3 plain_is_known
 FAR=$(docker_ 2 inspect -f '{{.NetworkSettings.Networks.weave.IPAddress}}' far)
 sleep 1
 STREAM=${STREAM_SECONDS:-12}
@@ -98,4 +102,6 @@ on 1 kill -9 "$(docker_ 1 inspect -f '{{.State.Pid}}' weave)"
 check "the idle connection lives and no gap is longer than 3 s" wait $IDLE; sed 's/^/        /' "$WORK/idle"
 check "the stream goes on" wait $IPERF; grep -E 'sender|receiver' "$WORK/stream" | sed 's/^/        /'
 check "the container kept its address" same "$(db_ip)" 10.40.7.7
+check "the attached container kept address and name" eventually 5 plain_is_known
+check "and is reached" eventually 3 says ' 0% packet loss' docker_ 3 exec other ping -c1 -W1 plain
 finish

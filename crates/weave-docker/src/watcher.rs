@@ -70,11 +70,18 @@ pub enum Change {
 pub async fn watch_docker(config: WatcherConfig, changes: mpsc::Sender<Change>) {
     let mut tracker = Tracker::new(&config.driver, &config.domain);
     let mut backoff = BACKOFF;
+    let mut is_away = false;
     while !changes.is_closed() {
+        let began = backoff;
         match connected(&config, &mut tracker, &changes, &mut backoff).await {
             Ok(()) => return,
-            Err(error) => tracing::info!(%error, "no news from Docker for now; trying again"),
+            // once for each time that it is away
+            Err(error) if !is_away || backoff < began => {
+                tracing::info!(%error, "no news from Docker for now; trying again");
+            }
+            Err(error) => tracing::debug!(%error, "still no news from Docker"),
         }
+        is_away = true;
         tokio::select! {
             () = changes.closed() => return,
             () = tokio::time::sleep(backoff) => {}

@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use weave_docker::{
@@ -125,18 +126,16 @@ impl Reconciler {
         match tokio::time::timeout(FIRST_LOOK, look).await {
             Ok(Ok(docker)) => {
                 let view = View::of(&docker);
-                for difference in self.differences(&view).await {
-                    match difference {
-                        Difference::UnknownNetwork(_) | Difference::UnknownEndpoint(_) => {
-                            self.settle(&difference, &view).await;
-                        }
-                        Difference::Endpoint(_)
-                        | Difference::Address(..)
-                        | Difference::Veth(_)
-                        | Difference::Network(_)
-                        | Difference::Bridge(_) => {}
-                    }
+                let found = self.differences(&view).await;
+                let is_network =
+                    |found: &&Difference| matches!(found, Difference::UnknownNetwork(_));
+                for network in found.iter().filter(is_network) {
+                    self.settle(network, &view).await;
                 }
+                let is_endpoint =
+                    |found: &&Difference| matches!(found, Difference::UnknownEndpoint(_));
+                let endpoints = found.iter().filter(is_endpoint);
+                join_all(endpoints.map(|endpoint| self.settle(endpoint, &view))).await;
             }
             Ok(Err(error)) => tracing::info!(%error, "starting without a look at Docker"),
             Err(_) => {

@@ -5,12 +5,16 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use weave_node::ipam::Allocated;
 use weave_sys::NetNs;
 use weave_sys::linkname::{self, DEFAULT_BRIDGE};
 
 use super::{EndpointRecord, Kind, NetworkError, NetworkRecord, Networks, plumbing};
+
+/// An address of our own space is taken within this.
+const OWN_SPACE_ANSWERS: Duration = Duration::from_millis(300);
 
 /// Kernel objects of ours that belong to nothing known.
 #[derive(Debug, Default)]
@@ -27,19 +31,23 @@ impl Networks {
         self.state.lock().await.networks.values().cloned().collect()
     }
 
-    /// Brings an endpoint back that Docker has and we forgot; its veth may still be there.
+    /// Brings an endpoint back that Docker has and we forgot; its veth may still be there. Its
+    /// container runs with these addresses, so it is announced also where they cannot be ours.
     ///
     /// # Errors
-    /// When it cannot be stored; or why an address of it cannot be ours.
+    /// When it cannot be stored.
     pub(crate) async fn adopt_endpoint(&self, record: EndpointRecord) -> Result<(), NetworkError> {
         for address in &record.addresses {
-            if let IpAddr::V4(ip) = address.address.ip() {
-                let control = self.control();
-                let subnet = address.address.network();
-                control
-                    .allocate("a container".to_owned(), subnet, Some(ip))
-                    .await
-                    .map_err(NetworkError::Refused)?;
+            let IpAddr::V4(ip) = address.address.ip() else {
+                continue;
+            };
+            let subnet = address.address.network();
+            let taken = self
+                .control()
+                .allocate("a container".to_owned(), subnet, Some(ip));
+            // what others must be asked for is no reason to wait: nobody gets it from us
+            if let Ok(Err(why)) = tokio::time::timeout(OWN_SPACE_ANSWERS, taken).await {
+                tracing::warn!(%ip, why, "a running container has an address that is not ours");
             }
         }
         self.save(vec![record.write()]).await?;
