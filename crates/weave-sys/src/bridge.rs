@@ -1,8 +1,9 @@
 //! One weave network on this host: a bridge, and the TAP by which the router hangs on it.
 //!
-//! The host itself takes no part: the bridge has no address, no IPv6, and answers no ARP. Known
-//! MACs of containers are pinned to their ports (see [`veth`](crate::veth)), so unknown unicast
-//! can only be somebody elsewhere: it is flooded to the TAP alone.
+//! The host itself takes no part unless the bridge is given an address: it has no IPv6, and speaks
+//! ARP for its own addresses alone. Known MACs of containers are pinned to their ports (see
+//! [`veth`](crate::veth)), so unknown unicast can only be somebody elsewhere: it is flooded to the
+//! TAP alone.
 
 use crate::netlink::{Netlink, PortFlags};
 use crate::{Error, MacBytes, Result, Tap, linkname, sysctl};
@@ -126,13 +127,14 @@ pub(crate) async fn isolate(netlink: &Netlink, port: &str) -> Result<()> {
 }
 
 /// Host ends of ours take no part in IP: no IPv6 (so no RA, no fe80::), and no ARP answers for
-/// addresses of other interfaces.
+/// addresses of other interfaces, nor questions in their name.
 pub(crate) fn keep_host_out(netlink: &Netlink, link: &str) -> Result<()> {
     let settings = [
         (format!("net/ipv6/conf/{link}/disable_ipv6"), "1"),
         (format!("net/ipv6/conf/{link}/accept_ra"), "0"),
         (format!("net/ipv6/conf/{link}/autoconf"), "0"),
         (format!("net/ipv4/conf/{link}/arp_ignore"), "1"),
+        (format!("net/ipv4/conf/{link}/arp_announce"), "2"),
     ];
     sysctl::write_all(netlink.netns(), &settings).map(|_| ())
 }

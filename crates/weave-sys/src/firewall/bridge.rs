@@ -1,10 +1,10 @@
-//! The accept rule of each weave bridge.
+//! The accept rule of each weave bridge, and where rules for bridges stand.
 //!
 //! Docker sets the policy of FORWARD to DROP, and br_netfilter sends bridged frames through
-//! FORWARD: without a rule, two containers on one bridge do not reach each other. The rule stands
-//! at the top of DOCKER-USER, which Docker leaves alone, or at the top of FORWARD where
-//! DOCKER-USER is missing or not reached. An accept in a table of our own would not help: a drop
-//! in any table is final.
+//! FORWARD: without a rule, two containers on one bridge do not reach each other. Rules stand at
+//! the top of DOCKER-USER, which Docker leaves alone, or at the top of FORWARD where DOCKER-USER
+//! is missing or not reached. An accept in a table of our own would not help: a drop in any table
+//! is final.
 
 use super::iptables::{self, Family};
 use crate::{Error, NetNs, Result, linkname, sysctl};
@@ -46,6 +46,11 @@ impl BridgeRules {
         }
     }
 
+    /// The namespace that the rules are in.
+    pub(super) fn netns(&self) -> &NetNs {
+        &self.netns
+    }
+
     /// Makes sure that frames may pass from port to port of `bridge`; restores the rule where it
     /// was flushed or no longer works.
     ///
@@ -53,9 +58,10 @@ impl BridgeRules {
     /// [`Error::NoProgram`] on a host without iptables, otherwise what iptables said.
     pub fn ensure(&self, bridge: &str) -> Result<Placed> {
         linkname::validate(bridge)?;
-        let (v4, changed4) = self.ensure_family(Family::V4, bridge)?;
+        let rule = accept(bridge);
+        let (v4, changed4) = self.ensure_family(Family::V4, &rule)?;
         let (v6, changed6) = self.tolerating_no_ipv6(|| {
-            self.ensure_family(Family::V6, bridge)
+            self.ensure_family(Family::V6, &rule)
                 .map(|(place, changed)| (Some(place), changed))
         })?;
         Ok(Placed {
@@ -71,10 +77,11 @@ impl BridgeRules {
     /// As [`ensure`](Self::ensure).
     pub fn check(&self, bridge: &str) -> Result<Placed> {
         linkname::validate(bridge)?;
-        let v4 = Chains::read(&self.netns, Family::V4)?.effective(bridge);
+        let rule = accept(bridge);
+        let v4 = Chains::read(&self.netns, Family::V4)?.effective(&rule);
         let (v6, _) = self.tolerating_no_ipv6(|| {
             Ok((
-                Chains::read(&self.netns, Family::V6)?.effective(bridge),
+                Chains::read(&self.netns, Family::V6)?.effective(&rule),
                 false,
             ))
         })?;
@@ -91,13 +98,15 @@ impl BridgeRules {
     /// As [`ensure`](Self::ensure).
     pub fn remove(&self, bridge: &str) -> Result<bool> {
         linkname::validate(bridge)?;
-        let removed4 = self.remove_family(Family::V4, bridge)?;
+        let rule = accept(bridge);
+        let removed4 = self.remove_family(Family::V4, &rule)?;
         let (_, removed6) =
-            self.tolerating_no_ipv6(|| Ok((None, self.remove_family(Family::V6, bridge)?)))?;
+            self.tolerating_no_ipv6(|| Ok((None, self.remove_family(Family::V6, &rule)?)))?;
         Ok(removed4 || removed6)
     }
 
-    fn ensure_family(&self, family: Family, bridge: &str) -> Result<(Place, bool)> {
+    /// Makes sure that `rule` works where rules for bridges stand, and stands nowhere else.
+    pub(super) fn ensure_family(&self, family: Family, rule: &str) -> Result<(Place, bool)> {
         let chains = Chains::read(&self.netns, family)?;
         let place = chains.best_place();
         let (chain, rules, other, other_rules) = match place {
@@ -105,37 +114,38 @@ impl BridgeRules {
             Place::Forward => (FORWARD, &*chains.forward, DOCKER_USER, chains.docker_user()),
         };
         let mut changed = false;
-        for _ in 0..count(other_rules, other, bridge) {
-            self.edit(family, "-D", other, bridge)?;
+        for _ in 0..count(other_rules, other, rule) {
+            self.edit(family, "-D", other, rule)?;
             changed = true;
         }
-        if works(rules, chain, bridge) {
+        if works(rules, chain, rule) {
             return Ok((place, changed));
         }
-        for _ in 0..count(rules, chain, bridge) {
-            self.edit(family, "-D", chain, bridge)?;
+        for _ in 0..count(rules, chain, rule) {
+            self.edit(family, "-D", chain, rule)?;
         }
-        self.edit(family, "-I", chain, bridge)?;
+        self.edit(family, "-I", chain, rule)?;
         Ok((place, true))
     }
 
-    fn remove_family(&self, family: Family, bridge: &str) -> Result<bool> {
+    /// Removes `rule` from wherever it may stand; says whether it stood there.
+    pub(super) fn remove_family(&self, family: Family, rule: &str) -> Result<bool> {
         let chains = Chains::read(&self.netns, family)?;
         let mut removed = false;
         for (chain, rules) in [
             (DOCKER_USER, chains.docker_user()),
             (FORWARD, &chains.forward),
         ] {
-            for _ in 0..count(rules, chain, bridge) {
-                self.edit(family, "-D", chain, bridge)?;
+            for _ in 0..count(rules, chain, rule) {
+                self.edit(family, "-D", chain, rule)?;
                 removed = true;
             }
         }
         Ok(removed)
     }
 
-    fn edit(&self, family: Family, action: &str, chain: &str, bridge: &str) -> Result<()> {
-        let arguments = [action, chain, "-i", bridge, "-o", bridge, "-j", "ACCEPT"];
+    fn edit(&self, family: Family, action: &str, chain: &str, rule: &str) -> Result<()> {
+        let arguments: Vec<_> = [action, chain].into_iter().chain(rule.split(' ')).collect();
         iptables::run(&self.netns, family, &arguments).map(|_| ())
     }
 
@@ -212,26 +222,27 @@ impl Chains {
         }
     }
 
-    fn effective(&self, bridge: &str) -> Option<Place> {
-        if works(&self.forward, FORWARD, bridge) {
+    fn effective(&self, rule: &str) -> Option<Place> {
+        if works(&self.forward, FORWARD, rule) {
             return Some(Place::Forward);
         }
-        let in_docker_user = self.best_place() == Place::DockerUser
-            && works(self.docker_user(), DOCKER_USER, bridge);
+        let in_docker_user =
+            self.best_place() == Place::DockerUser && works(self.docker_user(), DOCKER_USER, rule);
         in_docker_user.then_some(Place::DockerUser)
     }
 }
 
-fn accept(chain: &str, bridge: &str) -> String {
-    format!("-A {chain} -i {bridge} -o {bridge} -j ACCEPT")
+/// From port to port of a bridge.
+fn accept(bridge: &str) -> String {
+    format!("-i {bridge} -o {bridge} -j ACCEPT")
 }
 
-fn works(rules: &[String], chain: &str, bridge: &str) -> bool {
-    before_the_end(rules, chain, &accept(chain, bridge))
+fn works(rules: &[String], chain: &str, rule: &str) -> bool {
+    before_the_end(rules, chain, &format!("-A {chain} {rule}"))
 }
 
-fn count(rules: &[String], chain: &str, bridge: &str) -> usize {
-    let wanted = accept(chain, bridge);
+fn count(rules: &[String], chain: &str, rule: &str) -> usize {
+    let wanted = format!("-A {chain} {rule}");
     rules.iter().filter(|rule| **rule == wanted).count()
 }
 
@@ -277,12 +288,12 @@ mod tests {
     #[test]
     fn a_rule_after_an_unconditional_return_does_not_count_as_working() {
         let late = format!("{DOCKER}-A DOCKER-USER -i weave -o weave -j ACCEPT\n");
-        assert_eq!(Chains::parse(&late).effective("weave"), None);
+        assert_eq!(Chains::parse(&late).effective(&accept("weave")), None);
         let early = late.replace("-A DOCKER-USER -j RETURN\n", "");
         assert_eq!(
-            Chains::parse(&early).effective("weave"),
+            Chains::parse(&early).effective(&accept("weave")),
             Some(Place::DockerUser)
         );
-        assert_eq!(Chains::parse(&early).effective("weave2"), None);
+        assert_eq!(Chains::parse(&early).effective(&accept("weave2")), None);
     }
 }

@@ -3,18 +3,12 @@
 //! Docker's resolver at 127.0.0.11 asks the sandbox's upstreams from within the sandbox; queries
 //! to exactly those addresses are redirected. Whatever else the container asks, it asks.
 
-use std::fmt::Write;
 use std::net::Ipv4Addr;
 
-use super::iptables;
+use super::chains::{self, OwnChain};
 use crate::{NetNs, Result};
 
-/// Changes the destination of queries.
-const CHAIN: &str = "WEAVE-DNS";
-
-/// Changes their source: it was chosen for the route to the upstream, which goes out of another
-/// interface than the one that leads to us.
-const SOURCE_CHAIN: &str = "WEAVE-DNS-SRC";
+const TABLE: &str = "nat";
 
 /// Redirects UDP and TCP port 53 of each upstream to `server`, in the place of any redirect made
 /// before. Loopback addresses and `server` itself are left alone. The namespace needs a route to
@@ -23,8 +17,8 @@ const SOURCE_CHAIN: &str = "WEAVE-DNS-SRC";
 /// # Errors
 /// [`NoProgram`](crate::Error::NoProgram), or what iptables said; then nothing was changed.
 pub fn redirect_dns(netns: &NetNs, upstreams: &[Ipv4Addr], server: Ipv4Addr) -> Result<()> {
-    let jumps = Jumps::read(netns)?;
-    iptables::restore(netns, &script(&jumps, upstreams, server))
+    let redirect = own_chains(destinations(upstreams, server), sources(server));
+    chains::ensure(netns, TABLE, &redirect).map(|_| ())
 }
 
 /// Removes the redirect with its chains; says whether there was one.
@@ -32,75 +26,43 @@ pub fn redirect_dns(netns: &NetNs, upstreams: &[Ipv4Addr], server: Ipv4Addr) -> 
 /// # Errors
 /// As [`redirect_dns`].
 pub fn remove_dns_redirect(netns: &NetNs) -> Result<bool> {
-    let saved = iptables::save(netns, "nat")?;
-    if !saved
-        .lines()
-        .any(|line| line.starts_with(&format!(":{CHAIN} ")))
-    {
-        return Ok(false);
-    }
-    let jumps = Jumps::parse(&saved);
-    let mut script = format!("*nat\n:{CHAIN} - [0:0]\n:{SOURCE_CHAIN} - [0:0]\n");
-    if jumps.output {
-        script += &format!("-D OUTPUT -j {CHAIN}\n");
-    }
-    if jumps.postrouting {
-        script += &format!("-D POSTROUTING -j {SOURCE_CHAIN}\n");
-    }
-    script += &format!("-X {CHAIN}\n-X {SOURCE_CHAIN}\nCOMMIT\n");
-    iptables::restore(netns, &script)?;
-    Ok(true)
+    chains::remove(netns, TABLE, &own_chains(Vec::new(), Vec::new()))
 }
 
-/// Whether the built-in chains lead to ours already.
-struct Jumps {
-    output: bool,
-    postrouting: bool,
+/// One changes the destination of queries. The other changes their source: it was chosen for the
+/// route to the upstream, which goes out of another interface than the one that leads to us.
+fn own_chains(destinations: Vec<String>, sources: Vec<String>) -> [OwnChain<'static>; 2] {
+    [
+        OwnChain {
+            name: "WEAVE-DNS",
+            from: Some("OUTPUT"),
+            rules: destinations,
+        },
+        OwnChain {
+            name: "WEAVE-DNS-SRC",
+            from: Some("POSTROUTING"),
+            rules: sources,
+        },
+    ]
 }
 
-impl Jumps {
-    fn read(netns: &NetNs) -> Result<Self> {
-        iptables::save(netns, "nat").map(|saved| Self::parse(&saved))
-    }
-
-    fn parse(saved: &str) -> Self {
-        let has = |wanted: String| saved.lines().any(|line| line == wanted);
-        Self {
-            output: has(format!("-A OUTPUT -j {CHAIN}")),
-            postrouting: has(format!("-A POSTROUTING -j {SOURCE_CHAIN}")),
-        }
-    }
-}
-
-/// Input of iptables-restore. Naming a chain of ours empties it, so the result is always the same.
-fn script(jumps: &Jumps, upstreams: &[Ipv4Addr], server: Ipv4Addr) -> String {
-    let mut text = format!("*nat\n:{CHAIN} - [0:0]\n:{SOURCE_CHAIN} - [0:0]\n");
-    let redirected = upstreams
+fn destinations(upstreams: &[Ipv4Addr], server: Ipv4Addr) -> Vec<String> {
+    upstreams
         .iter()
-        .filter(|ip| !ip.is_loopback() && **ip != server);
-    for upstream in redirected {
-        for protocol in ["udp", "tcp"] {
-            let _ = writeln!(
-                text,
-                "-A {CHAIN} -d {upstream}/32 -p {protocol} -m {protocol} --dport 53 \
-                 -j DNAT --to-destination {server}"
-            );
-        }
-    }
-    for protocol in ["udp", "tcp"] {
-        let _ = writeln!(
-            text,
-            "-A {SOURCE_CHAIN} -d {server}/32 -p {protocol} -m {protocol} --dport 53 -j MASQUERADE"
-        );
-    }
-    if !jumps.output {
-        text += &format!("-I OUTPUT -j {CHAIN}\n");
-    }
-    if !jumps.postrouting {
-        text += &format!("-I POSTROUTING -j {SOURCE_CHAIN}\n");
-    }
-    text += "COMMIT\n";
-    text
+        .filter(|ip| !ip.is_loopback() && **ip != server)
+        .flat_map(queries_to)
+        .map(|query| format!("{query} -j DNAT --to-destination {server}"))
+        .collect()
+}
+
+fn sources(server: Ipv4Addr) -> Vec<String> {
+    queries_to(&server)
+        .map(|query| format!("{query} -j MASQUERADE"))
+        .to_vec()
+}
+
+fn queries_to(ip: &Ipv4Addr) -> [String; 2] {
+    ["udp", "tcp"].map(|protocol| format!("-d {ip}/32 -p {protocol} -m {protocol} --dport 53"))
 }
 
 #[cfg(test)]
@@ -109,24 +71,14 @@ mod tests {
 
     #[test]
     fn loopback_upstreams_and_the_server_itself_are_not_redirected() {
-        let jumps = Jumps {
-            output: true,
-            postrouting: true,
-        };
         let server = Ipv4Addr::new(169, 254, 53, 53);
         let upstreams = [Ipv4Addr::LOCALHOST, server, Ipv4Addr::new(192, 0, 2, 1)];
-        let text = script(&jumps, &upstreams, server);
-        assert_eq!(text.matches("-j DNAT").count(), 2, "{text}");
+        let rules = destinations(&upstreams, server);
+        assert_eq!(rules.len(), 2, "{rules:?}");
         assert!(
-            !text.contains("127.0.0.1") && !text.contains("-I OUTPUT"),
-            "{text}"
+            rules
+                .iter()
+                .all(|rule| rule.starts_with("-d 192.0.2.1/32 "))
         );
-    }
-
-    #[test]
-    fn a_jump_is_added_only_where_it_is_missing() {
-        let saved = "*nat\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -j WEAVE-DNS\nCOMMIT\n";
-        let jumps = Jumps::parse(saved);
-        assert!(jumps.output && !jumps.postrouting);
     }
 }

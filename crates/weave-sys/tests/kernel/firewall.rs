@@ -94,8 +94,8 @@ async fn nothing_but_our_own_rules_is_touched() {
     assert_eq!(rules.check("weave2").unwrap().v4, Some(Place::Forward));
     assert!(rules.remove("weave2").unwrap());
     assert_eq!(
-        without_comments(&host.run("iptables-save", &[])),
-        without_comments(&before)
+        lab::rules(&host.run("iptables-save", &[])),
+        lab::rules(&before)
     );
 }
 
@@ -134,13 +134,4 @@ async fn v6_socket(container: &Container, ip: &str) -> std::net::UdpSocket {
     let inside = Netlink::open(&container.netns).unwrap();
     inside.add_address("ethwe", ip, 64).await.unwrap();
     lab::udp(&container.netns, SocketAddr::new(ip, 7))
-}
-
-fn without_comments(saved: &str) -> Vec<String> {
-    let rules = saved
-        .lines()
-        .filter(|line| line.starts_with("-A") || line.starts_with(':'));
-    rules
-        .map(|line| line.split(" [").next().unwrap_or_default().to_owned())
-        .collect()
 }

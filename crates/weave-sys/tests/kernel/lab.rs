@@ -176,6 +176,16 @@ pub(crate) fn run(netns: &NetNs, program: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Chains and rules out of what iptables-save prints, without counters and comments.
+pub(crate) fn rules(saved: &str) -> Vec<String> {
+    let rules = saved
+        .lines()
+        .filter(|line| line.starts_with("-A") || line.starts_with(':'));
+    rules
+        .map(|line| line.split(" [").next().unwrap_or_default().to_owned())
+        .collect()
+}
+
 /// The next frame from `tap` that `wanted` accepts; `None` when there is none in time.
 pub(crate) fn next_frame(
     tap: &Tap,

@@ -8,6 +8,7 @@
 
 mod bridge;
 mod dns;
+mod expose;
 mod firewall;
 mod lab;
 mod tap;
