@@ -172,7 +172,7 @@ fn read(origin: PeerId, body: &entry::Body) -> Option<NameEntry> {
 }
 
 /// Whether others may be shown this as a name: what the DNS can carry, and a terminal can show.
-fn is_valid(name: &str) -> bool {
+pub fn is_valid(name: &str) -> bool {
     let label = |label: &str| !label.is_empty() && label.len() <= MAX_LABEL_LEN;
     name.len() <= MAX_NAME_LEN
         && name.split('.').all(label)

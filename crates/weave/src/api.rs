@@ -16,7 +16,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use types::{
-    AttachRequest, ConnectRequest, DetachRequest, ForgetRequest, PeerResult, PsEntry, StatusReport,
+    AttachRequest, ConnectRequest, DetachRequest, ExposeRequest, ForgetRequest, HideRequest,
+    PeerResult, PsEntry, StatusReport,
 };
 
 /// What a running router can be asked. Every answer comes within five seconds
@@ -48,6 +49,20 @@ pub(crate) trait Router: Send + Sync + 'static {
     fn detach(
         &self,
         request: DetachRequest,
+    ) -> impl Future<Output = Result<Vec<IpAddr>, ApiError>> + Send;
+
+    /// Gives the host addresses on the network; they come in the order of the request. Those it
+    /// has already are no error.
+    fn expose(
+        &self,
+        request: ExposeRequest,
+    ) -> impl Future<Output = Result<Vec<IpAddr>, ApiError>> + Send;
+
+    /// Takes addresses of the host off the network, all of them if none is named; the removed
+    /// ones.
+    fn hide(
+        &self,
+        request: HideRequest,
     ) -> impl Future<Output = Result<Vec<IpAddr>, ApiError>> + Send;
 
     /// Local endpoints, all or those of the named containers.

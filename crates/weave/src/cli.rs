@@ -58,6 +58,8 @@ fn run(cli: Cli, settings: Settings) -> anyhow::Result<()> {
         | Command::Ps(_)
         | Command::Attach(_)
         | Command::Detach(_)
+        | Command::Expose(_)
+        | Command::Hide(_)
         | Command::DnsLookup(_)
         | Command::Report(_)
         | Command::Version(_)) => commands::run(command, &socket),

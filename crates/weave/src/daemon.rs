@@ -3,12 +3,14 @@
 //! Owns the event loop, the data threads, the store and the glue between the
 //! node, the kernel and Docker. Decides nothing about the mesh itself.
 
+mod address;
 mod admin;
 mod attach;
 mod clock;
 mod control;
 mod data;
 mod driver;
+mod expose;
 mod networks;
 mod reconcile;
 mod resolve;

@@ -17,7 +17,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::net::UnixListener;
 
-use super::types::{AttachRequest, ConnectRequest, DetachRequest, ForgetRequest, ResetRequest};
+use super::types::{
+    AttachRequest, ConnectRequest, DetachRequest, ExposeRequest, ForgetRequest, HideRequest,
+    ResetRequest,
+};
 use super::{ApiError, ApiErrorKind, Router};
 
 /// Why the socket cannot be served.
@@ -102,6 +105,8 @@ fn routes<R: Router>(router: Arc<R>) -> axum::Router {
         .route("/forget", post(forget::<R>))
         .route("/attach", post(attach::<R>))
         .route("/detach", post(detach::<R>))
+        .route("/expose", post(expose::<R>))
+        .route("/hide", post(hide::<R>))
         .route("/ps", get(ps::<R>))
         .route("/name/{name}", get(dns_lookup::<R>))
         .route("/stop", post(stop::<R>))
@@ -193,6 +198,20 @@ async fn detach<R: Router>(
     request: Body<DetachRequest>,
 ) -> Answer<Vec<std::net::IpAddr>> {
     router.detach(body(request)?).await.map(Json)
+}
+
+async fn expose<R: Router>(
+    State(router): State<Arc<R>>,
+    request: Body<ExposeRequest>,
+) -> Answer<Vec<std::net::IpAddr>> {
+    router.expose(body(request)?).await.map(Json)
+}
+
+async fn hide<R: Router>(
+    State(router): State<Arc<R>>,
+    request: Body<HideRequest>,
+) -> Answer<Vec<std::net::IpAddr>> {
+    router.hide(body(request)?).await.map(Json)
 }
 
 /// `GET /ps?container=a&container=b`.

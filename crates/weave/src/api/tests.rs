@@ -91,6 +91,16 @@ impl Router for Fake {
         Err(ApiError::new(ApiErrorKind::Unavailable, "not now"))
     }
 
+    async fn expose(&self, request: ExposeRequest) -> Result<Vec<IpAddr>, ApiError> {
+        self.note(format!("expose {request:?}"));
+        Ok(vec![IpAddr::from([10, 32, 0, 2])])
+    }
+
+    async fn hide(&self, request: HideRequest) -> Result<Vec<IpAddr>, ApiError> {
+        self.note(format!("hide {:?}", request.addresses));
+        Ok(Vec::new())
+    }
+
     async fn ps(&self, containers: Vec<String>) -> Result<Vec<PsEntry>, ApiError> {
         self.note(format!("ps {containers:?}"));
         Ok(Vec::new())
@@ -181,6 +191,17 @@ async fn requests_reach_the_router_and_answers_come_back() {
     };
     let addresses: Vec<IpAddr> = client.post("/attach", &attach).await.unwrap();
     assert_eq!(addresses, [IpAddr::from([10, 32, 0, 1])]);
+    let expose = ExposeRequest {
+        addresses: vec![AddressSpec::DefaultSubnet],
+        names: Vec::new(),
+        masquerade: false,
+    };
+    let addresses: Vec<IpAddr> = client.post("/expose", &expose).await.unwrap();
+    assert_eq!(addresses, [IpAddr::from([10, 32, 0, 2])]);
+    let hide = HideRequest {
+        addresses: Vec::new(),
+    };
+    let _: Vec<IpAddr> = client.post("/hide", &hide).await.unwrap();
     let _: Vec<PsEntry> = client
         .fetch("/ps?container=a&container=%2Frun%2Fb")
         .await
@@ -196,6 +217,8 @@ async fn requests_reach_the_router_and_answers_come_back() {
         [
             "connect [\"a\", \"?b\"] true",
             "attach [DefaultSubnet]",
+            "expose ExposeRequest { addresses: [DefaultSubnet], names: [], masquerade: false }",
+            "hide []",
             "ps [\"a\", \"/run/b\"]",
             "lookup a b",
             "stop",

@@ -264,7 +264,7 @@ pub(crate) struct PeerResult {
     pub(crate) hint: Option<String>,
 }
 
-/// An address of `attach` or `detach`.
+/// An address of `attach`, `detach`, `expose` or `hide`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum AddressSpec {
@@ -314,6 +314,25 @@ pub(crate) struct DetachRequest {
     pub(crate) sandbox: Sandbox,
 }
 
+/// `POST /expose`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ExposeRequest {
+    /// What to give to the host; never empty.
+    pub(crate) addresses: Vec<AddressSpec>,
+    /// Names of these addresses, fully qualified.
+    #[serde(default)]
+    pub(crate) names: Vec<String>,
+    /// Hide containers and neighbours of the host from each other behind its own addresses.
+    pub(crate) masquerade: bool,
+}
+
+/// `POST /hide`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HideRequest {
+    /// What to take from the host; empty: everything.
+    pub(crate) addresses: Vec<AddressSpec>,
+}
+
 /// `POST /reset`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ResetRequest {
@@ -324,7 +343,7 @@ pub(crate) struct ResetRequest {
 /// A local endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PsEntry {
-    /// Container id, or the path of a namespace.
+    /// Container id, the path of a namespace, or `weave:expose` for the host itself.
     pub(crate) container: String,
     /// Name of the container, where known.
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -11,6 +11,15 @@ use crate::api::types::{AddressSpec, Sandbox};
 use super::args::AttachArgs;
 use super::failure::Failure;
 
+/// Addresses alone.
+///
+/// # Errors
+/// Usage errors: a malformed address.
+pub(crate) fn all(operands: &[String]) -> Result<Vec<AddressSpec>> {
+    let parsed = operands.iter().map(|operand| parse(operand));
+    Ok(parsed.collect::<Result<_, _>>()?)
+}
+
 /// Tells addresses from the container, whatever their order.
 ///
 /// # Errors
@@ -73,7 +82,7 @@ fn parse(text: &str) -> Result<AddressSpec, Failure> {
         });
     }
     let address = text.strip_prefix("ip:").unwrap_or(text);
-    if !address.contains('/') {
+    if !address.contains('/') && looks_like_address(address) {
         return Err(invalid("the length of its subnet is missing".to_owned()));
     }
     let address: InterfaceAddr = address
@@ -199,7 +208,32 @@ mod tests {
         );
     }
 
+    #[test]
+    fn addresses_alone_take_no_container() {
+        let operands = |line: &str| -> Vec<_> { line.split(' ').map(str::to_owned).collect() };
+        assert_eq!(
+            all(&operands("net:default ip:10.2.1.1/24")).unwrap(),
+            [AddressSpec::DefaultSubnet, address("10.2.1.1", 24)]
+        );
+        let errors: Vec<String> = ["db", "10.2.1.1", "net:default db/1"]
+            .iter()
+            .map(|line| {
+                let error = all(&operands(line)).unwrap_err();
+                assert_eq!(exit_code(&error), 2, "{line}");
+                render(&error)
+            })
+            .collect();
+        insta::assert_snapshot!(errors.join("\n"));
+    }
+
     proptest! {
+        #[test]
+        fn any_operand_alone_is_an_address_or_a_usage_error(operand in any::<String>()) {
+            if let Err(error) = all(&[operand]) {
+                prop_assert_eq!(exit_code(&error), 2);
+            }
+        }
+
         #[test]
         fn any_operand_is_an_address_a_container_or_an_error(operand in any::<String>()) {
             let args = AttachArgs { netns: None, operands: vec![operand] };

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 /// A network for containers on several Docker hosts: encrypted, by name.
 #[derive(Debug, Parser)]
@@ -74,6 +74,25 @@ pub(crate) enum Command {
         weave detach 10.32.7.1/12 db\n\n\
         Prints the addresses removed.")]
     Detach(AttachArgs),
+    /// Give this host itself addresses on the network
+    #[command(
+        disable_help_flag = true,
+        after_help = "Examples:\n  \
+        weave expose                                an address of the default subnet\n  \
+        weave expose 10.32.7.1/12 -h gw.weave.local this very address, with a name\n  \
+        weave expose net:10.2.1.0/24 net:default    one address of each\n  \
+        weave expose --without-masquerade           containers see who really calls\n\n\
+        Then this host reaches the containers of all hosts and they reach it. Machines that have\n\
+        a route to the subnet by way of this host reach them too.\n\
+        An address is [ip:]CIDR, net:CIDR or net:default. Prints the addresses given."
+    )]
+    Expose(ExposeArgs),
+    /// Take addresses that `expose` gave off this host
+    #[command(after_help = "Examples:\n  \
+        weave hide                      all of them\n  \
+        weave hide 10.32.7.1/12\n\n\
+        Prints the addresses removed.")]
+    Hide(HideArgs),
     /// Print the addresses of a name
     #[command(after_help = "Examples:\n  weave dns-lookup db\n  weave dns-lookup db.weave.local")]
     DnsLookup(DnsLookupArgs),
@@ -217,6 +236,31 @@ pub(crate) struct AttachArgs {
     pub(crate) operands: Vec<String>,
 }
 
+/// `weave expose`.
+#[derive(Debug, Args)]
+pub(crate) struct ExposeArgs {
+    /// Name for these addresses, within the DNS domain; may be given again
+    #[arg(short = 'h', value_name = "FQDN")]
+    pub(crate) names: Vec<String>,
+    /// Leave sources as they are where traffic passes this host to or from elsewhere
+    #[arg(long)]
+    pub(crate) without_masquerade: bool,
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
+    /// Addresses [default: net:default]
+    #[arg(value_name = "ADDRESS")]
+    pub(crate) addresses: Vec<String>,
+}
+
+/// `weave hide`.
+#[derive(Debug, Args)]
+pub(crate) struct HideArgs {
+    /// Addresses [default: all]
+    #[arg(value_name = "ADDRESS")]
+    pub(crate) addresses: Vec<String>,
+}
+
 /// `weave dns-lookup`.
 #[derive(Debug, Args)]
 pub(crate) struct DnsLookupArgs {
@@ -305,6 +349,21 @@ mod tests {
         assert_eq!(options.port, Some(7000));
         assert_eq!(options.password.as_deref(), Some("secret-word"));
         assert!(options.no_dns);
+    }
+
+    #[test]
+    fn expose_takes_its_name_by_h_and_still_has_help() {
+        let line =
+            "weave expose -h a.weave.local 10.32.0.1/12 --without-masquerade -h b.weave.local";
+        let Command::Expose(args) = parse(line).unwrap().command else {
+            panic!("not expose");
+        };
+        assert_eq!(args.names, ["a.weave.local", "b.weave.local"]);
+        assert_eq!(args.addresses, ["10.32.0.1/12"]);
+        assert!(args.without_masquerade);
+        let help = parse("weave expose --help").unwrap_err();
+        assert_eq!(help.exit_code(), 0);
+        assert_eq!(parse("weave expose -h").unwrap_err().exit_code(), 2);
     }
 
     #[test]

@@ -8,11 +8,13 @@ use serde::Serialize;
 
 use crate::api::client::{Client, ClientError, escape};
 use crate::api::types::{
-    AddressSpec, AttachRequest, ConnectRequest, DetachRequest, ForgetRequest, PeerResult, PsEntry,
-    StatusReport,
+    AddressSpec, AttachRequest, ConnectRequest, DetachRequest, ExposeRequest, ForgetRequest,
+    HideRequest, PeerResult, PsEntry, StatusReport,
 };
 
-use super::args::{AttachArgs, Command, DnsLookupArgs, PsArgs, StatusArgs, StatusView};
+use super::args::{
+    AttachArgs, Command, DnsLookupArgs, ExposeArgs, HideArgs, PsArgs, StatusArgs, StatusView,
+};
 use super::failure::Failure;
 use super::{address, block_on, failure, output, view};
 
@@ -33,6 +35,8 @@ pub(crate) fn run(command: Command, socket: &Path) -> Result<()> {
             Command::Ps(args) => ps(&client, &args).await,
             Command::Attach(args) => attach(&client, &args).await,
             Command::Detach(args) => detach(&client, &args).await,
+            Command::Expose(args) => expose(&client, args).await,
+            Command::Hide(args) => hide(&client, &args).await,
             Command::DnsLookup(args) => dns_lookup(&client, &args).await,
             Command::Report(_) => output::json(&fetch_report(&client).await?),
             Command::Version(args) => version(&client, args.json).await,
@@ -136,6 +140,27 @@ async fn detach(client: &Client, args: &AttachArgs) -> Result<()> {
     let (addresses, sandbox) = address::split(args)?;
     let request = DetachRequest { addresses, sandbox };
     print_addresses(&client.post::<Vec<IpAddr>>("/detach", &request).await?);
+    Ok(())
+}
+
+async fn expose(client: &Client, args: ExposeArgs) -> Result<()> {
+    let mut addresses = address::all(&args.addresses)?;
+    if addresses.is_empty() {
+        addresses.push(AddressSpec::DefaultSubnet);
+    }
+    let request = ExposeRequest {
+        addresses,
+        names: args.names,
+        masquerade: !args.without_masquerade,
+    };
+    print_addresses(&client.post::<Vec<IpAddr>>("/expose", &request).await?);
+    Ok(())
+}
+
+async fn hide(client: &Client, args: &HideArgs) -> Result<()> {
+    let addresses = address::all(&args.addresses)?;
+    let request = HideRequest { addresses };
+    print_addresses(&client.post::<Vec<IpAddr>>("/hide", &request).await?);
     Ok(())
 }
 

@@ -12,12 +12,13 @@ use weave_wire::{PeerId, Time};
 use super::DaemonConfig;
 use super::attach::Attacher;
 use super::control::{SharedNames, Stopped};
-use super::networks::{EndpointRecord, Kind, Networks};
+use super::expose::Exposer;
+use super::networks::{EXPOSED, EndpointRecord, Kind, Networks};
 use super::resolve;
 use crate::api::types::{
     AttachRequest, ConnectRequest, ConnectionState, ConnectionStatus, DetachRequest, DnsEntry,
-    DnsStatus, ForgetRequest, IpamOwner, IpamStatus, PeerConnection, PeerResult, PeerStatus,
-    PluginStatus, PsEntry, RouterStatus, StatusReport,
+    DnsStatus, ExposeRequest, ForgetRequest, HideRequest, IpamOwner, IpamStatus, PeerConnection,
+    PeerResult, PeerStatus, PluginStatus, PsEntry, RouterStatus, StatusReport,
 };
 use crate::api::{ApiError, ApiErrorKind, Router};
 use crate::dns::{Dns, TTL};
@@ -28,6 +29,7 @@ pub(crate) struct Admin {
     pub(crate) config: DaemonConfig,
     pub(crate) networks: Arc<Networks>,
     pub(crate) attacher: Arc<Attacher>,
+    pub(crate) exposer: Exposer,
     pub(crate) names: SharedNames,
     pub(crate) dns: Dns,
     /// Where the DNS server listens.
@@ -110,14 +112,16 @@ impl Router for Admin {
             .await
     }
 
+    async fn expose(&self, request: ExposeRequest) -> Result<Vec<IpAddr>, ApiError> {
+        self.exposer.expose(&request).await
+    }
+
+    async fn hide(&self, request: HideRequest) -> Result<Vec<IpAddr>, ApiError> {
+        self.exposer.hide(&request.addresses).await
+    }
+
     async fn ps(&self, containers: Vec<String>) -> Result<Vec<PsEntry>, ApiError> {
-        let mut entries: Vec<_> = self
-            .networks
-            .endpoints()
-            .await
-            .iter()
-            .map(ps_entry)
-            .collect();
+        let mut entries = ps_entries(&self.networks.endpoints().await);
         if !containers.is_empty() {
             entries.retain(|entry| {
                 containers.iter().any(|wanted| {
@@ -327,8 +331,25 @@ fn ipam(status: &NodeStatus) -> IpamStatus {
     }
 }
 
+/// The host itself first: a line for each bridge that it has addresses on.
+fn ps_entries(records: &[EndpointRecord]) -> Vec<PsEntry> {
+    let (exposed, others): (Vec<_>, Vec<_>) = records
+        .iter()
+        .partition(|record| matches!(record.kind, Kind::Exposed { .. }));
+    let mut entries: Vec<PsEntry> = Vec::new();
+    for entry in exposed.into_iter().map(ps_entry) {
+        match entries.iter_mut().find(|known| known.mac == entry.mac) {
+            Some(known) => known.addresses.extend(entry.addresses),
+            None => entries.push(entry),
+        }
+    }
+    entries.extend(others.into_iter().map(ps_entry));
+    entries
+}
+
 fn ps_entry(record: &EndpointRecord) -> PsEntry {
     let (container, name) = match &record.kind {
+        Kind::Exposed { .. } => (EXPOSED.to_owned(), None),
         Kind::Docker { .. } if record.container.is_empty() => {
             (super::networks::short(&record.id).to_owned(), None)
         }
@@ -362,5 +383,56 @@ fn ps_entry(record: &EndpointRecord) -> PsEntry {
 impl From<Stopped> for ApiError {
     fn from(stopped: Stopped) -> Self {
         Self::new(ApiErrorKind::Unavailable, stopped.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::networks::Address;
+
+    fn record(id: &str, mac: u8, address: &str, kind: Kind) -> EndpointRecord {
+        EndpointRecord {
+            id: id.to_owned(),
+            segment: 1,
+            mac: weave_wire::Mac([2, 0, 0, 0, 0, mac]),
+            addresses: vec![Address {
+                address: address.parse().unwrap(),
+                allocated: true,
+            }],
+            container: "c0ffee".to_owned(),
+            kind,
+        }
+    }
+
+    #[test]
+    fn the_host_comes_first_with_all_its_addresses_of_a_bridge_on_one_line() {
+        let exposed = || Kind::Exposed {
+            masquerade: true,
+            names: Vec::new(),
+        };
+        let docker = Kind::Docker {
+            network: "n".to_owned(),
+            dns: Vec::new(),
+            sandbox: None,
+        };
+        let entries = ps_entries(&[
+            record("a", 1, "10.32.0.1/12", docker),
+            record("b", 2, "10.32.0.2/12", exposed()),
+            record("c", 3, "10.33.0.2/24", exposed()),
+            record("d", 2, "10.2.1.2/24", exposed()),
+        ]);
+        let lines: Vec<_> = entries
+            .iter()
+            .map(|entry| format!("{} {}", entry.container, entry.addresses.join(" ")))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "weave:expose 10.32.0.2/12 10.2.1.2/24",
+                "weave:expose 10.33.0.2/24",
+                "c0ffee 10.32.0.1/12"
+            ]
+        );
     }
 }

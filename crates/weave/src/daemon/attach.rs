@@ -10,8 +10,9 @@ use weave_sys::dnsns::DNS_ADDRESS;
 use weave_sys::netlink::Route;
 use weave_sys::veth::{self, Attachment};
 use weave_sys::{NetNs, Netlink, linkname};
-use weave_wire::{Cidr, InterfaceAddr, Mac, SegmentId};
+use weave_wire::{InterfaceAddr, Mac, SegmentId};
 
+use super::address;
 use super::driver::upstreams;
 use super::networks::{Address, EndpointRecord, Kind, NetworkError, Networks, mac_for};
 use crate::api::types::{AddressSpec, Sandbox};
@@ -89,7 +90,10 @@ impl Attacher {
         let place = self.place(sandbox).await?;
         let default = self.networks.default_subnet();
         let is_meant = |address: &InterfaceAddr| {
-            specs.is_empty() || specs.iter().any(|spec| names(spec, address, default))
+            specs.is_empty()
+                || specs
+                    .iter()
+                    .any(|spec| address::is_meant(spec, address, default))
         };
         let mut removed = Vec::new();
         for record in self.attached_to(&place).await {
@@ -195,7 +199,11 @@ impl Attacher {
         spec: &AddressSpec,
         place: &Place,
     ) -> Result<InterfaceAddr, ApiError> {
-        let address = self.take_address(spec, place).await?;
+        let owner = match &place.container {
+            Some(container) => &container.name,
+            None => &place.key,
+        };
+        let address = address::take(&self.networks, spec, owner).await?;
         let segment = self.networks.segment_for(address.address.network()).await;
         let result = self.plug(place, segment, address).await;
         if let Err(error) = result {
@@ -203,48 +211,6 @@ impl Attacher {
             return Err(error);
         }
         Ok(address.address)
-    }
-
-    /// The address itself, allocated if it is of our range.
-    async fn take_address(&self, spec: &AddressSpec, place: &Place) -> Result<Address, ApiError> {
-        let bad = |error: weave_wire::WireError| {
-            ApiError::new(ApiErrorKind::BadRequest, error.to_string())
-        };
-        let (subnet, wanted) = match spec {
-            AddressSpec::Address { ip, prefix_len } => {
-                let address = InterfaceAddr::new(*ip, *prefix_len).map_err(bad)?;
-                if !self.networks.range().contains(*ip) {
-                    return Ok(Address {
-                        address,
-                        allocated: false,
-                    });
-                }
-                (address.network(), Some(*ip))
-            }
-            AddressSpec::Subnet {
-                network,
-                prefix_len,
-            } => (Cidr::new(*network, *prefix_len).map_err(bad)?, None),
-            AddressSpec::DefaultSubnet => (self.networks.default_subnet(), None),
-        };
-        let wanted = match wanted {
-            Some(IpAddr::V4(ip)) => Some(ip),
-            Some(IpAddr::V6(_)) | None => None,
-        };
-        let owner = place
-            .container
-            .as_ref()
-            .map_or(&place.key, |container| &container.name);
-        let control = self.networks.control();
-        let ip = control
-            .allocate(owner.clone(), subnet, wanted)
-            .await
-            .map_err(|why| ApiError::new(ApiErrorKind::Conflict, why))?;
-        let address = InterfaceAddr::new(ip, subnet.prefix_len()).map_err(bad)?;
-        Ok(Address {
-            address,
-            allocated: true,
-        })
     }
 
     async fn plug(
@@ -425,19 +391,6 @@ fn mac_of(ip: IpAddr) -> Mac {
             let [.., a, b, c, d] = ip.octets();
             Mac([0x02, 0x76, a, b, c, d])
         }
-    }
-}
-
-fn names(spec: &AddressSpec, address: &InterfaceAddr, default: Cidr) -> bool {
-    match spec {
-        AddressSpec::Address { ip, prefix_len } => {
-            address.ip() == *ip && address.prefix_len() == *prefix_len
-        }
-        AddressSpec::Subnet {
-            network,
-            prefix_len,
-        } => Cidr::new(*network, *prefix_len).is_ok_and(|subnet| subnet == address.network()),
-        AddressSpec::DefaultSubnet => address.network() == default,
     }
 }
 

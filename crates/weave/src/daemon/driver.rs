@@ -75,7 +75,7 @@ impl WeaveDriver {
             .networks
             .update_endpoint(&id, move |record| match &mut record.kind {
                 Kind::Docker { sandbox, .. } => *sandbox = Some(joined),
-                Kind::Attached { .. } => {}
+                Kind::Attached { .. } | Kind::Exposed { .. } => {}
             })
             .await?;
         let guest = self.networks.plug(&record).await?;
@@ -120,7 +120,7 @@ impl WeaveDriver {
         self.networks
             .update_endpoint(&id, |record| match &mut record.kind {
                 Kind::Docker { sandbox, .. } => *sandbox = None,
-                Kind::Attached { .. } => {}
+                Kind::Attached { .. } | Kind::Exposed { .. } => {}
             })
             .await?;
         Ok(())

@@ -8,6 +8,7 @@
 //! announced to the mesh before its first frame.
 
 mod endpoint;
+mod exposed;
 mod leaks;
 mod plumbing;
 mod records;
@@ -29,6 +30,7 @@ use super::control::Control;
 use super::data::{DataPath, Taps};
 use super::store::{Contents, Store};
 
+pub(crate) use exposed::EXPOSED;
 pub(crate) use records::{Address, EndpointRecord, Kind, NetworkRecord};
 
 /// Rules that someone removed are back after this long.
@@ -70,6 +72,8 @@ pub(crate) struct Networks {
     host: NetNs,
     netlink: Netlink,
     rules: BridgeRules,
+    /// Held while it is changed what is exposed; taken before `state`.
+    exposing: Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -112,6 +116,7 @@ impl Networks {
             host,
             netlink,
             rules,
+            exposing: Mutex::default(),
             state: Mutex::default(),
         };
         {
@@ -133,6 +138,7 @@ impl Networks {
         for record in records::endpoints(contents) {
             networks.restore_endpoint(record).await;
         }
+        networks.restore_exposed().await;
         Ok(networks)
     }
 
@@ -174,6 +180,11 @@ impl Networks {
     /// Range that addresses are allocated from.
     pub(crate) fn range(&self) -> Cidr {
         self.parts.range
+    }
+
+    /// For whoever changes what is exposed.
+    pub(crate) fn exposing(&self) -> &Mutex<()> {
+        &self.exposing
     }
 
     /// Checks that a Docker network could have this subnet.
@@ -227,11 +238,14 @@ impl Networks {
     /// # Errors
     /// When it cannot be stored or the kernel refuses.
     pub(crate) async fn delete_network(&self, id: &str) -> Result<(), NetworkError> {
-        let mut state = self.state.lock().await;
-        let Some(record) = state.networks.remove(id) else {
+        let _turn = self.exposing.lock().await;
+        let removed = self.state.lock().await.networks.remove(id);
+        let Some(record) = removed else {
             return Ok(());
         };
         self.save(vec![record.removal()]).await?;
+        self.hide_unused(record.subnet).await?;
+        let mut state = self.state.lock().await;
         self.drop_unused_bridge(&mut state, record.subnet).await
     }
 
@@ -266,11 +280,16 @@ impl Networks {
             .collect()
     }
 
+    /// Whether this host has a bridge for just this subnet.
+    pub(crate) async fn has_bridge(&self, subnet: Cidr) -> bool {
+        let segment = SegmentId::of_subnet(subnet);
+        self.state.lock().await.bridges.contains_key(&segment)
+    }
+
     /// The local network that an address is on: the one with just this subnet, else the default.
     pub(crate) async fn segment_for(&self, subnet: Cidr) -> SegmentId {
-        let segment = SegmentId::of_subnet(subnet);
-        if self.state.lock().await.bridges.contains_key(&segment) {
-            segment
+        if self.has_bridge(subnet).await {
+            SegmentId::of_subnet(subnet)
         } else {
             SegmentId::of_subnet(self.parts.default_subnet)
         }
@@ -280,20 +299,32 @@ impl Networks {
     pub(crate) async fn keep_rules(&self) {
         loop {
             tokio::time::sleep(RULES_CHECKED_EVERY).await;
-            let bridges: Vec<_> = self
-                .state
-                .lock()
-                .await
-                .bridges
-                .values()
-                .map(|bridge| bridge.name.clone())
-                .collect();
-            for bridge in bridges {
+            for bridge in self.bridge_names().await {
                 if let Err(error) = self.ensure_rules(&bridge).await {
                     tracing::warn!(bridge, %error, "cannot keep the firewall rule");
                 }
             }
+            self.ensure_exposed().await;
         }
+    }
+
+    async fn bridge_names(&self) -> Vec<String> {
+        let state = self.state.lock().await;
+        let names = state.bridges.values().map(|bridge| bridge.name.clone());
+        names.collect()
+    }
+
+    /// Whether anybody needs the bridge of a subnet; what is exposed by it does not count.
+    fn is_in_use(&self, state: &State, subnet: Cidr) -> bool {
+        let segment = SegmentId::of_subnet(subnet);
+        subnet == self.parts.default_subnet
+            || state
+                .networks
+                .values()
+                .any(|network| network.subnet == subnet)
+            || state.endpoints.values().any(|endpoint| {
+                endpoint.segment() == segment && !matches!(endpoint.kind, Kind::Exposed { .. })
+            })
     }
 
     async fn ensure_bridge(&self, state: &mut State, subnet: Cidr) -> Result<(), NetworkError> {
@@ -335,19 +366,10 @@ impl Networks {
         state: &mut State,
         subnet: Cidr,
     ) -> Result<(), NetworkError> {
-        let segment = SegmentId::of_subnet(subnet);
-        let in_use = subnet == self.parts.default_subnet
-            || state
-                .networks
-                .values()
-                .any(|network| network.subnet == subnet)
-            || state
-                .endpoints
-                .values()
-                .any(|endpoint| endpoint.segment == segment.0);
-        if in_use {
+        if self.is_in_use(state, subnet) {
             return Ok(());
         }
+        let segment = SegmentId::of_subnet(subnet);
         let Some(bridge) = state.bridges.remove(&segment) else {
             return Ok(());
         };

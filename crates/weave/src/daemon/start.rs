@@ -23,6 +23,7 @@ use super::clock::Clock;
 use super::control::{LINGER, SharedNames, Shell};
 use super::data::{CONTROL_QUEUE, DataPath};
 use super::driver::WeaveDriver;
+use super::expose::Exposer;
 use super::networks::{Networks, Parts};
 use super::reconcile::{Reconciler, follow_docker};
 use super::stopping;
@@ -139,7 +140,7 @@ async fn start_services(
     }
     let domain = (!config.no_dns).then(|| config.dns_domain.clone());
     let docker = (!config.no_docker).then(|| config.docker_socket.clone());
-    let attacher = Arc::new(Attacher::new(Arc::clone(networks), docker, domain));
+    let attacher = Arc::new(Attacher::new(Arc::clone(networks), docker, domain.clone()));
     let mut services_plugin = (None, None);
     if !config.no_docker {
         if !config.no_dns {
@@ -158,6 +159,7 @@ async fn start_services(
         config: config.clone(),
         networks: Arc::clone(networks),
         attacher,
+        exposer: Exposer::new(Arc::clone(networks), domain),
         names: Arc::clone(names),
         dns,
         dns_addresses: dns_addresses.into_iter().collect(),

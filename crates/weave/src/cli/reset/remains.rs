@@ -38,6 +38,7 @@ pub(super) async fn remove_from_kernel() -> Result<()> {
     }
     // Also after somebody else removed the bridge.
     rules.remove(linkname::DEFAULT_BRIDGE)?;
+    rules.ensure_exposed(&[])?;
     Ok(())
 }
 

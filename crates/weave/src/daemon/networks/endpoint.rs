@@ -140,7 +140,9 @@ impl Networks {
                     sandbox: Some(joined),
                     ..
                 } => joined == sandbox,
-                Kind::Docker { sandbox: None, .. } | Kind::Attached { .. } => false,
+                Kind::Docker { sandbox: None, .. }
+                | Kind::Attached { .. }
+                | Kind::Exposed { .. } => false,
             })
             .cloned()
     }

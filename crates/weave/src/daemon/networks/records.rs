@@ -1,6 +1,6 @@
 //! What is stored of networks and endpoints, as JSON under keys of their own.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,13 @@ pub(crate) enum Kind {
         container_name: Option<String>,
         /// Name of the interface inside.
         interface: String,
+    },
+    /// `weave expose`: the host itself, by the bridge.
+    Exposed {
+        /// Traffic with others passes under the host's own addresses.
+        masquerade: bool,
+        /// Names of its addresses.
+        names: Vec<(String, IpAddr)>,
     },
 }
 
@@ -135,8 +142,8 @@ impl Address {
     /// What its allocation is filed under, if it came from the allocator.
     pub(crate) fn allocation(&self) -> Option<(Cidr, Ipv4Addr)> {
         match self.address.ip() {
-            std::net::IpAddr::V4(ip) if self.allocated => Some((self.address.network(), ip)),
-            std::net::IpAddr::V4(_) | std::net::IpAddr::V6(_) => None,
+            IpAddr::V4(ip) if self.allocated => Some((self.address.network(), ip)),
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
         }
     }
 }
@@ -242,12 +249,20 @@ mod tests {
             internal: true,
             dns: false,
         };
-        let contents: Contents = [network.write(), endpoint().write()]
+        let exposed = EndpointRecord {
+            id: "weave:expose/10.32.0.0/12".to_owned(),
+            kind: Kind::Exposed {
+                masquerade: false,
+                names: vec![("gw.weave.local".to_owned(), [10, 32, 0, 1].into())],
+            },
+            ..endpoint()
+        };
+        let contents: Contents = [network.write(), endpoint().write(), exposed.write()]
             .into_iter()
             .map(|(key, value)| (key, value.unwrap()))
             .collect();
         assert_eq!(networks(&contents), [network]);
-        assert_eq!(endpoints(&contents), [endpoint()]);
+        assert_eq!(endpoints(&contents), [endpoint(), exposed]);
     }
 
     #[test]
