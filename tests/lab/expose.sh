@@ -75,6 +75,8 @@ check "hosts reach each other" reaches on 1 busybox ping "$(weave 2 expose)"
 echo "-- it stays"
 docker_ 1 kill -s KILL weave >/dev/null
 check "the host is on the network while the router is down" reaches on 1 busybox ping "$ANT"
+# as after a reboot: neither bridge nor rules
+on 1 sh -c 'ip link del weave; ip link del weave-tap; iptables -F DOCKER-USER; iptables -F WEAVE-EXPOSE; iptables -X WEAVE-EXPOSE' >/dev/null 2>&1
 docker_ 1 start weave >/dev/null 2>&1
 check "the router comes back" eventually 20 weave 1 status
 check "and the host is reached by its name" eventually 10 reaches docker_ 2 exec bee ping gw
