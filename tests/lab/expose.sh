@@ -84,6 +84,9 @@ check "the same address, still without masquerade" eventually 5 eval '[ "$(near 
 on 1 ip addr flush dev weave; on 1 iptables -F DOCKER-USER; on 1 iptables -F WEAVE-EXPOSE
 check "addresses and rules that somebody flushed are back within 10 s" eventually 10 reaches near busybox ping "$BEE"
 
+check "launch does not mind the host's own route" eval 'weave 2 stop && weave 2 launch --password "$PASSWORD"'
+check "and the host is still on the network" eventually 10 reaches on 2 busybox ping "$GW"
+
 echo "-- another network"
 for h in 1 2; do docker_ $h network create -d weavemesh --ipam-driver weavemesh --subnet 10.33.0.0/24 side >/dev/null; done
 docker_ 2 run -d --name cat --net=side bb sleep 10000 >/dev/null
