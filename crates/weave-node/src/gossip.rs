@@ -14,6 +14,7 @@ mod log;
 mod neighbours;
 mod own;
 mod receive;
+mod resync;
 mod sync;
 #[cfg(test)]
 mod testing;
@@ -35,6 +36,7 @@ use batch::ParsedBatch;
 use log::OriginLog;
 use neighbours::Neighbours;
 use own::{OwnLog, PEER_SLOT};
+use resync::Resync;
 use sync::Want;
 use version::Merge;
 
@@ -82,6 +84,11 @@ pub(crate) enum GossipAction {
         /// The start that our log goes on with.
         boot: u64,
     },
+    /// Others know more of us than we do: what we said before is being asked for.
+    Resyncing,
+    /// All that the peers know of what we said before this start. Our log goes on at
+    /// [`Logs::resume`].
+    Former(Vec<entry::Body>),
 }
 
 /// The logs of all peers.
@@ -91,6 +98,7 @@ pub(crate) struct Logs {
     identity: Arc<Identity>,
     merge: Merge,
     own: OwnLog,
+    resync: Option<Resync>,
     logs: BTreeMap<PeerId, OriginLog>,
     bytes: usize,
     neighbours: Neighbours,
@@ -113,6 +121,7 @@ impl Logs {
             identity,
             merge: Merge::default(),
             own: OwnLog::new(boot),
+            resync: None,
             logs: BTreeMap::from([(me, OriginLog::default())]),
             bytes: 0,
             neighbours: Neighbours::new(&me),
@@ -165,7 +174,7 @@ impl Logs {
 
     /// Writes and floods all changes of our own log now, unless it is held.
     pub(crate) fn flush(&mut self, now: Time) {
-        if now < self.hold_until {
+        if now < self.hold_until || self.resync.is_some() {
             return;
         }
         self.flush_at = None;
@@ -262,7 +271,8 @@ impl Logs {
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         let wants = self.wants.values().map(|want| want.next_try).min();
         [
-            self.flush_at,
+            self.flush_at.filter(|_| self.resync.is_none()),
+            self.resync.as_ref().and_then(Resync::deadline),
             self.digest_at,
             self.spread_at,
             wants,
@@ -280,6 +290,7 @@ impl Logs {
         }
         self.send_digests(now);
         self.send_pulls(now);
+        self.drive_resync(now);
     }
 
     /// Applies a batch that is known to be the next one of its log.

@@ -19,6 +19,7 @@ mod genesis;
 mod grant;
 mod ledger;
 mod pool;
+mod recover;
 mod restore;
 mod serve;
 mod span;
@@ -49,6 +50,7 @@ use genesis::{Genesis, GenesisId};
 use grant::Deferred;
 use ledger::{Ledger, Touched};
 use pool::{Loan, Pool};
+use recover::Recovery;
 use serve::Pending;
 use span::Span;
 use stage::Staged;
@@ -118,6 +120,7 @@ pub struct Ipam {
     /// The founding that everything else here refers to.
     genesis: Option<Genesis>,
     founding: Founding,
+    recovery: Recovery,
     ledger: Ledger,
     reachable: BTreeSet<PeerId>,
     deferred: Deferred,
@@ -172,6 +175,7 @@ impl Ipam {
             fault: None,
             genesis: None,
             founding: Founding::new(now),
+            recovery: Recovery::default(),
             ledger: Ledger::new(me),
             reachable: BTreeSet::new(),
             deferred: Deferred::default(),
@@ -237,6 +241,7 @@ impl Ipam {
     pub fn release(&mut self, subnet: Cidr, address: Ipv4Addr, now: Time) {
         self.stir(now);
         let ip = address.to_bits();
+        self.recovery.forget_claim(ip);
         if self
             .pool
             .held
@@ -342,9 +347,15 @@ impl Ipam {
     /// Acts on everything that came in since the last time.
     fn run(&mut self) {
         self.refresh_map();
+        if self.recovery.is_awaited() {
+            self.expire();
+            self.retry_storage();
+            return;
+        }
         self.drive_genesis();
         self.drive_founding();
         self.refresh_map();
+        self.recover();
         self.answer_deferred();
         self.serve();
         self.drive_asks();

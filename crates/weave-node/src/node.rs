@@ -45,6 +45,14 @@ const TARGET_PREFIX: &[u8] = b"target/";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PersistToken(TokenOwner);
 
+impl PersistToken {
+    /// Whether the node takes part in nothing before these writes are durable: whoever cannot
+    /// store them is to try again.
+    pub fn is_boot(self) -> bool {
+        self.0 == TokenOwner::Boot
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum TokenOwner {
     Boot,
@@ -83,6 +91,9 @@ pub struct Node {
     boot: u64,
     /// The boot counter is durable: the node may speak.
     started: bool,
+    /// This start begins by asking peers what the former ones said, of which this was the last
+    /// as far as the disk knows.
+    resyncs_from: Option<u64>,
     sessions: Sessions,
     logs: Logs,
     endpoints: Endpoints,
@@ -139,6 +150,7 @@ impl Node {
         let mut rng = ChaCha12Rng::from_seed(seed);
         let Memory {
             identity_seed,
+            former_boot,
             boot,
             targets: stored_targets,
         } = Memory::read(stored, &mut rng);
@@ -155,6 +167,13 @@ impl Node {
         );
         let mut ipam = Ipam::new(me, ipam_config(&config, boot), stored, now);
         ipam.set_has_targets(!targets.is_empty(), now);
+        let remembered = Remembered::read(stored);
+        // our disk may be older than what peers heard of it
+        let has_peers = !(targets.is_empty() && remembered.is_empty());
+        let resyncs_from = former_boot.filter(|_| has_peers);
+        if resyncs_from.is_some() {
+            ipam.await_former(now);
+        }
         let events = VecDeque::from([Event::Persist {
             token: PersistToken(TokenOwner::Boot),
             writes: vec![
@@ -186,7 +205,8 @@ impl Node {
             live: BTreeSet::from([me]),
             observed: VecDeque::new(),
             dialled: BTreeMap::new(),
-            remembered: Remembered::read(stored),
+            remembered,
+            resyncs_from,
             subnets: BTreeMap::new(),
             filed_names: BTreeMap::new(),
             learned: Learned::default(),
@@ -258,10 +278,9 @@ impl Node {
     pub fn handle_persist_failed(&mut self, token: PersistToken, why: &str, now: Time) {
         match token.0 {
             // without a durable boot counter the node stays silent
-            TokenOwner::Boot | TokenOwner::BootAhead => {
-                tracing::error!(why, "cannot store the boot counter");
+            TokenOwner::Boot | TokenOwner::BootAhead | TokenOwner::Targets => {
+                tracing::debug!(why, "cannot store the boot counter or the targets");
             }
-            TokenOwner::Targets => tracing::warn!(why, "cannot store the targets"),
             TokenOwner::Ipam(token) => self.ipam.handle_persist_failed(token, why, now),
         }
         self.route(now);
@@ -318,6 +337,9 @@ impl Node {
             // what peers know of our former life is replaced in one step
             self.logs.hold_until(now + FIRST_WORDS_AFTER);
         }
+        if let Some(former) = self.resyncs_from {
+            self.logs.resync(former, now);
+        }
         for target in self.targets.clone() {
             self.sessions.add_target(&target, now);
         }
@@ -328,6 +350,8 @@ impl Node {
 /// What a node knows of its former lives.
 struct Memory {
     identity_seed: [u8; 32],
+    /// Number of the last life.
+    former_boot: Option<u64>,
     /// Number of the life that begins.
     boot: u64,
     targets: BTreeSet<String>,
@@ -338,9 +362,12 @@ impl Memory {
         let identity_seed = stored_value(stored, IDENTITY_KEY)
             .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
             .unwrap_or_else(|| random_bytes(rng));
-        let boot = stored_value(stored, BOOT_KEY)
+        let former_boot = stored_value(stored, BOOT_KEY)
             .and_then(|bytes| <[u8; 8]>::try_from(bytes).ok())
-            .map_or(1, |bytes| u64::from_le_bytes(bytes).saturating_add(1));
+            .map(u64::from_le_bytes);
+        // the step is random: when a disk was set back, no two lives have the same number
+        let step = 1 + u64::from(rng.next_u32() & 0xffff);
+        let boot = former_boot.map_or(1, |former| former.saturating_add(step));
         let targets = stored
             .iter()
             .filter_map(|(key, _)| key.strip_prefix(TARGET_PREFIX))
@@ -348,6 +375,7 @@ impl Memory {
             .collect();
         Self {
             identity_seed,
+            former_boot,
             boot,
             targets,
         }

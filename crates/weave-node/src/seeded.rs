@@ -9,6 +9,8 @@ pub enum SeededBug {
     Merge,
     /// The address allocator forgets what it gave out.
     Allocator,
+    /// A start does not ask its peers what it said before.
+    Resync,
     /// Names of peers that are gone stay visible.
     NameExpiry,
 }

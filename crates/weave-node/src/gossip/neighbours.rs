@@ -84,6 +84,10 @@ impl Neighbours {
         self.peers.contains_key(peer)
     }
 
+    pub(super) fn peers(&self) -> impl Iterator<Item = PeerId> + '_ {
+        self.peers.keys().copied()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.peers.is_empty()
     }

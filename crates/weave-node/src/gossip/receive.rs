@@ -42,6 +42,7 @@ impl Logs {
         }
         self.flood(fresh, Some(from), ALL_FOR_OTHERS);
         self.send_pulls(now);
+        self.drive_resync(now);
     }
 
     /// Sends batches to neighbours, but not back to where they came from. With more than `all`
@@ -87,7 +88,7 @@ impl Logs {
         };
         let origin = parsed.origin;
         if origin == self.me {
-            self.receive_own(&parsed, signed, now);
+            self.receive_own(from, parsed, signed, now);
             return None;
         }
         let unknown = OriginLog::default();
@@ -122,9 +123,13 @@ impl Logs {
         None
     }
 
-    /// Our own log comes back. If it holds what this start never wrote, then an earlier state of
-    /// our disk was brought back, and we go on beyond what others know of us.
-    fn receive_own(&mut self, parsed: &ParsedBatch, signed: &SignedBatch, now: Time) {
+    /// Our own log comes back: as asked for; or else, if it holds what this start never wrote,
+    /// because an earlier state of our disk was brought back.
+    fn receive_own(&mut self, from: PeerId, parsed: ParsedBatch, signed: &SignedBatch, now: Time) {
+        if self.resync.is_some() {
+            self.receive_former(from, parsed, signed, now);
+            return;
+        }
         let run = self.own.run();
         let ours = self
             .logs
@@ -139,13 +144,9 @@ impl Logs {
             self.drops.count(GossipDrop::Signature);
             return;
         }
-        let seen = parsed.run.boot;
-        self.own.jump_beyond(seen);
-        let boot = self.boot();
-        self.actions
-            .push_back(GossipAction::BootBehind { seen, boot });
-        self.wants.remove(&self.me);
-        self.flush_at = Some(now.max(self.hold_until));
+        self.resync(self.boot(), now);
+        self.actions.push_back(GossipAction::Resyncing);
+        self.receive_former(from, parsed, signed, now);
     }
 
     fn is_full(&self, origin: &PeerId, signed: &SignedBatch) -> bool {

@@ -100,8 +100,10 @@ impl Logs {
                 self.want(*origin, held, from, true, now);
             }
         }
+        self.note_digest(from, &window, now);
         self.tell_what_is_missing(from, &window, now);
         self.send_pulls(now);
+        self.drive_resync(now);
     }
 
     /// Answers a request for what a peer lacks.
@@ -302,16 +304,20 @@ impl Logs {
 
     /// What is held completely of a log.
     fn held(&self, origin: &PeerId) -> Version {
-        if *origin == self.me {
-            return self.own.version();
+        if *origin != self.me {
+            return self.version(origin);
         }
-        self.version(origin)
+        match &self.resync {
+            Some(resync) => resync.log.version(),
+            None => self.own.version(),
+        }
     }
 
     /// All that is held of a log, for a digest or pull.
-    fn have(&self, origin: &PeerId) -> Vec<Version> {
+    pub(super) fn have(&self, origin: &PeerId) -> Vec<Version> {
         if *origin == self.me {
-            return vec![self.own.version()];
+            let resync = self.resync.as_ref();
+            return resync.map_or_else(|| vec![self.own.version()], |resync| resync.log.versions());
         }
         self.logs
             .get(origin)
@@ -367,14 +373,19 @@ fn split(versions: Vec<LogVersion>) -> Vec<Vec<LogVersion>> {
 }
 
 /// The logs that a digest speaks of.
-struct Window {
+pub(super) struct Window {
     first: PeerId,
     /// The last key of the window; none: to the end.
     last: Option<PeerId>,
-    logs: BTreeMap<PeerId, Vec<Version>>,
+    pub(super) logs: BTreeMap<PeerId, Vec<Version>>,
 }
 
 impl Window {
+    /// Whether it speaks of this log, be it by leaving it out.
+    pub(super) fn covers(&self, origin: &PeerId) -> bool {
+        self.first <= *origin && self.last.is_none_or(|last| *origin <= last)
+    }
+
     fn read(digest: &Digest) -> Option<Self> {
         let mut first = [0; 32];
         if digest.from.len() > first.len() {

@@ -68,6 +68,8 @@ pub(super) struct Net {
     pub(super) loss_percent: u64,
     pub(super) sent: usize,
     pub(super) behind: Vec<(usize, u64)>,
+    /// What nodes were told of what they had said before.
+    pub(super) former: Vec<(usize, Vec<entry::Body>)>,
     shadows: Vec<Shadow>,
     links: BTreeSet<(usize, usize)>,
     flying: BTreeMap<(Time, u64), (usize, usize, Body)>,
@@ -85,6 +87,7 @@ impl Net {
             loss_percent: 0,
             sent: 0,
             behind: Vec::new(),
+            former: Vec::new(),
             shadows: vec![Shadow::new(); count],
             links: BTreeSet::new(),
             flying: BTreeMap::new(),
@@ -129,6 +132,17 @@ impl Net {
 
     /// Starts a node again with nothing but its keys; its links come back with it.
     pub(super) fn restart(&mut self, node: usize, boot: u64) {
+        self.start(node, logs(node, boot));
+    }
+
+    /// The same, but it asks first what it said before; it knows of starts up to `known`.
+    pub(super) fn restart_asking(&mut self, node: usize, known: u64, boot: u64) {
+        let mut fresh = logs(node, boot);
+        fresh.resync(known, self.now);
+        self.start(node, fresh);
+    }
+
+    fn start(&mut self, node: usize, fresh: Logs) {
         let peers: Vec<_> = self
             .links
             .iter()
@@ -138,7 +152,7 @@ impl Net {
         for peer in &peers {
             self.cut(node, *peer);
         }
-        self.nodes[node] = logs(node, boot);
+        self.nodes[node] = fresh;
         self.shadows[node].clear();
         for peer in peers {
             self.link(node, peer);
@@ -268,6 +282,11 @@ impl Net {
                 GossipAction::BootBehind { seen, boot } => {
                     assert!(boot > seen);
                     self.behind.push((node, seen));
+                }
+                GossipAction::Resyncing => {}
+                GossipAction::Former(bodies) => {
+                    self.former.push((node, bodies));
+                    self.nodes[node].resume(self.now);
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 mod forged;
 mod laws;
+mod resync;
 
 use std::time::Duration;
 

@@ -28,13 +28,20 @@ pub(super) struct Returning {
     tries: u32,
 }
 
+impl Returning {
+    /// Whether the lender may have heard of it.
+    pub(super) const fn is_told(&self) -> bool {
+        self.tries > 0
+    }
+}
+
 impl Ipam {
     /// A peer lends us an address: ours to take if this run of the program asked for it.
     ///
     /// A loan from an earlier run is never taken, nor one that we began to give back: the
     /// message that ends it may be under way.
     pub(super) fn consider_loan(&mut self, ip: u32, loan: Loan) {
-        let Some(genesis) = self.genesis_id() else {
+        let Some(genesis) = self.genesis_id().filter(|_| !self.recovery.is_awaited()) else {
             return;
         };
         let place = (genesis, loan.lender, ip);

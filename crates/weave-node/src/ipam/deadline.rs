@@ -29,12 +29,13 @@ impl Ipam {
             | Staged::EndLoan { .. }
             | Staged::Found { .. }
             | Staged::Withdraw
+            | Staged::Recovered { .. }
             | Staged::Owned { .. } => None,
         });
         [
             pending,
             storing.min(),
-            self.ask_deadline(),
+            self.ask_deadline().filter(|_| !self.recovery.is_awaited()),
             self.founding_deadline(),
             self.retry_storage_at,
         ]

@@ -98,7 +98,8 @@ impl Founding {
 impl Ipam {
     /// Whether nothing may be given out now, because the founding in force may yet yield.
     pub(super) fn is_unsettled(&self) -> bool {
-        self.now < self.founding.settled_at
+        self.recovery.is_awaited()
+            || self.now < self.founding.settled_at
             || self.founding.contested_since.is_some()
             || self.founding.withdrawing
     }
@@ -180,6 +181,11 @@ impl Ipam {
 
     /// Why there is no founding to work with.
     pub(super) fn not_ready(&self) -> String {
+        if self.recovery.is_awaited() {
+            return "this host has just started and hears from its peers first what it gave out \
+                    before: try again in a few seconds"
+                .to_owned();
+        }
         if let Some(obstacle) = self.founding_obstacle() {
             return obstacle;
         }

@@ -1,7 +1,8 @@
 //! The single addresses this peer answers for: held by its own containers, lent to other peers,
 //! and freed a while ago.
 //!
-//! An address is in at most one of the three tables. What is on its way to the disk counts as
+//! An address is in at most one of the three tables, save that after a disk came back older than
+//! it was an address can be held and lent; it stays busy until both have ended. What is on its way to the disk counts as
 //! busy in both directions: an address is given to nobody before it is surely free.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -136,8 +137,12 @@ impl Pool {
     }
 
     /// Notes that an address has become free.
+    /// It stays in use when another table has it, which happens after a disk came back older.
     pub(crate) fn free(&mut self, ip: u32, now: Time) {
         self.take(ip);
+        if self.is_busy(ip) {
+            return;
+        }
         self.freed.insert(ip, now);
         self.by_age.insert((now, ip));
     }

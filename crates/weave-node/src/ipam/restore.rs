@@ -75,7 +75,7 @@ impl Ipam {
         self.map_stale = true;
     }
 
-    fn restore_grant(&mut self, record: &GrantRecord) {
+    pub(super) fn restore_grant(&mut self, record: &GrantRecord) {
         let (Some(chunks), Some(grantee)) = (granted_chunks(record), peer_of(&record.grantee))
         else {
             return;
@@ -94,7 +94,7 @@ impl Ipam {
         self.grants.insert((chunks.first, record.serial), own);
     }
 
-    fn restore_loan(&mut self, record: &LoanRecord) {
+    pub(super) fn restore_loan(&mut self, record: &LoanRecord) {
         let (Some(ip), Some(borrower)) = (store::ip_bits(&record.ip), peer_of(&record.borrower))
         else {
             return;

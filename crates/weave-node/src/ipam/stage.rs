@@ -53,6 +53,10 @@ pub(super) enum Staged {
     Owned {
         keys: Vec<(u32, u32)>,
     },
+    /// What our peers or containers knew better than our disk.
+    Recovered {
+        writes: Vec<Write>,
+    },
 }
 
 impl Ipam {
@@ -82,6 +86,7 @@ impl Ipam {
                     self.owned_unsaved.remove(&key);
                 }
             }
+            Staged::Recovered { .. } => {}
         }
     }
 
@@ -91,7 +96,7 @@ impl Ipam {
         let Some(staged) = self.staged.remove(&token) else {
             return;
         };
-        tracing::warn!(why, ?staged, "an address decision could not be stored");
+        tracing::debug!(why, ?staged, "an address decision could not be stored");
         let refused = IpamError::Storage {
             why: why.to_owned(),
         };
@@ -125,6 +130,10 @@ impl Ipam {
             Staged::Withdraw => {
                 self.founding.withdrawing = false;
                 self.founding.failed(self.now + RETRY_STORAGE);
+            }
+            Staged::Recovered { writes } => {
+                self.recovery.keep_unsaved(writes);
+                self.retry_storage_at = Some(self.now + RETRY_STORAGE);
             }
             Staged::Release { .. } | Staged::Owned { .. } => {
                 self.retry_storage_at = Some(self.now + RETRY_STORAGE);
@@ -270,6 +279,10 @@ impl Ipam {
         if !was_due {
             return;
         }
+        let unsaved = self.recovery.take_unsaved();
+        if !unsaved.is_empty() {
+            self.stage_recovered(unsaved);
+        }
         let under_way: Vec<u32> = self
             .staged
             .values()
@@ -378,7 +391,16 @@ impl Ipam {
         self.send(lender, control_message::Body::LoanReturn(message));
     }
 
+    /// Writes down what our peers or containers knew better than our disk. It counts already.
+    pub(super) fn stage_recovered(&mut self, writes: Vec<Write>) {
+        let staged = Staged::Recovered {
+            writes: writes.clone(),
+        };
+        self.persist(writes, staged);
+    }
+
     fn persist(&mut self, writes: Vec<Write>, staged: Staged) {
+        self.recovery.forget_unsaved(&writes);
         let token = self.next_token;
         self.next_token += 1;
         self.staged.insert(token, staged);

@@ -49,6 +49,8 @@ pub struct IpamStatus {
     pub state: String,
     /// What an operator should know beside the state.
     pub notes: Vec<String>,
+    /// What this start took over from its peers because the disk did not know of it, in words.
+    pub recovered: Option<String>,
     /// Who founded the range.
     pub founder: Option<PeerId>,
     /// Addresses in the range.
@@ -80,6 +82,7 @@ impl Ipam {
             default_subnet: self.config.default_subnet,
             state: self.state(&shares),
             notes: self.notes(),
+            recovered: self.recovery.summary(),
             founder: self.genesis.as_ref().map(|genesis| genesis.founder),
             total_ips: self.config.range.and_then(Span::of).map_or(0, Span::len),
             owned_ips: shares
@@ -147,7 +150,9 @@ impl Ipam {
             return format!("failed: {fault}");
         }
         if self.genesis.is_none() || self.is_unsettled() {
-            let idle = self.pending.is_empty() && self.mismatched_ranges().next().is_none();
+            let idle = self.pending.is_empty()
+                && !self.recovery.is_awaited()
+                && self.mismatched_ranges().next().is_none();
             return if idle {
                 "idle".to_owned()
             } else {
@@ -184,6 +189,7 @@ impl Ipam {
                 ));
             }
         }
+        notes.extend(self.unclaimable());
         if self.void_grants > 0 {
             notes.push(format!(
                 "{} grants by peers that were not the owner",

@@ -6,6 +6,8 @@ use weave_wire::proto::control_message::Body;
 
 use super::*;
 
+mod recover;
+
 const RANGE: &str = "10.32.0.0/12";
 const WALL: u64 = 1_700_000_000_000;
 

@@ -147,6 +147,13 @@ impl Node {
         self.route(now);
     }
 
+    /// Says that a container of this host uses this address, as found at start: if nothing is
+    /// known of it, it is held again, once it is known to be ours to hold.
+    pub fn claim(&mut self, owner: &str, subnet: Cidr, address: Ipv4Addr, now: Time) {
+        self.ipam.claim(owner, subnet, address, now);
+        self.route(now);
+    }
+
     /// Gives an address back.
     pub fn release(&mut self, subnet: Cidr, address: Ipv4Addr, now: Time) {
         self.ipam.release(subnet, address, now);

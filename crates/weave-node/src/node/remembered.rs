@@ -21,6 +21,11 @@ pub(super) struct Remembered {
 }
 
 impl Remembered {
+    /// Whether there is nobody to dial.
+    pub(super) fn is_empty(&self) -> bool {
+        self.stored.is_empty()
+    }
+
     /// What is stored; lines that are no addresses are left out.
     pub(super) fn read(stored: &[(Vec<u8>, Vec<u8>)]) -> Self {
         let text = stored_value(stored, KEY).unwrap_or_default();

@@ -103,13 +103,23 @@ impl Node {
                 tracing::warn!(
                     seen,
                     boot = self.boot,
-                    "peers hold a later log of this peer: was its disk restored from a backup?"
+                    "peers know a later start of this peer: was its disk restored from a backup?"
                 );
                 self.boot = boot;
                 self.events.push_back(Event::Persist {
                     token: PersistToken(TokenOwner::BootAhead),
                     writes: vec![(BOOT_KEY.to_vec(), Some(boot.to_le_bytes().to_vec()))],
                 });
+            }
+            GossipAction::Resyncing => {
+                self.logs.set_live(&self.live);
+                self.ipam.await_former(now);
+            }
+            GossipAction::Former(former) => {
+                self.ipam.adopt_former(former, self.boot, now);
+                // what was adopted is part of our first words
+                self.route(now);
+                self.logs.resume(now);
             }
         }
     }

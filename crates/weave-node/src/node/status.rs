@@ -66,6 +66,12 @@ impl Node {
         }
     }
 
+    /// Whether this start has yet to hear from peers what the former ones gave out: nothing is
+    /// given out before.
+    pub fn is_recovering(&self) -> bool {
+        self.ipam.is_recovering()
+    }
+
     /// State of address allocation.
     pub fn ipam_status(&self) -> IpamStatus {
         self.ipam.status()

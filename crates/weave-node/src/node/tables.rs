@@ -72,6 +72,7 @@ impl Node {
             self.live = live;
             self.names.set_live(&self.live);
             self.endpoints.set_live(&self.live);
+            self.logs.set_live(&self.live);
             self.route(now);
             self.dirty.names = true;
             self.dirty.fib = true;
