@@ -51,8 +51,20 @@ counters! {
     one_way => "one-way breaks",
     /// Writes lost in a crash.
     writes_lost => "writes lost",
+    /// Writes cut short by a crash.
+    writes_torn => "torn",
+    /// Writes that survived a crash which an earlier one did not.
+    writes_reordered => "overtaken",
     /// Writes that the disk refused.
-    writes_refused => "writes refused",
+    writes_refused => "refused",
+    /// Disks that were full or read-only for a while.
+    disks_full => "disks full for a while",
+    /// Starts that failed because of that.
+    starts_refused => "starts refused",
+    /// Disks that came back as they were some time before.
+    disks_set_back => "disks set back",
+    /// Starts after that in which the router said so.
+    set_backs_noticed => "noticed",
     /// Addresses asked for.
     asked => "addresses asked",
     /// Addresses given.

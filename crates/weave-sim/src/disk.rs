@@ -1,17 +1,42 @@
-//! A host's disk: what is on it, and what is on its way there.
+//! A host's disk: what is on it, what is on its way there, and what was on it before.
 //!
-//! Writes become durable in order. A crash loses those that were not acknowledged, save perhaps
-//! the first few: a write may be on the disk before anybody hears of it.
+//! What was acknowledged is durable, in order. A crash decides for each write on its way whether
+//! it is there: any of them may be, whatever became of those before it, but each wholly or not
+//! at all. One that reached the medium in part counts as not there, which is what the
+//! checksums of a transactional store are for. A disk may refuse writes for a while, full or
+//! read-only, and it may come back as it was some time ago.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use weave_node::{PersistToken, Writes};
+use weave_wire::Time;
+
+use crate::chance::Chance;
+use crate::counters::Counters;
+
+/// Earlier states that are kept, as in a rotation of backups.
+const BACKUPS: usize = 6;
+/// What a backup must hold: with nobody to ask, a router goes on with what it has.
+const HAS_PEERS: &[u8] = b"peers";
+
+type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// One host's disk.
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
-    durable: BTreeMap<Vec<u8>, Vec<u8>>,
+    durable: Contents,
     queue: VecDeque<(PersistToken, Writes)>,
+    backups: VecDeque<Contents>,
+    /// Nothing can be written before this time.
+    pub(crate) refuses_until: Time,
+}
+
+/// What becomes of a write that a crash meets on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Lost,
+    Torn,
+    Survives,
 }
 
 impl Disk {
@@ -32,18 +57,49 @@ impl Disk {
         self.queue.pop_front().map(|(token, _)| token)
     }
 
-    /// Loses what is on its way, except the first `survivors`; says how many writes were lost.
-    pub(crate) fn crash(&mut self, survivors: usize) -> u64 {
-        for (_, writes) in self
-            .queue
-            .drain(..survivors.min(self.queue.len()))
-            .collect::<Vec<_>>()
-        {
-            self.write(writes);
+    /// Decides what becomes of everything that is on its way.
+    pub(crate) fn crash(&mut self, chance: &mut Chance, counters: &mut Counters) {
+        let mut is_gap = false;
+        for (_, writes) in std::mem::take(&mut self.queue) {
+            let fates = [Fate::Lost, Fate::Torn, Fate::Survives, Fate::Survives];
+            match chance.pick(&fates) {
+                Some(Fate::Survives) => {
+                    counters.writes_reordered += u64::from(is_gap);
+                    self.write(writes);
+                }
+                Some(Fate::Torn) => {
+                    counters.writes_torn += 1;
+                    is_gap = true;
+                }
+                Some(Fate::Lost) | None => {
+                    counters.writes_lost += 1;
+                    is_gap = true;
+                }
+            }
         }
-        let lost = self.queue.len() as u64;
-        self.queue.clear();
-        lost
+    }
+
+    /// Keeps what is on the disk now, to come back later.
+    pub(crate) fn back_up(&mut self) {
+        if !self.durable.contains_key(HAS_PEERS) {
+            return;
+        }
+        self.backups.push_back(self.durable.clone());
+        if self.backups.len() > BACKUPS {
+            self.backups.pop_front();
+        }
+    }
+
+    /// Goes back to one of the backups, whether there is one.
+    pub(crate) fn set_back(&mut self, chance: &mut Chance) -> bool {
+        let index = chance.index(self.backups.len());
+        let Some(before) = self.backups.get(index) else {
+            return false;
+        };
+        self.durable.clone_from(before);
+        // later ones are of a time that never was
+        self.backups.truncate(index + 1);
+        true
     }
 
     /// What a new start finds.

@@ -13,7 +13,13 @@ impl World {
         }
         let pause = self.plan.fault_every + self.chance.millis(0, 1000);
         self.after(pause, Event::Fault);
-        match self.chance.below(10) {
+        // whoever knows better than a disk that was set back must be there to say so
+        if self.is_recovering() {
+            return;
+        }
+        match self.chance.below(14) {
+            10..=12 => self.set_back(),
+            13 => self.fill_disk(),
             0..=4 => {
                 let index = self.chance.index(self.hosts.len());
                 let back = self.chance.millis(100, 9000);
@@ -33,7 +39,11 @@ impl World {
     /// Everything that is broken is mended, and everybody is back who is not dead for good.
     pub(crate) fn end_faults(&mut self) {
         self.is_churning = false;
+        let spared = self.is_recovering();
         for _ in 0..self.plan.dead {
+            if spared {
+                break;
+            }
             let index = self.chance.index(self.hosts.len());
             // whoever has just started knows only the hosts that it was told of
             if self.plan.is_needed(index) {
@@ -46,6 +56,9 @@ impl World {
         }
         self.network.mend();
         self.network.stop_losing();
+        for host in &mut self.hosts {
+            host.disk.refuses_until = self.now;
+        }
         for index in 0..self.hosts.len() {
             self.launch(index);
         }
@@ -53,7 +66,6 @@ impl World {
 
     /// A router dies at once; its containers run on.
     fn crash(&mut self, index: usize) {
-        let survivors = self.chance.index(3);
         let Some(host) = self.hosts.get_mut(index) else {
             return;
         };
@@ -61,9 +73,20 @@ impl World {
             return;
         }
         self.counters.crashes += 1;
-        self.counters.writes_lost += host.disk.crash(survivors);
+        host.disk.crash(&mut self.chance, &mut self.counters);
         self.oracle.router_gone(index);
         self.trace.note(self.now, Step::Fault, index, b"crash");
+    }
+
+    /// A router dies while something is on its way to the disk.
+    pub(crate) fn crash_in_mid_write(&mut self, index: usize, life: u64) {
+        let is_same = self.hosts.get(index).is_some_and(|host| host.life == life);
+        if !self.is_churning || !is_same || self.is_recovering() {
+            return;
+        }
+        let back = self.chance.millis(100, 5000);
+        self.crash(index);
+        self.after(back, Event::Launch(index));
     }
 
     /// A router is stopped and says so.
@@ -85,6 +108,57 @@ impl World {
         self.counters.stops += 1;
         self.oracle.router_gone(index);
         self.trace.note(self.now, Step::Fault, index, b"stop");
+    }
+
+    /// A router dies, and is started again on its disk as it was some time before.
+    fn set_back(&mut self) {
+        let index = self.chance.index(self.hosts.len());
+        let is_up = self
+            .hosts
+            .get(index)
+            .is_some_and(crate::host::Host::is_ready);
+        if !is_up || !self.network.is_whole() {
+            return;
+        }
+        let back = self.chance.millis(2000, 9000);
+        self.crash(index);
+        self.after(back, Event::Launch(index));
+        let Some(host) = self.hosts.get_mut(index) else {
+            return;
+        };
+        if host.disk.set_back(&mut self.chance) {
+            host.is_set_back = true;
+            host.was_set_back = true;
+            self.counters.disks_set_back += 1;
+            self.trace.note(self.now, Step::Fault, index, b"set back");
+        }
+    }
+
+    /// Whether a router has yet to hear what its disk forgot.
+    fn is_recovering(&mut self) -> bool {
+        for host in self.hosts.iter_mut().filter(|host| host.is_set_back) {
+            let Some(router) = host.router.as_ref().filter(|router| router.is_ready) else {
+                return true;
+            };
+            if router.node.is_recovering() {
+                return true;
+            }
+            let noticed = router.node.ipam_status().recovered.is_some();
+            self.counters.set_backs_noticed += u64::from(noticed);
+            host.is_set_back = false;
+        }
+        false
+    }
+
+    /// A disk takes no more writes for a while.
+    fn fill_disk(&mut self) {
+        let index = self.chance.index(self.hosts.len());
+        let until = self.now + self.chance.millis(500, 8000);
+        if let Some(host) = self.hosts.get_mut(index) {
+            host.disk.refuses_until = until;
+            self.counters.disks_full += 1;
+            self.trace.note(self.now, Step::Fault, index, b"full");
+        }
     }
 
     fn split(&mut self, one_way: bool) {

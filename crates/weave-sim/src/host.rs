@@ -21,6 +21,10 @@ pub(crate) struct Host {
     pub(crate) life: u64,
     pub(crate) disk: Disk,
     pub(crate) containers: BTreeMap<u64, Container>,
+    /// Its disk came back older than it was, and the router has not heard all that it forgot.
+    pub(crate) is_set_back: bool,
+    /// The same has happened to it at any time.
+    pub(crate) was_set_back: bool,
     /// Never comes back.
     pub(crate) is_dead: bool,
 }
@@ -46,6 +50,8 @@ impl Host {
             life: 0,
             disk: Disk::default(),
             containers: BTreeMap::new(),
+            is_set_back: false,
+            was_set_back: false,
             is_dead: false,
         }
     }

@@ -74,6 +74,11 @@ impl Network {
         self.sides.fill(0);
     }
 
+    /// Whether everybody reaches everybody.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.sides.iter().all(|side| *side == 0)
+    }
+
     /// Loses nothing any more. Doubling and reordering go on: they are no faults.
     pub(crate) const fn stop_losing(&mut self) {
         self.loss_permille = 0;

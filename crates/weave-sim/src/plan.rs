@@ -63,6 +63,10 @@ pub struct Plan {
     pub delay_ms: u64,
     /// Writes refused by the disks, of a thousand.
     pub disk_permille: u64,
+    /// Longest time that a write takes, in milliseconds.
+    pub disk_ms: u64,
+    /// Writes that a crash meets on their way, of a thousand.
+    pub power_cut_permille: u64,
     /// Time between faults, about.
     pub fault_every: Duration,
     /// Time between things that containers do, about.
@@ -95,7 +99,9 @@ impl Plan {
             reorder_permille: chance.below(50),
             delay_ms: 1 + chance.below(60),
             disk_permille: if chance.permille(300) { 20 } else { 0 },
-            fault_every: Duration::from_millis(1000 + chance.below(4000)),
+            disk_ms: if chance.permille(250) { 120 } else { 15 },
+            power_cut_permille: chance.below(6),
+            fault_every: Duration::from_millis(700 + chance.below(3000)),
             // what one host does costs all others: keep their share of work the same
             work_every: Duration::from_millis(40 + chance.below(120)) * (1 + crowd / 16),
             dead: chance.index(3).min(options.peers.saturating_sub(2)),

@@ -38,6 +38,7 @@ pub(crate) fn judge(world: &mut World) {
     let took = world.now.saturating_sub(healed_at).as_millis();
     world.counters.converged_ms += u64::try_from(took).unwrap_or(u64::MAX);
     check_frames(world);
+    check_held(world);
     check_space(world);
 }
 
@@ -195,6 +196,30 @@ fn check_frames(world: &mut World) {
                 arrivals.0, arrivals.1
             ));
         }
+    }
+}
+
+/// Every container's address is held by its host, and no other.
+fn check_held(world: &mut World) {
+    for index in 0..world.hosts.len() {
+        world.release_strays(index);
+    }
+    world.run_for(Duration::from_secs(2));
+    let mut wrong = Vec::new();
+    for (index, host) in world.hosts.iter().enumerate() {
+        let Some(router) = &host.router else { continue };
+        let held: BTreeSet<_> = router.node.allocated().map(|held| held.ip).collect();
+        let used: BTreeSet<_> = host.containers.values().map(|c| c.ip).collect();
+        let leaked = held.difference(&used).map(|ip| format!("{ip} is leaked"));
+        let missing = used.difference(&held).map(|ip| format!("{ip} is not held"));
+        wrong.extend(
+            leaked
+                .chain(missing)
+                .map(|what| format!("host {index}: {what}")),
+        );
+    }
+    for what in wrong {
+        world.oracle.violation(what);
     }
 }
 

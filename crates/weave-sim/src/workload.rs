@@ -29,6 +29,7 @@ impl World {
         match self.chance.below(10) {
             // containers end also while the router is down; it hears of it when it is back
             _ if !host.is_ready() => self.end_one(index),
+            0 if self.chance.permille(300) => self.release_strays(index),
             0..=4 if running < MAX_CONTAINERS => self.begin(index, false),
             5 if running < MAX_CONTAINERS => self.begin(index, true),
             0..=7 => self.end_one(index),
@@ -102,26 +103,32 @@ impl World {
         }
     }
 
-    /// Addresses that the router holds for containers that never ran, because it died between
-    /// storing and answering.
-    pub(crate) fn release_strays(&mut self, index: usize) {
-        let Some(host) = self.hosts.get(index) else {
+    /// Whether a router that starts has forgotten an address that a container of its host has.
+    pub(crate) fn check_kept(&mut self, index: usize) {
+        let Some(host) = self.hosts.get(index).filter(|host| !host.was_set_back) else {
             return;
         };
         let Some(router) = &host.router else { return };
-        let held: Vec<_> = router.node.allocated().collect();
-        let strays: Vec<_> = held
-            .iter()
-            .filter(|held| !host.containers.values().any(|c| c.ip == held.ip))
-            .map(|held| (held.subnet, held.ip))
-            .collect();
+        let held: Vec<_> = router.node.allocated().map(|held| held.ip).collect();
         for container in host.containers.values() {
-            if !held.iter().any(|held| held.ip == container.ip) {
+            if !held.contains(&container.ip) {
                 let ip = container.ip;
                 self.oracle
                     .violation(format!("host {index} forgot {ip} in a restart"));
             }
         }
+    }
+
+    /// Gives back addresses that no container has, as the daemon does when it compares with
+    /// Docker: the router died between storing and answering, or its disk was set back.
+    pub(crate) fn release_strays(&mut self, index: usize) {
+        let Some(host) = self.hosts.get(index) else {
+            return;
+        };
+        let Some(router) = &host.router else { return };
+        let is_stray = |ip| !host.containers.values().any(|container| container.ip == ip);
+        let held = router.node.allocated().filter(|held| is_stray(held.ip));
+        let strays: Vec<_> = held.map(|held| (held.subnet, held.ip)).collect();
         for (subnet, ip) in strays {
             self.with_node(index, |node, now| node.release(subnet, ip, now));
         }

@@ -24,6 +24,10 @@ const WALL_MS: u64 = 1_750_000_000_000;
 const LAUNCH: Duration = Duration::from_secs(3);
 /// Faults begin this long after work, when the range is founded.
 const QUIET: Duration = Duration::from_secs(8);
+/// A router that cannot start is started again after this long.
+const RESTART: Duration = Duration::from_secs(1);
+/// Writes after which a backup is made, of a thousand.
+const BACKUP_PERMILLE: u64 = 300;
 /// Calls of one timer at one moment that are taken for an endless loop.
 const MAX_SPINS: u32 = 1000;
 
@@ -51,6 +55,11 @@ pub(crate) enum Event {
     },
     Work,
     Fault,
+    /// Power fails while something is being written.
+    Crash {
+        host: usize,
+        life: u64,
+    },
     Mend,
 }
 
@@ -157,6 +166,12 @@ impl World {
         if host.router.is_some() || host.is_dead {
             return;
         }
+        if now < host.disk.refuses_until {
+            // its supervisor tries again
+            self.counters.starts_refused += 1;
+            self.after(RESTART, Event::Launch(index));
+            return;
+        }
         host.life += 1;
         let node = Node::new(config, seed, &host.disk.contents(), now);
         host.router = Some(Router::new(node));
@@ -204,6 +219,7 @@ impl World {
             Event::Resolved { host, life, target } => self.resolved(host, life, &target),
             Event::Work => self.work(),
             Event::Fault => self.fault(),
+            Event::Crash { host, life } => self.crash_in_mid_write(host, life),
             Event::Mend => self.network.mend(),
         }
     }
@@ -247,7 +263,9 @@ impl World {
             .router
             .as_ref()
             .is_some_and(|router| router.node.is_started());
-        if is_started && self.is_churning && self.chance.permille(self.plan.disk_permille) {
+        let fails = now < host.disk.refuses_until
+            || (self.is_churning && self.chance.permille(self.plan.disk_permille));
+        if is_started && fails {
             let Some(token) = host.disk.refuse() else {
                 return;
             };
@@ -260,6 +278,9 @@ impl World {
         let Some(token) = host.disk.complete() else {
             return;
         };
+        if self.chance.permille(BACKUP_PERMILLE) {
+            host.disk.back_up();
+        }
         self.trace.note(now, Step::Written, index, &[]);
         self.with_node(index, |node, now| node.handle_persisted(token, now));
         self.greet(index);
@@ -324,11 +345,15 @@ impl World {
         match output {
             Output::Transmit(to, bytes) => self.transmit(index, to, bytes),
             Output::Persist(token, writes) => {
-                let delay = self.chance.millis(0, 15);
+                let delay = self.chance.millis(0, self.plan.disk_ms);
                 if let Some(host) = self.hosts.get_mut(index) {
                     host.disk.submit(token, writes);
                 }
                 self.after(delay, Event::Written { host: index, life });
+                if self.chance.permille(self.plan.power_cut_permille) {
+                    let cut = self.chance.millis(0, self.plan.disk_ms);
+                    self.after(cut, Event::Crash { host: index, life });
+                }
             }
             Output::Allocated(ticket, result) => self.allocated(index, ticket, result),
             Output::Resolve(target) => {
@@ -396,8 +421,11 @@ impl World {
         for subnet in self.subnets.clone() {
             self.with_node(index, |node, now| node.add_subnet(network(subnet), now));
         }
+        self.check_kept(index);
         self.release_strays(index);
         for container in &containers {
+            let (owner, subnet, ip) = (container.owner(), container.subnet, container.ip);
+            self.with_node(index, |node, now| node.claim(&owner, subnet, ip, now));
             self.announce(index, container);
         }
     }

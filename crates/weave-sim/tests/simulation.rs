@@ -29,14 +29,17 @@ fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
 
 #[cfg(feature = "seeded-bugs")]
 mod seeded_bugs {
+    use std::time::Duration;
+
     use weave_node::seeded::SeededBug;
     use weave_sim::{Options, simulate};
 
-    fn is_caught(bug: SeededBug) -> bool {
-        (1..=8).any(|seed| {
+    fn is_caught(bug: SeededBug, peers: usize, churn: Duration) -> bool {
+        (1..=20).any(|seed| {
             let options = Options {
                 bug: Some(bug),
-                ..Options::new(6, seed)
+                churn,
+                ..Options::new(peers, seed)
             };
             !simulate(&options).violations.is_empty()
         })
@@ -44,16 +47,21 @@ mod seeded_bugs {
 
     #[test]
     fn a_merge_that_lets_old_logs_win_is_caught() {
-        assert!(is_caught(SeededBug::Merge));
+        assert!(is_caught(SeededBug::Merge, 6, Duration::from_secs(20)));
     }
 
     #[test]
     fn an_allocator_that_forgets_what_it_gave_is_caught() {
-        assert!(is_caught(SeededBug::Allocator));
+        assert!(is_caught(SeededBug::Allocator, 6, Duration::from_secs(20)));
+    }
+
+    #[test]
+    fn a_start_that_does_not_ask_what_its_disk_forgot_is_caught() {
+        assert!(is_caught(SeededBug::Resync, 4, Duration::from_secs(60)));
     }
 
     #[test]
     fn names_that_outlive_their_peer_are_caught() {
-        assert!(is_caught(SeededBug::NameExpiry));
+        assert!(is_caught(SeededBug::NameExpiry, 6, Duration::from_secs(20)));
     }
 }
