@@ -252,6 +252,12 @@ impl Ipam {
         }
     }
 
+    /// Gives out nothing from now on, for this reason.
+    pub fn refuse(&mut self, why: &str, now: Time) {
+        self.stir(now);
+        self.fault.get_or_insert_with(|| why.to_owned());
+    }
+
     /// The addresses held for this owner, with their subnets.
     pub fn lookup(&self, owner: &str) -> Vec<Allocated> {
         self.allocated()

@@ -21,5 +21,5 @@ mod session;
 pub use config::NodeConfig;
 pub use drain::{Sink, Writes, drain};
 pub use endpoints::{EndpointError, EndpointSpec};
-pub use node::{Node, NodeStatus, PeerInfo, PersistToken, Subnet};
+pub use node::{DamagedRecord, Node, NodeStatus, PeerInfo, PersistToken, Subnet, check_stored};
 pub use session::{ConnectionState, ConnectionStatus, Retry};

@@ -347,6 +347,36 @@ impl Node {
     }
 }
 
+/// A stored record that a node cannot do without and cannot read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "its record `{key}` is {fault}: put back a copy of the file, or run `weave reset` to begin as a new peer"
+)]
+pub struct DamagedRecord {
+    key: String,
+    fault: &'static str,
+}
+
+/// Looks whether a node can be made of what is stored. A disk that holds anything holds the
+/// identity and the boot counter, too: without them another peer would begin, and the
+/// addresses in use would be given out again.
+///
+/// # Errors
+/// The record that is damaged or missing.
+pub fn check_stored(stored: &[(Vec<u8>, Vec<u8>)]) -> Result<(), DamagedRecord> {
+    let has_addresses = stored.iter().any(|(key, _)| key.starts_with(b"ipam/"));
+    for (key, len) in [(IDENTITY_KEY, 32), (BOOT_KEY, 8)] {
+        let fault = match stored_value(stored, key) {
+            Some(value) if value.len() != len => "damaged",
+            None if has_addresses => "missing",
+            Some(_) | None => continue,
+        };
+        let key = String::from_utf8_lossy(key).into_owned();
+        return Err(DamagedRecord { key, fault });
+    }
+    Ok(())
+}
+
 /// What a node knows of its former lives.
 struct Memory {
     identity_seed: [u8; 32],

@@ -10,7 +10,7 @@ use weave_node::forward::{DropCounters, Fib, Ingress, Receiver};
 use weave_node::ipam::IpamError;
 use weave_node::names::NameTable;
 use weave_node::{
-    ConnectionState, Node, NodeConfig, NodeStatus, PersistToken, Sink, Writes, drain,
+    ConnectionState, Node, NodeConfig, NodeStatus, PersistToken, Sink, Writes, check_stored, drain,
 };
 use weave_wire::{Cidr, Mac, PeerId, ReceiverIndex, SegmentId, Time};
 
@@ -438,4 +438,27 @@ fn nothing_is_sent_before_the_boot_counter_is_durable() {
     assert!(!refused.hosts[1].node.is_started());
     assert_eq!(refused.hosts[1].out.sent, 0);
     assert_eq!(refused.status(0).peers.len(), 2);
+}
+
+#[test]
+fn without_its_identity_or_boot_counter_no_other_peer_is_begun_in_silence() {
+    let record = |key: &str, value: &[u8]| (key.as_bytes().to_vec(), value.to_vec());
+    let identity = record("identity", &[7; 32]);
+    let boot = record("boot", &[1, 0, 0, 0, 0, 0, 0, 0]);
+    let held = record("ipam/held/0a200001", b"x");
+    assert_eq!(check_stored(&[]), Ok(()));
+    let whole = [identity.clone(), boot.clone(), held.clone()];
+    assert_eq!(check_stored(&whole), Ok(()));
+    for (stored, text) in [
+        (vec![boot.clone(), held.clone()], "`identity` is missing"),
+        (vec![identity.clone(), held], "`boot` is missing"),
+        (
+            vec![identity, record("boot", b"1")],
+            "`boot` is damaged: put back a copy",
+        ),
+        (vec![record("identity", b""), boot], "`identity` is damaged"),
+    ] {
+        let error = check_stored(&stored).expect_err("refused").to_string();
+        assert!(error.contains(text), "{error}");
+    }
 }

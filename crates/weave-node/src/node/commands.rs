@@ -154,6 +154,12 @@ impl Node {
         self.route(now);
     }
 
+    /// Gives out no address from now on, for this reason; what is in use stays in use.
+    pub fn refuse_addresses(&mut self, why: &str, now: Time) {
+        self.ipam.refuse(why, now);
+        self.route(now);
+    }
+
     /// Gives an address back.
     pub fn release(&mut self, subnet: Cidr, address: Ipv4Addr, now: Time) {
         self.ipam.release(subnet, address, now);

@@ -169,7 +169,7 @@ impl Admin {
             waiting_for: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             router: self.router(status, now),
-            ipam: Some(ipam(status)),
+            ipam: Some(ipam(status, self.networks.store().failure())),
             dns: (!self.config.no_dns).then(|| self.dns_status()),
             plugin: self.has_plugin.then(|| PluginStatus {
                 driver_name: weave_docker::DRIVER_NAME.to_owned(),
@@ -305,12 +305,16 @@ fn peers(status: &NodeStatus) -> Vec<PeerStatus> {
         .collect()
 }
 
-fn ipam(status: &NodeStatus) -> IpamStatus {
+/// `failure`: why nothing can be stored.
+fn ipam(status: &NodeStatus, failure: Option<String>) -> IpamStatus {
     let ipam = &status.ipam;
     let text = |cidr: Option<weave_wire::Cidr>| {
         cidr.map_or_else(|| "none".to_owned(), |cidr| cidr.to_string())
     };
-    let notes = ipam.notes.iter().map(|note| format!("; {note}"));
+    let failure =
+        failure.map(|why| format!("no address is given out until the disk is well: {why}"));
+    let notes = failure.iter().chain(&ipam.recovered).chain(&ipam.notes);
+    let notes = notes.map(|note| format!("; {note}"));
     IpamStatus {
         status: std::iter::once(ipam.state.clone()).chain(notes).collect(),
         range: text(ipam.range),

@@ -26,6 +26,9 @@ use super::store::Store;
 /// Datagrams handled in a row, before commands and timers have their turn.
 const INCOMING_BATCH: usize = 128;
 
+/// What must be stored and could not be is tried again after this long.
+const PERSIST_AGAIN: Duration = Duration::from_secs(1);
+
 type Command = Box<dyn FnOnce(&mut Shell, Time) + Send>;
 
 /// Sends work to the control loop.
@@ -219,6 +222,17 @@ impl Outputs {
     }
 }
 
+impl Outputs {
+    /// What the node cannot do without is tried until the disk takes it.
+    fn persist_later(&self, token: PersistToken, writes: Writes) {
+        let control = self.control.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(PERSIST_AGAIN).await;
+            control.submit(move |shell, _| shell.outputs.persist(token, writes));
+        });
+    }
+}
+
 impl Sink for Outputs {
     fn transmit(&mut self, to: SocketAddr, datagram: Vec<u8>) {
         if let Err(error) = self.underlay.send_to(to, &datagram) {
@@ -228,10 +242,12 @@ impl Sink for Outputs {
 
     fn persist(&mut self, token: PersistToken, writes: Writes) {
         let control = self.control.clone();
+        let again = token.is_boot().then(|| writes.clone());
         self.store.commit(writes, move |result| {
-            control.post(move |node, now| match result {
-                Ok(()) => node.handle_persisted(token, now),
-                Err(why) => node.handle_persist_failed(token, &why, now),
+            control.submit(move |shell, now| match (result, again) {
+                (Ok(()), _) => shell.node.handle_persisted(token, now),
+                (Err(_), Some(writes)) => shell.outputs.persist_later(token, writes),
+                (Err(why), None) => shell.node.handle_persist_failed(token, &why, now),
             });
         });
     }

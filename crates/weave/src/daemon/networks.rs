@@ -128,6 +128,7 @@ impl Networks {
                 .ensure_bridge(&mut state, networks.parts.default_subnet)
                 .await
                 .context("cannot make the bridge `weave`")?;
+            networks.refuse_damaged(contents).await?;
             for record in records::networks(contents) {
                 if let Err(error) = networks.ensure_bridge(&mut state, record.subnet).await {
                     tracing::warn!(subnet = %record.subnet, %error, "network not brought back");
@@ -140,6 +141,23 @@ impl Networks {
         }
         networks.restore_exposed().await;
         Ok(networks)
+    }
+
+    /// With a stored record that cannot be read nobody knows which address it was about: none is
+    /// given out any more, and everything else goes on.
+    async fn refuse_damaged(&self, contents: &Contents) -> Result<(), super::control::Stopped> {
+        let Some(damaged) = records::damaged(contents) else {
+            return Ok(());
+        };
+        let why = format!(
+            "{} is damaged: {damaged}: put back a copy of it, or run `weave reset`",
+            self.parts.store.path().display()
+        );
+        tracing::error!(why, "no address is given out");
+        let control = &self.parts.control;
+        control
+            .call(move |node, now| node.refuse_addresses(&why, now))
+            .await
     }
 
     /// Namespace of the DNS server, if containers are given one.
@@ -165,6 +183,11 @@ impl Networks {
     /// The control loop.
     pub(crate) fn control(&self) -> &Control {
         &self.parts.control
+    }
+
+    /// The durable store.
+    pub(crate) fn store(&self) -> &Store {
+        &self.parts.store
     }
 
     /// The forwarding threads and what they share.

@@ -59,6 +59,8 @@ async fn serve(config: DaemonConfig) -> anyhow::Result<()> {
     let clock = Clock::start();
     let underlay = Underlay::bind(config.port)?;
     let (store, contents) = Store::open(&config.state_dir)?;
+    weave_node::check_stored(&contents)
+        .with_context(|| format!("cannot use the store {}", store.path().display()))?;
     let contents = adopt_launch(&config, &store, contents).await?;
     let (incoming, received) = mpsc::channel(CONTROL_QUEUE);
     let data = DataPath::start(&underlay, clock, incoming)?;

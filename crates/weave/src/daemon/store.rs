@@ -3,52 +3,43 @@
 //! Writes go through one thread that commits everything waiting together, so
 //! that concurrent allocations share an fsync. A write is answered only when it
 //! is on disk.
+//!
+//! A file that is damaged is refused, never begun anew: the addresses in use
+//! would be given out again. When a write fails, the thread goes on trying, and
+//! says so once a minute. What was acknowledged is kept in memory, for a commit
+//! that failed may be on the disk in spite of that: once the file can be opened
+//! again, it is made to hold exactly what was acknowledged.
 
+mod file;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
 
-use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::Database;
 
-const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("weave/v1");
-/// Small: the whole state is read once, at start.
-const CACHE_BYTES: usize = 1 << 20;
+pub(crate) use file::StoreError;
+use file::{commit, open_and_read, open_database, read_all};
+
+/// Name of the file in the state directory.
+const FILE: &str = "weave.redb";
 /// Commits that share an fsync, at most.
 const MAX_GROUP: usize = 256;
+/// A store that failed is tried this often, also when nothing is to be written.
+const PROBE_EVERY: Duration = Duration::from_secs(2);
+/// A failure that lasts is logged again this often.
+const REMIND_EVERY: Duration = Duration::from_secs(60);
 
 /// Keys with new values, or with none to remove them.
 pub(crate) type Writes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
-/// Why the store cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub(crate) enum StoreError {
-    /// The directory cannot be made.
-    #[error("cannot make the state directory {path}")]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file cannot be opened or read.
-    #[error("cannot open the store {path}: {why}")]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        why: String,
-    },
-}
+/// All keys and values of the store.
+pub(crate) type Contents = Vec<(Vec<u8>, Vec<u8>)>;
 
 struct Job {
     writes: Writes,
     done: Box<dyn FnOnce(Result<(), String>) + Send>,
-}
-
-/// Hands writes to the thread that commits them.
-#[derive(Debug, Clone)]
-pub(crate) struct Store {
-    jobs: mpsc::Sender<Job>,
 }
 
 impl std::fmt::Debug for Job {
@@ -59,36 +50,62 @@ impl std::fmt::Debug for Job {
     }
 }
 
-/// All keys and values of the store.
-pub(crate) type Contents = Vec<(Vec<u8>, Vec<u8>)>;
+/// Hands writes to the thread that commits them.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    jobs: mpsc::Sender<Job>,
+    path: Arc<PathBuf>,
+    failure: Arc<Mutex<Option<String>>>,
+}
 
 impl Store {
-    /// Opens (and makes) the store in `directory`, and reads all of it.
+    /// Opens (and makes) the store in `directory`, checks and reads all of it.
     ///
     /// # Errors
-    /// When the directory or the file cannot be used; another router may hold it.
+    /// When the directory or the file cannot be used, or is damaged; another router may hold it.
     pub(crate) fn open(directory: &Path) -> Result<(Self, Contents), StoreError> {
         std::fs::create_dir_all(directory).map_err(|source| StoreError::Directory {
             path: directory.to_owned(),
             source,
         })?;
-        let path = directory.join("weave.redb");
-        let open_error = |why: &dyn std::fmt::Display| StoreError::Open {
+        let path = directory.join(FILE);
+        let (database, contents) = open_and_read(&path)?;
+        let failure = Arc::default();
+        let writer = Writer {
             path: path.clone(),
-            why: why.to_string(),
+            database: Some(database),
+            acknowledged: contents.iter().cloned().collect(),
+            failing: None,
+            failure: Arc::clone(&failure),
         };
-        let database = Builder::new()
-            .set_cache_size(CACHE_BYTES)
-            .create(&path)
-            .map_err(|error| open_error(&error))?;
-        restrict(&path).map_err(|error| open_error(&error))?;
-        let contents = read_all(&database).map_err(|error| open_error(&error))?;
         let (jobs, waiting) = mpsc::channel();
         std::thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || commit_forever(&database, &waiting))
-            .map_err(|error| open_error(&error))?;
-        Ok((Self { jobs }, contents))
+            .spawn(move || writer.run(&waiting))
+            .map_err(|source| StoreError::Directory {
+                path: directory.to_owned(),
+                source,
+            })?;
+        let path = Arc::new(path);
+        Ok((
+            Self {
+                jobs,
+                path,
+                failure,
+            },
+            contents,
+        ))
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Why nothing can be stored at present, with the file and the cause.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let failure = self.failure.lock();
+        failure.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Makes `writes` durable, then calls `done`, from the store's thread.
@@ -109,7 +126,7 @@ impl Store {
     /// Makes `writes` durable; the answer comes when they are.
     ///
     /// # Errors
-    /// The reason, when nothing was stored.
+    /// The reason, with the file, when nothing was stored.
     pub(crate) async fn write(&self, writes: Writes) -> Result<(), String> {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         self.commit(writes, move |result| {
@@ -121,91 +138,125 @@ impl Store {
     }
 }
 
-fn restrict(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+/// Since when writes fail, and when that was last logged.
+#[derive(Debug, Clone, Copy)]
+struct Failing {
+    since: Instant,
+    logged: Instant,
 }
 
-fn read_all(database: &Database) -> Result<Contents, redb::Error> {
-    let transaction = database.begin_write()?;
-    transaction.open_table(TABLE)?;
-    transaction.commit()?;
-    let transaction = database.begin_read()?;
-    let table = transaction.open_table(TABLE)?;
-    let mut contents = Contents::new();
-    for row in table.iter()? {
-        let (key, value) = row?;
-        contents.push((key.value().to_vec(), value.value().to_vec()));
-    }
-    Ok(contents)
+/// What the store's thread owns.
+struct Writer {
+    path: PathBuf,
+    /// None after a failure: redb takes no more writes until the file is opened anew.
+    database: Option<Database>,
+    acknowledged: BTreeMap<Vec<u8>, Vec<u8>>,
+    failing: Option<Failing>,
+    /// The same for others to see, in words.
+    failure: Arc<Mutex<Option<String>>>,
 }
 
-fn commit_forever(database: &Database, jobs: &mpsc::Receiver<Job>) {
-    while let Ok(first) = jobs.recv() {
-        let mut group = vec![first];
-        group.extend(jobs.try_iter().take(MAX_GROUP - 1));
-        let result = commit(database, &group).map_err(|error| error.to_string());
-        if let Err(why) = &result {
-            tracing::error!(%why, "cannot write the store: no address is given out until it can");
+impl Writer {
+    fn run(mut self, jobs: &mpsc::Receiver<Job>) {
+        loop {
+            let mut group = Vec::new();
+            if self.failing.is_none() {
+                let Ok(first) = jobs.recv() else { return };
+                group.push(first);
+            } else {
+                match jobs.recv_timeout(PROBE_EVERY) {
+                    Ok(first) => group.push(first),
+                    Err(mpsc::RecvTimeoutError::Timeout) => {}
+                    Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                }
+            }
+            group.extend(jobs.try_iter().take(MAX_GROUP - 1));
+            let writes: Writes = group
+                .iter_mut()
+                .flat_map(|job| std::mem::take(&mut job.writes))
+                .collect();
+            let result = self.store(writes);
+            self.note(result.as_ref().err());
+            for job in group {
+                (job.done)(result.clone());
+            }
         }
-        for job in group {
-            (job.done)(result.clone());
-        }
     }
-}
 
-fn commit(database: &Database, group: &[Job]) -> Result<(), redb::Error> {
-    let transaction = database.begin_write()?;
-    {
-        let mut table = transaction.open_table(TABLE)?;
-        for (key, value) in group.iter().flat_map(|job| &job.writes) {
+    fn store(&mut self, writes: Writes) -> Result<(), String> {
+        if let Err(why) = self.try_to_store(&writes) {
+            self.database = None;
+            return Err(why);
+        }
+        for (key, value) in writes {
             match value {
-                Some(value) => table.insert(key.as_slice(), value.as_slice())?,
-                None => table.remove(key.as_slice())?,
+                Some(value) => self.acknowledged.insert(key, value),
+                None => self.acknowledged.remove(&key),
             };
         }
+        Ok(())
     }
-    transaction.commit()?;
-    Ok(())
+
+    fn try_to_store(&mut self, writes: &Writes) -> Result<(), String> {
+        let cannot = |error: &redb::Error| format!("cannot write {}: {error}", self.path.display());
+        let is_probe = self.failing.is_some();
+        if let Some(database) = &self.database {
+            return commit(database, writes, is_probe).map_err(|error| cannot(&error));
+        }
+        let database = open_database(&self.path).map_err(|error| format!("{error}"))?;
+        let found = read_all(&database).map_err(|error| cannot(&error))?;
+        let mut all = self.unacknowledged(found);
+        all.extend_from_slice(writes);
+        commit(&database, &all, is_probe).map_err(|error| cannot(&error))?;
+        self.database = Some(database);
+        Ok(())
+    }
+
+    /// What leads from what is on disk back to what was acknowledged.
+    fn unacknowledged(&self, found: Contents) -> Writes {
+        let found: BTreeMap<Vec<u8>, Vec<u8>> = found.into_iter().collect();
+        let extra = found
+            .keys()
+            .filter(|key| !self.acknowledged.contains_key(*key));
+        let mut writes: Writes = extra.map(|key| (key.clone(), None)).collect();
+        for (key, value) in &self.acknowledged {
+            if found.get(key) != Some(value) {
+                writes.push((key.clone(), Some(value.clone())));
+            }
+        }
+        writes
+    }
+
+    /// Tells of failures: when they begin, now and then, and when they are over.
+    fn note(&mut self, why: Option<&String>) {
+        let now = Instant::now();
+        let file = self.path.display();
+        match (why, &mut self.failing) {
+            (Some(why), Some(failing)) => {
+                if now.duration_since(failing.logged) >= REMIND_EVERY {
+                    failing.logged = now;
+                    let seconds = now.duration_since(failing.since).as_secs();
+                    tracing::error!(%why, seconds, "still cannot write the store");
+                }
+            }
+            (Some(why), None) => {
+                self.failing = Some(Failing {
+                    since: now,
+                    logged: now,
+                });
+                tracing::error!(%why, "cannot write the store: no address is given out until it can");
+            }
+            (None, Some(failing)) => {
+                let seconds = now.duration_since(failing.since).as_secs();
+                tracing::info!(%file, seconds, "the store can be written again");
+                self.failing = None;
+            }
+            (None, None) => return,
+        }
+        let mut shared = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        *shared = why.cloned();
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn what_was_written_is_there_after_opening_again() {
-        let directory = tempfile::tempdir().unwrap();
-        let (store, contents) = Store::open(directory.path()).unwrap();
-        assert!(contents.is_empty());
-        store
-            .write(vec![(b"a".to_vec(), Some(b"1".to_vec()))])
-            .await
-            .unwrap();
-        store
-            .write(vec![
-                (b"b".to_vec(), Some(b"2".to_vec())),
-                (b"a".to_vec(), None),
-            ])
-            .await
-            .unwrap();
-        drop(store);
-        let mut contents = None;
-        for _ in 0..100 {
-            // the thread lets go of the file a moment after its handle
-            match Store::open(directory.path()) {
-                Ok((_, found)) => contents = Some(found),
-                Err(_) => std::thread::sleep(std::time::Duration::from_millis(10)),
-            }
-        }
-        assert_eq!(contents, Some(vec![(b"b".to_vec(), b"2".to_vec())]));
-    }
-
-    #[test]
-    fn a_file_that_is_no_store_is_named() {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("weave.redb"), b"something else").unwrap();
-        let error = Store::open(directory.path()).unwrap_err();
-        assert!(error.to_string().contains("weave.redb"), "{error}");
-    }
-}
+mod tests;

@@ -121,13 +121,13 @@ impl Networks {
             return Ok(());
         };
         self.unplug(id).await?;
-        self.save(vec![record.removal()]).await?;
-        let id = record.id;
+        let id = record.id.clone();
         self.parts
             .control
             .call(move |node, now| node.withdraw_endpoint(&id, now))
             .await?;
-        Ok(())
+        // last: it is gone also when the disk does not take it
+        self.save(vec![record.removal()]).await
     }
 
     /// Whether another endpoint is joined to the same sandbox.
@@ -218,6 +218,7 @@ impl Networks {
             }
             return;
         }
+        self.claim(&record);
         if present && let Err(error) = self.replug(&record, &host).await {
             tracing::warn!(id = record.id, %error, "cannot put an endpoint back on its bridge");
         }
@@ -241,6 +242,33 @@ impl Networks {
             self.netlink.set_master(host, &bridge.name).await?;
         }
         Ok(())
+    }
+
+    /// Says that the addresses of an endpoint are in use: the disk may have forgotten them.
+    fn claim(&self, record: &EndpointRecord) {
+        let owner = match &record.kind {
+            Kind::Docker { .. } => "a container".to_owned(),
+            Kind::Attached {
+                netns,
+                container_name,
+                ..
+            } => container_name
+                .clone()
+                .unwrap_or_else(|| netns.to_string_lossy().into_owned()),
+            Kind::Exposed { .. } => super::EXPOSED.to_owned(),
+        };
+        for held in &record.addresses {
+            // dockerd asks for the address first, and makes the endpoint with it then
+            let is_ours = held.allocated || matches!(record.kind, Kind::Docker { .. });
+            if let IpAddr::V4(ip) = held.address.ip()
+                && is_ours
+            {
+                let (owner, subnet) = (owner.clone(), held.address.network());
+                self.parts
+                    .control
+                    .post(move |node, now| node.claim(&owner, subnet, ip, now));
+            }
+        }
     }
 
     /// Gives allocated addresses back.

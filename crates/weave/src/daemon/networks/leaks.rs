@@ -5,16 +5,12 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
 
 use weave_node::ipam::Allocated;
 use weave_sys::NetNs;
 use weave_sys::linkname::{self, DEFAULT_BRIDGE};
 
 use super::{EndpointRecord, Kind, NetworkError, NetworkRecord, Networks, plumbing};
-
-/// An address of our own space is taken within this.
-const OWN_SPACE_ANSWERS: Duration = Duration::from_millis(300);
 
 /// Kernel objects of ours that belong to nothing known.
 #[derive(Debug, Default)]
@@ -37,19 +33,6 @@ impl Networks {
     /// # Errors
     /// When it cannot be stored.
     pub(crate) async fn adopt_endpoint(&self, record: EndpointRecord) -> Result<(), NetworkError> {
-        for address in &record.addresses {
-            let IpAddr::V4(ip) = address.address.ip() else {
-                continue;
-            };
-            let subnet = address.address.network();
-            let taken = self
-                .control()
-                .allocate("a container".to_owned(), subnet, Some(ip));
-            // what others must be asked for is no reason to wait: nobody gets it from us
-            if let Ok(Err(why)) = tokio::time::timeout(OWN_SPACE_ANSWERS, taken).await {
-                tracing::warn!(%ip, why, "a running container has an address that is not ours");
-            }
-        }
         self.save(vec![record.write()]).await?;
         self.restore_endpoint(record).await;
         Ok(())

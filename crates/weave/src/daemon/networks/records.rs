@@ -148,7 +148,19 @@ impl Address {
     }
 }
 
-/// The stored networks. What cannot be read is left out, with a warning.
+/// What is wrong with the first network or endpoint that cannot be read.
+pub(super) fn damaged(contents: &Contents) -> Option<String> {
+    let networks = readings::<StoredNetwork>(contents, NETWORK_PREFIX)
+        .find_map(|(id, read)| Some((NETWORK_PREFIX, id, read.err()?)));
+    let endpoints = || {
+        readings::<EndpointRecord>(contents, ENDPOINT_PREFIX)
+            .find_map(|(id, read)| Some((ENDPOINT_PREFIX, id, read.err()?)))
+    };
+    let (prefix, id, error) = networks.or_else(endpoints)?;
+    Some(format!("record `{prefix}{id}` cannot be read: {error}"))
+}
+
+/// The stored networks. What cannot be read is left out; [`damaged`] tells of it.
 pub(super) fn networks(contents: &Contents) -> Vec<NetworkRecord> {
     stored::<StoredNetwork>(contents, NETWORK_PREFIX)
         .map(|(id, stored)| NetworkRecord {
@@ -160,26 +172,27 @@ pub(super) fn networks(contents: &Contents) -> Vec<NetworkRecord> {
         .collect()
 }
 
-/// The stored endpoints. What cannot be read is left out, with a warning.
+/// The stored endpoints. What cannot be read is left out; [`damaged`] tells of it.
 pub(super) fn endpoints(contents: &Contents) -> Vec<EndpointRecord> {
     stored::<EndpointRecord>(contents, ENDPOINT_PREFIX)
         .map(|(_, record)| record)
         .collect()
 }
 
-fn stored<'a, T: for<'de> Deserialize<'de>>(
+fn stored<'a, T: for<'de> Deserialize<'de> + 'a>(
     contents: &'a Contents,
     prefix: &'a str,
 ) -> impl Iterator<Item = (String, T)> + 'a {
+    readings(contents, prefix).filter_map(|(id, read)| Some((id, read.ok()?)))
+}
+
+fn readings<'a, T: for<'de> Deserialize<'de> + 'a>(
+    contents: &'a Contents,
+    prefix: &'a str,
+) -> impl Iterator<Item = (String, Result<T, serde_json::Error>)> + 'a {
     contents.iter().filter_map(move |(key, value)| {
         let id = String::from_utf8_lossy(key.strip_prefix(prefix.as_bytes())?).into_owned();
-        match serde_json::from_slice(value) {
-            Ok(record) => Some((id, record)),
-            Err(error) => {
-                tracing::warn!(id, %error, "a stored record cannot be read");
-                None
-            }
-        }
+        Some((id, serde_json::from_slice(value)))
     })
 }
 
@@ -282,6 +295,8 @@ mod tests {
                 (b"endpoint/x".to_vec(), value),
             ];
             prop_assert!(networks(&contents).is_empty() || endpoints(&contents).is_empty());
+            let told = damaged(&contents).unwrap_or_default();
+            prop_assert!(told.contains("network/x") || told.contains("endpoint/x"));
         }
     }
 }
