@@ -5,8 +5,14 @@
 //! [`veth`](crate::veth)), so unknown unicast can only be somebody elsewhere: it is flooded to the
 //! TAP alone.
 
+use std::time::Duration;
+
 use crate::netlink::{Netlink, PortFlags};
 use crate::{Error, MacBytes, Result, Tap, linkname, sysctl};
+
+/// A router that was killed has let go of its TAPs after this long.
+const PREDECESSOR_ENDS: Duration = Duration::from_secs(3);
+const BUSY_POLL: Duration = Duration::from_millis(50);
 
 /// What a network looks like on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,9 +34,31 @@ pub struct NetworkSpec {
 /// another router runs, otherwise the kernel's refusal. A bridge made stays; it is harmless.
 pub async fn ensure_network(netlink: &Netlink, spec: &NetworkSpec) -> Result<Tap> {
     ensure_bridge(netlink, spec).await?;
-    let tap = Tap::open_in(netlink.netns(), &spec.tap)?;
+    let tap = open_tap(netlink, spec).await?;
     plug_tap(netlink, spec).await?;
     Ok(tap)
+}
+
+/// Opens (and so makes) the TAP. It stays when this process ends: a router that is restarted finds
+/// it on its bridge.
+///
+/// # Errors
+/// [`Error::TapBusy`] when another router has it, and goes on having it for some seconds; one that
+/// was killed lets go of it a moment later.
+pub async fn open_tap(netlink: &Netlink, spec: &NetworkSpec) -> Result<Tap> {
+    let deadline = tokio::time::Instant::now() + PREDECESSOR_ENDS;
+    loop {
+        match Tap::open_in(netlink.netns(), &spec.tap) {
+            Err(Error::TapBusy { .. }) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(BUSY_POLL).await;
+            }
+            Err(error) => return Err(error),
+            Ok(tap) => {
+                tap.set_persistent(true)?;
+                return Ok(tap);
+            }
+        }
+    }
 }
 
 /// The bridge alone, made or brought into shape, and up.
@@ -129,12 +157,25 @@ pub(crate) async fn isolate(netlink: &Netlink, port: &str) -> Result<()> {
 /// Host ends of ours take no part in IP: no IPv6 (so no RA, no fe80::), and no ARP answers for
 /// addresses of other interfaces, nor questions in their name.
 pub(crate) fn keep_host_out(netlink: &Netlink, link: &str) -> Result<()> {
-    let settings = [
+    keep_hosts_out(netlink, &[link.to_owned()])
+}
+
+/// As when they were made: bridges, TAPs and host ends of ours take no part in IP, whatever
+/// somebody set since. Interfaces that are gone are no error.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn keep_hosts_out(netlink: &Netlink, links: &[String]) -> Result<()> {
+    let settings: Vec<_> = links.iter().flat_map(|link| settings_of(link)).collect();
+    sysctl::write_all(netlink.netns(), &settings).map(|_| ())
+}
+
+fn settings_of(link: &str) -> [(String, &'static str); 5] {
+    [
         (format!("net/ipv6/conf/{link}/disable_ipv6"), "1"),
         (format!("net/ipv6/conf/{link}/accept_ra"), "0"),
         (format!("net/ipv6/conf/{link}/autoconf"), "0"),
         (format!("net/ipv4/conf/{link}/arp_ignore"), "1"),
         (format!("net/ipv4/conf/{link}/arp_announce"), "2"),
-    ];
-    sysctl::write_all(netlink.netns(), &settings).map(|_| ())
+    ]
 }

@@ -74,6 +74,11 @@ impl DnsNamespace {
         self.ports.keys().map(String::as_str)
     }
 
+    /// Name of the port by which a bridge is connected.
+    pub fn port(&self, bridge: &str) -> Option<&str> {
+        self.ports.get(bridge).map(|port| port.host.as_str())
+    }
+
     /// Connects a bridge whose containers have addresses in `subnets`. May be called again with
     /// more subnets.
     ///

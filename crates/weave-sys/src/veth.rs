@@ -124,7 +124,12 @@ pub async fn detach(netns: &NetNs, name: &str) -> Result<bool> {
     Netlink::open(netns)?.delete_link(name).await
 }
 
-async fn plug(netlink: &Netlink, veth: &EndpointVeth<'_>) -> Result<()> {
+/// Puts the host end on its bridge with all settings of its port. Also repairs it after somebody
+/// changed it, or after the bridge was made anew.
+///
+/// # Errors
+/// When bridge or veth is missing, or the kernel's refusal.
+pub async fn plug(netlink: &Netlink, veth: &EndpointVeth<'_>) -> Result<()> {
     bridge::keep_host_out(netlink, veth.host)?;
     netlink.set_master(veth.host, veth.bridge).await?;
     let flags = PortFlags {

@@ -7,7 +7,8 @@
 //! is final.
 
 use super::iptables::{self, Family};
-use crate::{Error, NetNs, Result, linkname, sysctl};
+use crate::linkname::{self, DEFAULT_BRIDGE};
+use crate::{Error, NetNs, Result, sysctl};
 
 const FORWARD: &str = "FORWARD";
 const DOCKER_USER: &str = "DOCKER-USER";
@@ -30,7 +31,7 @@ pub enum Place {
 /// State of the rule after [`BridgeRules::ensure`], or as found by [`BridgeRules::check`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placed {
-    /// Where the IPv4 rule works; `None`: nowhere.
+    /// Where the IPv4 rule works; `None`: nowhere, and nothing is dropped.
     pub v4: Option<Place>,
     /// Where the IPv6 rule works; `None`: nowhere, or the host has no IPv6 firewall.
     pub v6: Option<Place>,
@@ -60,12 +61,9 @@ impl BridgeRules {
         linkname::validate(bridge)?;
         let rule = accept(bridge);
         let (v4, changed4) = self.ensure_family(Family::V4, &rule)?;
-        let (v6, changed6) = self.tolerating_no_ipv6(|| {
-            self.ensure_family(Family::V6, &rule)
-                .map(|(place, changed)| (Some(place), changed))
-        })?;
+        let (v6, changed6) = self.tolerating_no_ipv6(|| self.ensure_family(Family::V6, &rule))?;
         Ok(Placed {
-            v4: Some(v4),
+            v4,
             v6,
             changed: changed4 || changed6,
         })
@@ -105,9 +103,18 @@ impl BridgeRules {
         Ok(removed4 || removed6)
     }
 
-    /// Makes sure that `rule` works where rules for bridges stand, and stands nowhere else.
-    pub(super) fn ensure_family(&self, family: Family, rule: &str) -> Result<(Place, bool)> {
+    /// Makes sure that `rule` works where rules for bridges stand, and stands nowhere else. Where
+    /// nothing is dropped it stands nowhere: with iptables-nft, a rule leaves tables behind that
+    /// nobody else made.
+    pub(super) fn ensure_family(
+        &self,
+        family: Family,
+        rule: &str,
+    ) -> Result<(Option<Place>, bool)> {
         let chains = Chains::read(&self.netns, family)?;
+        if !chains.may_drop {
+            return Ok((None, self.remove_family(family, rule)?));
+        }
         let place = chains.best_place();
         let (chain, rules, other, other_rules) = match place {
             Place::DockerUser => (DOCKER_USER, chains.docker_user(), FORWARD, &*chains.forward),
@@ -119,13 +126,13 @@ impl BridgeRules {
             changed = true;
         }
         if works(rules, chain, rule) {
-            return Ok((place, changed));
+            return Ok((Some(place), changed));
         }
         for _ in 0..count(rules, chain, rule) {
             self.edit(family, "-D", chain, rule)?;
         }
         self.edit(family, "-I", chain, rule)?;
-        Ok((place, true))
+        Ok((Some(place), true))
     }
 
     /// Removes `rule` from wherever it may stand; says whether it stood there.
@@ -184,13 +191,15 @@ fn no_table(stderr: &str) -> bool {
 
 /// The two chains, one rule per line, in the form of `iptables -S`.
 struct Chains {
+    /// The policy of FORWARD, or a rule of somebody else in it, may drop what is forwarded.
+    may_drop: bool,
     forward: Vec<String>,
     docker_user: Option<Vec<String>>,
 }
 
 impl Chains {
     fn read(netns: &NetNs, family: Family) -> Result<Self> {
-        let listing = iptables::run(netns, family, &["-S"])?;
+        let listing = iptables::filter(netns, family)?;
         Ok(Self::parse(&listing))
     }
 
@@ -202,8 +211,13 @@ impl Chains {
         };
         let declared = format!("-N {DOCKER_USER}");
         let exists = listing.lines().any(|line| line == declared);
+        let forward = rules_of(FORWARD);
+        let accepts = format!("-P {FORWARD} ACCEPT");
         Self {
-            forward: rules_of(FORWARD),
+            may_drop: listing.contains("-P FORWARD ")
+                && !listing.lines().any(|line| line == accepts)
+                || forward.iter().any(|rule| !is_ours(rule)),
+            forward,
             docker_user: exists.then(|| rules_of(DOCKER_USER)),
         }
     }
@@ -230,6 +244,12 @@ impl Chains {
             self.best_place() == Place::DockerUser && works(self.docker_user(), DOCKER_USER, rule);
         in_docker_user.then_some(Place::DockerUser)
     }
+}
+
+/// A rule of one of our bridges, or the jump to a chain of ours.
+fn is_ours(rule: &str) -> bool {
+    rule.starts_with(&format!("-A {FORWARD} -i {DEFAULT_BRIDGE}"))
+        || rule.starts_with(&format!("-A {FORWARD} -j WEAVE-"))
 }
 
 /// From port to port of a bridge.
@@ -283,6 +303,23 @@ mod tests {
             Chains::parse("-P FORWARD DROP\n").best_place(),
             Place::Forward
         );
+    }
+
+    #[test]
+    fn a_rule_is_needed_only_where_something_may_be_dropped() {
+        for (listing, needed) in [
+            (DOCKER, true),
+            ("", false),
+            ("-P FORWARD ACCEPT\n", false),
+            (
+                "-P FORWARD ACCEPT\n-A FORWARD -i weave -o weave -j ACCEPT\n",
+                false,
+            ),
+            ("-P FORWARD ACCEPT\n-A FORWARD -j firewalld\n", true),
+            ("-P FORWARD DROP\n", true),
+        ] {
+            assert_eq!(Chains::parse(listing).may_drop, needed, "{listing}");
+        }
     }
 
     #[test]

@@ -14,8 +14,8 @@ const LOCK_WAIT: &str = "5";
 const BUSY: i32 = 4;
 
 /// Attempts when busy, and the pause between them.
-const ATTEMPTS: u32 = 4;
-const PAUSE: Duration = Duration::from_millis(150);
+const ATTEMPTS: u32 = 30;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Which family a program is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,35 @@ pub(super) fn save(netns: &NetNs, table: &str) -> Result<String> {
     command.args(["-t", table]);
     let output = output_of(&mut command, "iptables-save", None)?;
     finish(&output, "iptables-save", &["-t", table])
+}
+
+/// The rules of the table `filter` in the form of `iptables -S`; nothing where there is no such
+/// table. Unlike `-S` and `-t` it never makes one, which legacy iptables would.
+pub(super) fn filter(netns: &NetNs, family: Family) -> Result<String> {
+    let program = match family {
+        Family::V4 => "iptables-save",
+        Family::V6 => "ip6tables-save",
+    };
+    let mut command = host::command(program, Some(netns))?;
+    let output = output_of(&mut command, program, None)?;
+    finish(&output, program, &[]).map(|saved| as_listing(&saved))
+}
+
+fn as_listing(saved: &str) -> String {
+    let table = saved.lines().skip_while(|line| *line != "*filter");
+    let table = table.skip(1).take_while(|line| *line != "COMMIT");
+    let lines = table.map(|line| {
+        let declared = line.strip_prefix(':').and_then(|rest| {
+            let mut words = rest.split(' ');
+            Some((words.next()?, words.next()?))
+        });
+        match declared {
+            Some((chain, "-")) => format!("-N {chain}\n"),
+            Some((chain, policy)) => format!("-P {chain} {policy}\n"),
+            None => format!("{line}\n"),
+        }
+    });
+    lines.collect()
 }
 
 /// Applies `script` in one transaction, leaving what it does not name.
@@ -108,4 +137,21 @@ fn finish(output: &Output, program: &str, arguments: &[&str]) -> Result<String> 
         status: output.status.to_string(),
         stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_filter_table_is_listed() {
+        let saved = "# a comment\n*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -j X\nCOMMIT\n\
+                     *filter\n:FORWARD DROP [3:180]\n:DOCKER-USER - [0:0]\n\
+                     -A FORWARD -j DOCKER-USER\nCOMMIT\n";
+        assert_eq!(
+            as_listing(saved),
+            "-P FORWARD DROP\n-N DOCKER-USER\n-A FORWARD -j DOCKER-USER\n"
+        );
+        assert_eq!(as_listing("*nat\nCOMMIT\n"), "");
+    }
 }

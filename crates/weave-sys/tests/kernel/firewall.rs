@@ -100,8 +100,18 @@ async fn nothing_but_our_own_rules_is_touched() {
 }
 
 #[tokio::test]
+async fn where_nothing_is_dropped_no_rule_and_no_table_is_made() {
+    let host = Host::new().await;
+    let before = host.run("nft", &["list", "ruleset"]);
+    let placed = BridgeRules::new(&host.netns).ensure("weave").unwrap();
+    assert_eq!((placed.v4, placed.v6, placed.changed), (None, None, false));
+    assert_eq!(host.run("nft", &["list", "ruleset"]), before);
+}
+
+#[tokio::test]
 async fn many_rules_may_be_made_at_once() {
     let host = Host::new().await;
+    host.run("iptables", &["-P", "FORWARD", "DROP"]);
     let rules = BridgeRules::new(&host.netns);
     std::thread::scope(|scope| {
         let tasks: Vec<_> = (0..6)

@@ -9,6 +9,7 @@
 
 mod endpoint;
 mod exposed;
+mod keep;
 mod leaks;
 mod plumbing;
 mod records;
@@ -16,7 +17,6 @@ mod records;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::Mutex;
@@ -32,9 +32,6 @@ use super::store::{Contents, Store};
 
 pub(crate) use exposed::EXPOSED;
 pub(crate) use records::{Address, EndpointRecord, Kind, NetworkRecord};
-
-/// Rules that someone removed are back after this long.
-const RULES_CHECKED_EVERY: Duration = Duration::from_secs(5);
 
 /// Why a network or endpoint cannot be had, in words for people.
 #[derive(Debug, thiserror::Error)]
@@ -315,19 +312,6 @@ impl Networks {
             SegmentId::of_subnet(subnet)
         } else {
             SegmentId::of_subnet(self.parts.default_subnet)
-        }
-    }
-
-    /// Looks after the firewall rules, for ever.
-    pub(crate) async fn keep_rules(&self) {
-        loop {
-            tokio::time::sleep(RULES_CHECKED_EVERY).await;
-            for bridge in self.bridge_names().await {
-                if let Err(error) = self.ensure_rules(&bridge).await {
-                    tracing::warn!(bridge, %error, "cannot keep the firewall rule");
-                }
-            }
-            self.ensure_exposed().await;
         }
     }
 

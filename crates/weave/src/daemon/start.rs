@@ -231,7 +231,7 @@ async fn keep(networks: Arc<Networks>, attacher: Arc<Attacher>) {
             attacher.sweep().await;
         }
     };
-    tokio::join!(networks.keep_rules(), sweep);
+    tokio::join!(networks.keep(), sweep);
 }
 
 /// A new launch's targets replace those on disk; after a restart those on disk count.

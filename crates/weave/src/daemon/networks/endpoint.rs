@@ -219,7 +219,7 @@ impl Networks {
             return;
         }
         self.claim(&record);
-        if present && let Err(error) = self.replug(&record, &host).await {
+        if present && let Err(error) = self.replug(&record).await {
             tracing::warn!(id = record.id, %error, "cannot put an endpoint back on its bridge");
         }
         // a dead one keeps its addresses until dockerd gives them back, and has no more frames
@@ -236,11 +236,29 @@ impl Networks {
             .insert(record.id.clone(), record);
     }
 
-    async fn replug(&self, record: &EndpointRecord, host: &str) -> Result<(), NetworkError> {
+    async fn replug(&self, record: &EndpointRecord) -> Result<(), NetworkError> {
         let state = self.state.lock().await;
-        if let Some(bridge) = state.bridges.get(&record.segment()) {
-            self.netlink.set_master(host, &bridge.name).await?;
+        match state.bridges.get(&record.segment()) {
+            Some(bridge) => self.plug_port(record, &bridge.name).await,
+            None => Ok(()),
         }
+    }
+
+    /// Puts the host end of an endpoint on its bridge, as it was when it was made.
+    pub(super) async fn plug_port(
+        &self,
+        record: &EndpointRecord,
+        bridge: &str,
+    ) -> Result<(), NetworkError> {
+        let (host, guest) = linkname::veth_pair(&record.id);
+        let veth = EndpointVeth {
+            host: &host,
+            guest: &guest,
+            bridge,
+            mtu: plumbing::mtu(),
+            mac: record.mac.0,
+        };
+        veth::plug(&self.netlink, &veth).await?;
         Ok(())
     }
 

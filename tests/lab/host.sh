@@ -1,0 +1,73 @@
+#!/bin/bash
+# Hosts that are not clean: what others delete, flush or set is put back, and
+# what others have stays. h1 has iptables-nft, h2 iptables-legacy.
+source "$(dirname "$0")/lib.sh"
+boot 2
+on 2 mount --bind /usr/sbin/xtables-legacy-multi /usr/sbin/xtables-nft-multi
+# dockerd makes its rules anew with the other program
+on 2 nft flush ruleset; scripts/lab dockerd 2 restart
+on 2 iptables -V | grep -q legacy || { echo "error: h2 is not a legacy host"; exit 1; }
+# somebody else's rules, in a table and a chain of their own
+on 1 nft -f - <<'NFT'
+table inet others { chain c { type filter hook input priority 5; ip saddr 192.0.2.7 drop; }; }
+NFT
+for h in 1 2; do on $h iptables -N OTHERS; on $h iptables -A OTHERS -s 192.0.2.8 -j DROP; on $h iptables -A INPUT -j OTHERS; done
+rules() {  # the ruleset of host $1, without counters
+  case $1 in
+    1) on 1 nft list ruleset | sed -E 's/counter packets [0-9]+ bytes [0-9]+/counter/' ;;
+    2) on 2 sh -c 'iptables-save; ip6tables-save' | grep -v '^#' | sed -E 's/\[[0-9]+:[0-9]+\]//' ;;
+  esac
+}
+# dockerd makes this network for containers on any network of a driver; here it is there before
+for h in 1 2; do docker_ $h network create --subnet 172.18.0.0/16 -o com.docker.network.bridge.name=docker_gwbridge -o com.docker.network.bridge.enable_icc=false docker_gwbridge >/dev/null
+  docker_ $h run --rm bb true; rules $h >"$WORK/rules$h"; done
+
+echo "-- nothing of ours is left after reset, everything of others is"
+mesh 2
+for h in 1 2; do docker_ $h run --rm --net=weave bb true; weave $h expose >/dev/null; rules $h >"$WORK/with$h"; done
+check "the rules of others stand beside ours" sh -c "grep -q 192.0.2.7 $WORK/with1 && grep -q 192.0.2.8 $WORK/with1 && grep -q 192.0.2.8 $WORK/with2 && grep -qi weave $WORK/with1 && grep -qi weave $WORK/with2"
+for h in 1 2; do
+  check "h$h: reset works" weave $h reset --force
+  rules $h >"$WORK/after$h"
+  check "h$h: the ruleset is what it was before launch" diff "$WORK/rules$h" "$WORK/after$h"
+  check "h$h: no interface is left" refuse on $h sh -c 'ip -br link | grep -E "weave|vethw"'
+done
+
+mesh 2
+for h in 1 2; do docker_ $h network create -d weavemesh --ipam-driver weavemesh --subnet 10.33.0.0/24 side >/dev/null
+  docker_ $h run -d --name "c$h" --net=weave bb sleep 100000 >/dev/null; docker_ $h run -d --name "s$h" --net=side bb sleep 100000 >/dev/null; done
+SIDE2=$(docker_ 2 inspect -f '{{.NetworkSettings.Networks.side.IPAddress}}' s2)
+docker_ 1 run -d --name near --net=weave bb sleep 100000 >/dev/null
+IP1=$(docker_ 1 inspect -f '{{.NetworkSettings.Networks.weave.IPAddress}}' c1)
+IP2=$(docker_ 2 inspect -f '{{.NetworkSettings.Networks.weave.IPAddress}}' c2)
+NEAR=$(docker_ 1 inspect -f '{{.NetworkSettings.Networks.weave.IPAddress}}' near)
+passes() {  # both networks, between hosts and on one
+  docker_ 1 exec c1 ping -c1 -W1 "$IP2" && docker_ 2 exec c2 ping -c1 -W1 "$IP1" && docker_ 1 exec s1 ping -c1 -W1 "$SIDE2" && docker_ 1 exec c1 ping -c1 -W1 "$NEAR"
+}
+names() { docker_ 1 exec c1 ping -c1 -W1 c2 && docker_ 2 exec c2 ping -c1 -W1 c1; }
+check "traffic passes at the beginning" eventually 5 passes
+attack() {  # attack HOST "what" COMMAND... : traffic is back within 10 s
+  local h=$1 what=$2 t; shift 2
+  on "$h" "$@" || { echo "        the attack itself failed: $*"; }
+  t=$(date +%s%N)
+  check "h$h: $what: traffic is back within 10 s" eventually 10 passes
+  echo "        after $((($(date +%s%N) - t) / 1000000)) ms"
+}
+for h in 1 2; do
+  echo "-- attacks on h$h"
+  attack $h "the bridge is deleted" ip link del weave
+  attack $h "the TAP is deleted" ip link del weave-tap
+  attack $h "the bridge is set down" ip link set weave down
+  attack $h "the other network's bridge is deleted" sh -c 'ip link del $(ip -br link show type bridge | grep -o "^weave-[0-9a-f]*")'
+  attack $h "a port is taken off its bridge" sh -c 'ip link set $(ip -br link show master weave | grep -o "^vethwl[^@ ]*" | head -n 1) nomaster'
+  attack $h "a container's cable is cut" sh -c 'ip link del $(ip -br link show master weave | grep -o "^vethwl[^@ ]*" | head -n 1)'
+  attack $h "the DNS server's cable is cut" sh -c 'ip link del $(ip -br link show master weave | grep -o "^vethwd[^@ ]*")'
+  check "h$h: and names are" eventually 10 names
+  attack $h "a firewall starts" sh -c 'iptables -F; iptables -X; iptables -t nat -F; iptables -P FORWARD DROP'
+  attack $h "sysctls are set" sh -c 'for i in all default weave weave-tap; do sysctl -qw net.ipv4.conf.$i.rp_filter=1 net.ipv6.conf.$i.disable_ipv6=0; done; sysctl -qw net.bridge.bridge-nf-call-iptables=1 net.ipv4.ip_forward=0'
+  check "h$h: the settings of our interfaces are put back" eventually 12 says '^1$' on $h cat /proc/sys/net/ipv6/conf/weave-tap/disable_ipv6
+done
+attack 1 "the whole ruleset is flushed" nft flush ruleset
+check "names of the outside resolve in containers" eventually 5 says 192.0.2.53 docker_ 1 exec c1 nslookup upstream.example
+
+finish
