@@ -297,6 +297,18 @@ mod tests {
     }
 
     #[test]
+    fn options_that_a_newer_weave_kept_are_read_without_what_it_added() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = resolved(&flags("nyc"));
+        save(directory.path(), &options).unwrap();
+        let path = directory.path().join(FILE);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let newer = text.replacen('{', "{ \"of-a-newer-weave\": [1],", 1);
+        std::fs::write(&path, newer).unwrap();
+        assert_eq!(load(directory.path()), Some(options));
+    }
+
+    #[test]
     fn the_router_is_given_the_same_options_and_no_secret() {
         let mut given = flags("a");
         given.password = Some("do-not-show-me".to_owned());

@@ -11,6 +11,7 @@
 //! again, it is made to hold exactly what was acknowledged.
 
 mod file;
+mod format;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

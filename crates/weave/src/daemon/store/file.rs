@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::Contents;
+use super::{Contents, format};
 
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("weave/v1");
 /// Written to find out whether writing works again.
@@ -48,6 +48,23 @@ pub(crate) enum StoreError {
         path: PathBuf,
         /// What is wrong with it.
         why: String,
+    },
+    /// A newer weave wrote what this one would misread. Nothing was changed.
+    #[error(
+        "the store {path} has format {found}, which weave reads from format {oldest_reader} on; \
+         this is weave of format {ours}: run the newer weave again, or `weave reset` to begin as a \
+         new peer (stop the containers of weave networks first: their addresses would be given out \
+         again)"
+    )]
+    TooNew {
+        /// The file.
+        path: PathBuf,
+        /// Format of the store.
+        found: u64,
+        /// The oldest that may read it.
+        oldest_reader: u64,
+        /// Format of this program.
+        ours: u64,
     },
 }
 
@@ -188,7 +205,7 @@ fn restrict(path: &Path) -> std::io::Result<()> {
 /// reads, not all.
 ///
 /// # Errors
-/// When it cannot be opened, or is damaged. Where a panic ends the process, it says so before.
+/// When it cannot be opened, is damaged or of too new a format. Where a panic ends the process, it says so before.
 pub(super) fn open_and_read(path: &Path) -> Result<(Database, Contents), StoreError> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -207,6 +224,7 @@ pub(super) fn open_and_read(path: &Path) -> Result<(Database, Contents), StoreEr
     }));
     let result = std::panic::catch_unwind(AssertUnwindSafe(|| {
         let database = open_database(path)?;
+        format::admit(&database, path, format::OURS)?;
         let contents = read_all(&database).map_err(|error| StoreError::of(path, &error))?;
         Ok((database, contents))
     }));

@@ -170,3 +170,56 @@ fn a_failure_names_file_and_cause_and_ends_when_the_disk_is_well() {
     writer.note(result.as_ref().err());
     assert_eq!(*writer.failure.lock().unwrap(), None);
 }
+
+/// The store as another weave leaves it: of this format, with these keys. Returns what it found.
+fn written_by(path: &Path, format: format::Format, writes: &[(&str, &str)]) -> Contents {
+    // the thread lets go of the file a moment after its handle
+    let database = (0..500)
+        .find_map(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            open_database(path).ok()
+        })
+        .unwrap();
+    format::admit(&database, path, format).unwrap();
+    let bytes = |text: &str| text.as_bytes().to_vec();
+    let writes = writes
+        .iter()
+        .map(|(key, value)| (bytes(key), Some(bytes(value))));
+    commit(&database, &writes.collect(), false).unwrap();
+    read_all(&database).unwrap()
+}
+
+#[tokio::test]
+async fn the_format_before_keeps_what_the_next_one_added() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(FILE);
+    let next = format::Format {
+        written_by: format::OURS.written_by + 1,
+        oldest_reader: format::OURS.written_by,
+    };
+    written_by(&path, next, &[("ours", "1"), ("of the next weave", "2")]);
+    let (store, _) = Store::open(directory.path()).unwrap();
+    let writes = vec![(b"ours".to_vec(), Some(b"3".to_vec()))];
+    store.write(writes).await.unwrap();
+    drop(store);
+    let pair = |key: &str, value: &str| (key.as_bytes().to_vec(), value.as_bytes().to_vec());
+    assert_eq!(
+        written_by(&path, next, &[]),
+        [pair("of the next weave", "2"), pair("ours", "3")]
+    );
+}
+
+#[test]
+fn a_store_two_formats_newer_is_refused_before_its_contents_are_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(FILE);
+    let newer = format::OURS.written_by + 1;
+    let format = format::Format {
+        written_by: newer + 1,
+        oldest_reader: newer,
+    };
+    written_by(&path, format, &[("key", "value")]);
+    let error = Store::open(directory.path()).unwrap_err().to_string();
+    assert!(error.contains(&path.display().to_string()), "{error}");
+    assert!(error.contains("run the newer weave again"), "{error}");
+}
