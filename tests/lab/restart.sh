@@ -94,13 +94,25 @@ plain_is_known() { same "$PLAIN" "$(weave 3 dns-lookup plain)"; }
 check "an attached container has its name" eventually 3 plain_is_known
 FAR=$(docker_ 2 inspect -f '{{.NetworkSettings.Networks.weave.IPAddress}}' far)
 sleep 1
-STREAM=${STREAM_SECONDS:-12}
-inside 1 db iperf3 -c "$FAR" -t "$STREAM" >"$WORK/stream" 2>&1 & IPERF=$!
-inside 1 db python3 "$WORK/idle.py" "$FAR" "$((STREAM - 2))" >"$WORK/idle" 2>&1 & IDLE=$!
-sleep 3
-on 1 kill -9 "$(docker_ 1 inspect -f '{{.State.Pid}}' weave)"
-check "the idle connection lives and no gap is longer than 3 s" wait $IDLE; sed 's/^/        /' "$WORK/idle"
-check "the stream goes on" wait $IPERF; grep -E 'sender|receiver' "$WORK/stream" | sed 's/^/        /'
+STREAM=${STREAM_SECONDS:-10}
+under_traffic() {  # under_traffic "what" COMMAND... : done in the midst of a stream and an idle connection
+  local what=$1 iperf idle; shift
+  inside 1 db iperf3 -c "$FAR" -t "$STREAM" >"$WORK/stream" 2>&1 & iperf=$!
+  inside 1 db python3 "$WORK/idle.py" "$FAR" "$((STREAM - 2))" >"$WORK/idle" 2>&1 & idle=$!
+  sleep 3
+  "$@"
+  check "$what: the idle connection lives and no gap is longer than 3 s" wait $idle; sed 's/^/        /' "$WORK/idle"
+  check "$what: the stream goes on" wait $iperf; grep -E 'sender|receiver' "$WORK/stream" | sed 's/^/        /'
+}
+kill_router() { on 1 kill -9 "$(docker_ 1 inspect -f '{{.State.Pid}}' weave)"; }
+under_traffic "the router is killed" kill_router
+# another build: the same program with other bytes at its end
+{ cat "$LAB_BIN/weave"; echo more; } >"$LAB_BIN/weave.new" && chmod +x "$LAB_BIN/weave.new" && mv "$LAB_BIN/weave.new" "$LAB_BIN/weave"
+replace_router() { check "launch by another binary replaces the router" says 'replacing weave' weave 1 launch; }
+under_traffic "the router is replaced" replace_router
+check "launch once more does nothing" says 'nothing to do' weave 1 launch --password "$PASSWORD"
+check "the old image is gone" same "$(docker_ 1 images -q weave | wc -l)" 1
+check "all hosts are connected again" eventually 5 established 3 6
 check "the container kept its address" same "$(db_ip)" 10.40.7.7
 check "the attached container kept address and name" eventually 5 plain_is_known
 check "and is reached" eventually 3 says ' 0% packet loss' docker_ 3 exec other ping -c1 -W1 plain

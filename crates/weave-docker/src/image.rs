@@ -38,7 +38,7 @@ impl DockerClient {
     pub async fn ensure_image(&self, binary: &[u8], version: &str) -> Result<String, Error> {
         check_static(binary)?;
         let tag = tag(binary, version);
-        let reference = format!("{REPOSITORY}:{tag}");
+        let reference = reference(binary, version);
         match self
             .read("look for our image", self.api().inspect_image(&reference))
             .await
@@ -104,6 +104,11 @@ pub fn check_static(binary: &[u8]) -> Result<(), Error> {
         None => Ok(()),
         Some(interpreter) => Err(Error::NotStatic { interpreter }),
     }
+}
+
+/// What the image of a binary is called.
+pub fn reference(binary: &[u8], version: &str) -> String {
+    format!("{REPOSITORY}:{}", tag(binary, version))
 }
 
 /// The tag of a binary: its version and six bytes of its hash.

@@ -7,14 +7,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, DeviceMapping, HostConfig, HostConfigLogConfig,
     RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
-    CreateContainerOptions, LogsOptions, RemoveContainerOptions, StartContainerOptions,
-    StopContainerOptions,
+    CreateContainerOptions, KillContainerOptions, LogsOptions, RemoveContainerOptions,
+    StartContainerOptions, StopContainerOptions,
 };
 use futures_util::TryStreamExt;
 
@@ -33,6 +34,7 @@ const TUN: &str = "/dev/net/tun";
 /// Seconds that dockerd waits for the router when it stops all containers: longer than for others
 /// (10 s), since their endpoints are taken away only after they have ended.
 const STOP_TIMEOUT: i64 = 15;
+const ENDED_POLL: Duration = Duration::from_millis(20);
 
 /// What the router's container is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,7 +127,10 @@ impl DockerClient {
         self.change("start the router's container", call).await
     }
 
-    /// Stops the router's container, killing it after `seconds`. None there is no error.
+    /// Ends the router's container at once, killing it after `seconds`. None there is no error.
+    ///
+    /// SIGINT, because SIGTERM is what dockerd sends when it goes down, which the router takes its
+    /// time for. Docker does not start again what was ended by a signal of its user.
     ///
     /// # Errors
     /// [`Error::NameTaken`] when the container of that name is not ours.
@@ -133,8 +138,26 @@ impl DockerClient {
         let Some(router) = self.router().await? else {
             return Ok(());
         };
+        if router.running {
+            let options = KillContainerOptions {
+                signal: "SIGINT".to_owned(),
+            };
+            let call = self.api().kill_container(&router.id, Some(options));
+            match self.change("end the router's container", call).await {
+                // it ended by itself a moment ago
+                Err(Error::Refused { status: 409, .. }) => {}
+                other => other?,
+            }
+            let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds.into());
+            while tokio::time::Instant::now() < deadline {
+                match self.router().await? {
+                    Some(router) if router.running => tokio::time::sleep(ENDED_POLL).await,
+                    Some(_) | None => return Ok(()),
+                }
+            }
+        }
         let options = StopContainerOptions {
-            t: Some(seconds.into()),
+            t: Some(0),
             signal: None,
         };
         let call = self.api().stop_container(&router.id, Some(options));

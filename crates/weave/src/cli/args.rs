@@ -116,7 +116,7 @@ pub(crate) enum Command {
 }
 
 /// Options of `launch` and `router`.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub(crate) struct RouterOptions {
     /// Password of the mesh; other users of this host can see it while the command runs
     #[arg(long, value_name = "PASSWORD", conflicts_with = "password_file")]

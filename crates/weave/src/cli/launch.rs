@@ -2,7 +2,8 @@
 //! until it is ready, makes the Docker network `weave`.
 //!
 //! Launched again with the same options it does nothing; with others it names
-//! the difference and changes nothing.
+//! the difference and changes nothing. Launched by another binary it replaces
+//! the router under the running containers.
 
 mod checks;
 mod start;
@@ -16,7 +17,8 @@ use weave_docker::DockerClient;
 use crate::api::client::{Client, ClientError};
 use crate::api::types::StatusReport;
 
-use super::args::LaunchArgs;
+use super::args::{LaunchArgs, RouterOptions};
+use super::commands::VERSION;
 use super::config::{DEFAULT_SOCKET, DEFAULT_STATE_DIR, Settings};
 use super::failure::Failure;
 use super::options::{self, Options};
@@ -27,6 +29,8 @@ use super::{block_on, host, output};
 /// What a launch works with.
 struct Launch<'a> {
     options: Options,
+    /// Whether any option but the password was given for this launch.
+    names_options: bool,
     given: Option<Given>,
     state_dir: &'a Path,
     client: Client,
@@ -43,6 +47,7 @@ pub(crate) fn run(args: &LaunchArgs, settings: &Settings, socket: &Path) -> Resu
     let options = Options::resolve(&args.options, settings)?;
     let given = password::given(&args.options, settings)?;
     password::warn_if_visible(given.as_ref());
+    let names_options = names_options(&args.options);
     if socket != Path::new(DEFAULT_SOCKET) {
         return Err(Failure::usage("`weave launch` always uses its own socket")
             .with_hint(format!(
@@ -56,6 +61,7 @@ pub(crate) fn run(args: &LaunchArgs, settings: &Settings, socket: &Path) -> Resu
     block_on(async {
         let launch = Launch {
             options,
+            names_options,
             given,
             state_dir: Path::new(DEFAULT_STATE_DIR),
             client: Client::new(socket),
@@ -71,7 +77,7 @@ pub(crate) fn run(args: &LaunchArgs, settings: &Settings, socket: &Path) -> Resu
 impl Launch<'_> {
     async fn run(&self, binary: &[u8]) -> Result<()> {
         if self.is_running().await? {
-            return self.compare_with_running().await;
+            return self.meet_running(binary).await;
         }
         checks::host(&self.options).await?;
         host::create_private_dir(self.state_dir)?;
@@ -94,15 +100,27 @@ impl Launch<'_> {
             .is_some_and(|router| router.running && !router.restarting && router.restarts == 0))
     }
 
-    async fn compare_with_running(&self) -> Result<()> {
-        if self.docker.router().await?.is_none() {
+    async fn meet_running(&self, binary: &[u8]) -> Result<()> {
+        let Some(router) = self.docker.router().await? else {
             return Err(
                 Failure::new("a router is already running in the foreground")
                     .with_hint("stop it with `weave stop`, then launch again")
                     .into(),
             );
+        };
+        let is_other = router.image != weave_docker::image::reference(binary, VERSION);
+        // an upgrade keeps the options of before unless it names some
+        self.compare_with_running(is_other && !self.names_options)?;
+        if is_other {
+            return start::replace(self, binary, &router).await;
         }
+        output::err("weave is already running, with these options: nothing to do");
+        Ok(())
+    }
+
+    fn compare_with_running(&self, keep_options: bool) -> Result<()> {
         let mut differences = match options::load(self.state_dir) {
+            Some(_) if keep_options => Vec::new(),
             Some(running) => running.differences(&self.options),
             None => vec!["its options are not known any more".to_owned()],
         };
@@ -110,7 +128,6 @@ impl Launch<'_> {
             differences.push("--password: not the one it is running with".to_owned());
         }
         if differences.is_empty() {
-            output::err("weave is already running, with these options: nothing to do");
             return Ok(());
         }
         Err(Failure::new(format!(
@@ -159,6 +176,15 @@ impl Launch<'_> {
     }
 }
 
+fn names_options(options: &RouterOptions) -> bool {
+    let without_password = RouterOptions {
+        password: None,
+        password_file: None,
+        ..options.clone()
+    };
+    without_password != RouterOptions::default()
+}
+
 /// The one line to run on the next host.
 fn next_host(
     options: &Options,
@@ -191,7 +217,6 @@ fn next_host(
 
 #[cfg(test)]
 mod tests {
-    use super::super::args::RouterOptions;
     use super::*;
 
     fn line(port: u16, flags: &RouterOptions, has_password: bool, ip: &str) -> String {
@@ -206,6 +231,17 @@ mod tests {
         options.port = port;
         let given = password::given(flags, &Settings::default()).unwrap();
         next_host(&options, given.as_ref(), has_password, ip.parse().ok())
+    }
+
+    #[test]
+    fn a_password_is_no_option_that_an_upgrade_must_repeat() {
+        let mut options = RouterOptions {
+            password: Some("secret".to_owned()),
+            ..RouterOptions::default()
+        };
+        assert!(!names_options(&options));
+        options.peers = vec!["192.0.2.1".to_owned()];
+        assert!(names_options(&options));
     }
 
     #[test]

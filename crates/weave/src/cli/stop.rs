@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use weave_docker::DockerClient;
+use weave_docker::{DRIVER_NAME, DockerClient, PLUGIN_DIR};
 
 use crate::api::client::{Client, ClientError};
 
@@ -55,6 +55,9 @@ pub(super) async fn end_router(docker: Option<&DockerClient>, client: &Client) -
         Progress::new().step("saying goodbye to the peers");
         docker.stop_router(GRACE).await?;
         docker.remove_router().await?;
+        // of one that had to be killed: dockerd would wait for whoever made it
+        let socket = Path::new(PLUGIN_DIR).join(format!("{DRIVER_NAME}.sock"));
+        weave_docker::plugin::remove_stale(&socket)?;
         return Ok(if router.running {
             Was::Running
         } else {

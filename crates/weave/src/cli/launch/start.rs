@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use weave_docker::{DRIVER_NAME, NetworkSpec, RouterSpec};
+use weave_docker::{DRIVER_NAME, NetworkSpec, RouterSpec, RouterState};
 
 use crate::api::client::ClientError;
 use crate::api::types::StatusReport;
@@ -11,6 +11,7 @@ use crate::api::types::StatusReport;
 use super::super::commands::VERSION;
 use super::super::failure::Failure;
 use super::super::output;
+use super::super::stop::GRACE;
 use super::Launch;
 
 /// Name of the Docker network.
@@ -58,6 +59,61 @@ pub(super) async fn start(launch: &Launch<'_>, binary: &[u8]) -> Result<StatusRe
             Err(error)
         }
     }
+}
+
+/// Replaces the router under the running containers: bridges, TAPs and their cables stay, sessions
+/// are made anew.
+///
+/// # Errors
+/// When the new one does not come up; the former one runs again then, if it can.
+pub(super) async fn replace(
+    launch: &Launch<'_>,
+    binary: &[u8],
+    former: &RouterState,
+) -> Result<()> {
+    let running = launch.client.fetch::<StatusReport>("/report").await;
+    let version = running.map_or_else(|_| "?".to_owned(), |report| report.version);
+    output::err(&match version == VERSION {
+        true => format!("replacing weave {version} with another build of it"),
+        false => format!("upgrading weave {version} → {VERSION}"),
+    });
+    launch.progress.step("preparing the image");
+    let image = launch.docker.ensure_image(binary, VERSION).await?;
+    let spec = |image: &str| RouterSpec {
+        image: image.to_owned(),
+        args: former.args.clone(),
+        env: Vec::new(),
+        state_dir: launch.state_dir.to_owned(),
+        labels: std::collections::BTreeMap::new(),
+    };
+    launch.progress.step("replacing the router");
+    match exchange(launch, &spec(&image)).await {
+        Ok(report) => {
+            if let Err(error) = launch.docker.remove_images(Some(&image)).await {
+                output::err(&format!("warning: old images of weave stay: {error}"));
+            }
+            let router = &report.router;
+            output::err(&format!(
+                "weave is ready: {}({})",
+                router.name, router.nickname
+            ));
+            Ok(())
+        }
+        Err(error) => {
+            show_log(launch).await;
+            exchange(launch, &spec(&former.image))
+                .await
+                .context("the former router does not come up either")?;
+            Err(error.context("the new router does not come up; the former one runs again"))
+        }
+    }
+}
+
+async fn exchange(launch: &Launch<'_>, spec: &RouterSpec) -> Result<StatusReport> {
+    launch.docker.stop_router(GRACE).await?;
+    launch.docker.remove_router().await?;
+    launch.docker.create_router(spec).await?;
+    bring_up(launch).await
 }
 
 async fn bring_up(launch: &Launch<'_>) -> Result<StatusReport> {
