@@ -11,6 +11,7 @@ mod control;
 mod data;
 mod driver;
 mod expose;
+mod listen;
 mod networks;
 mod reconcile;
 mod resolve;

@@ -13,6 +13,7 @@ use super::DaemonConfig;
 use super::attach::Attacher;
 use super::control::{SharedNames, Stopped};
 use super::expose::Exposer;
+use super::listen::Listeners;
 use super::networks::{EXPOSED, EndpointRecord, Kind, Networks};
 use super::resolve;
 use crate::api::types::{
@@ -33,7 +34,7 @@ pub(crate) struct Admin {
     pub(crate) names: SharedNames,
     pub(crate) dns: Dns,
     /// Where the DNS server listens.
-    pub(crate) dns_addresses: Vec<String>,
+    pub(crate) listeners: Listeners,
     /// Ends the process.
     pub(crate) stop: Arc<Notify>,
     /// Whether dockerd can call us.
@@ -219,7 +220,7 @@ impl Admin {
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
-            address: self.dns_addresses.clone(),
+            address: self.listeners.addresses(),
             ttl: TTL,
             entries,
         }

@@ -3,18 +3,18 @@
 //! The admin socket is bound first (it is what keeps two routers apart) and
 //! served last: a router that answers is ready.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use tokio::sync::{Notify, mpsc, oneshot};
-use weave_docker::{DockerClient, PluginSocket, plugin};
+use weave_docker::{PluginSocket, plugin};
 use weave_node::{Node, NodeConfig};
-use weave_sys::dnsns::{DNS_ADDRESS, tcp_listener, udp_socket};
+use weave_sys::dnsns::DNS_ADDRESS;
+use weave_sys::preflight;
 use weave_sys::udp::Underlay;
-use weave_sys::{NetNs, preflight};
 
 use super::DaemonConfig;
 use super::admin::Admin;
@@ -24,18 +24,17 @@ use super::control::{LINGER, SharedNames, Shell};
 use super::data::{CONTROL_QUEUE, DataPath};
 use super::driver::WeaveDriver;
 use super::expose::Exposer;
+use super::listen::Listeners;
 use super::networks::{Networks, Parts};
 use super::reconcile::{Reconciler, follow_docker};
 use super::stopping;
 use super::store::{Contents, Store, Writes};
 use crate::api::server;
 use crate::cli::password::MESH_NAME;
-use crate::dns::{Dns, DnsConfig, Listening, NameSource};
+use crate::dns::{Dns, DnsConfig, NameSource};
 
 const LAUNCH_KEY: &[u8] = b"launch";
 const TARGET_PREFIX: &[u8] = b"target/";
-/// A dockerd that is up answers within this.
-const DOCKER_ANSWERS: Duration = Duration::from_millis(500);
 /// Attached namespaces that are gone are noticed this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -93,6 +92,9 @@ async fn serve(config: DaemonConfig) -> anyhow::Result<()> {
     let stop = Arc::new(Notify::new());
     let services = start_services(&config, &networks, &names, &stop).await?;
     tracing::info!(name = %me.name(), port = config.port, "router ready");
+    if let Err(error) = tell_systemd() {
+        tracing::warn!(%error, "cannot tell systemd that the router is ready");
+    }
     let end = stopping::asked(&config, Arc::clone(&networks), stop)?;
     server::serve(listener, Arc::clone(&services.admin), end)
         .await
@@ -112,7 +114,6 @@ struct Services {
     admin: Arc<Admin>,
     stop_plugin: Option<oneshot::Sender<()>>,
     plugin: Option<tokio::task::JoinHandle<()>>,
-    _listening: Vec<Listening>,
 }
 
 impl Services {
@@ -136,9 +137,9 @@ async fn start_services(
         upstream_port: 53,
     };
     let dns = Dns::new(dns_config, Arc::clone(names) as Arc<dyn NameSource>)?;
-    let mut listening = Vec::new();
+    let listeners = Listeners::default();
     if let Some(netns) = networks.dns_namespace().await {
-        listening.push(listen(&dns, &netns, IpAddr::V4(DNS_ADDRESS))?);
+        listeners.add(&dns, &netns, IpAddr::V4(DNS_ADDRESS))?;
     }
     let domain = (!config.no_dns).then(|| config.dns_domain.clone());
     let docker = (!config.no_docker).then(|| config.docker_socket.clone());
@@ -146,17 +147,15 @@ async fn start_services(
     let mut services_plugin = (None, None);
     if !config.no_docker {
         if !config.no_dns {
-            listening.extend(listen_on_bridge(config, &dns, networks.host()).await);
+            let (listeners, dns) = (listeners.clone(), dns.clone());
+            let (docker, host) = (config.docker_socket.clone(), networks.host().clone());
+            tokio::spawn(async move { listeners.follow_bridge(&docker, &dns, &host).await });
         }
         Reconciler::new(config, networks).look_first().await;
         follow_docker(config, networks, &attacher);
         services_plugin = start_plugin(config, networks)?;
     }
     tokio::spawn(keep(Arc::clone(networks), Arc::clone(&attacher)));
-    let dns_addresses = listening
-        .iter()
-        .flat_map(|listening| listening.addresses().iter().map(ToString::to_string))
-        .collect::<std::collections::BTreeSet<_>>();
     let admin = Arc::new(Admin {
         config: config.clone(),
         networks: Arc::clone(networks),
@@ -164,7 +163,7 @@ async fn start_services(
         exposer: Exposer::new(Arc::clone(networks), domain),
         names: Arc::clone(names),
         dns,
-        dns_addresses: dns_addresses.into_iter().collect(),
+        listeners,
         stop: Arc::clone(stop),
         has_plugin: !config.no_docker,
     });
@@ -173,33 +172,7 @@ async fn start_services(
         admin,
         stop_plugin,
         plugin,
-        _listening: listening,
     })
-}
-
-fn listen(dns: &Dns, netns: &NetNs, ip: IpAddr) -> anyhow::Result<Listening> {
-    let address = SocketAddr::new(ip, 53);
-    let udp = udp_socket(netns, address)?;
-    let tcp = tcp_listener(netns, address)?;
-    dns.listen(vec![udp], vec![tcp]).context("cannot serve DNS")
-}
-
-/// For `--dns=172.17.0.1`: the address of Docker's own bridge.
-async fn listen_on_bridge(config: &DaemonConfig, dns: &Dns, host: &NetNs) -> Option<Listening> {
-    // dockerd, while it starts, takes connections and does not answer, and waits for us
-    let client = DockerClient::connect(&config.docker_socket);
-    let client = tokio::time::timeout(DOCKER_ANSWERS, client)
-        .await
-        .ok()?
-        .ok()?;
-    let address = client.bridge_gateway().await.ok().flatten()?;
-    match listen(dns, host, address) {
-        Ok(listening) => Some(listening),
-        Err(error) => {
-            tracing::warn!(%address, error = format!("{error:#}"), "no DNS on Docker's bridge");
-            None
-        }
-    }
 }
 
 type PluginTask = (
@@ -289,6 +262,22 @@ fn has_fast_aes() -> bool {
     return std::is_x86_feature_detected!("aes") && std::is_x86_feature_detected!("pclmulqdq");
     #[cfg(not(target_arch = "x86_64"))]
     return false;
+}
+
+/// That dockerd may start now, where systemd runs us (sd_notify(3)).
+fn tell_systemd() -> std::io::Result<()> {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
+        return Ok(());
+    };
+    let address = match path.as_encoded_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        _ => SocketAddr::from_pathname(&path)?,
+    };
+    UnixDatagram::unbound()?
+        .send_to_addr(b"READY=1", &address)
+        .map(|_| ())
 }
 
 fn random_seed() -> anyhow::Result<[u8; 32]> {
