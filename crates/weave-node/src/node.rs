@@ -419,7 +419,7 @@ fn session_config(config: &NodeConfig, identity: &Arc<Identity>, boot: u64) -> S
         generation: config.password_generation,
         mesh_name: config.mesh_name.clone(),
         prefer_aes: config.prefer_aes,
-        versions: (1, 1),
+        versions: config.versions,
     };
     let mut session_config = SessionConfig::new(handshake, boot);
     session_config.nickname.clone_from(&config.nickname);

@@ -434,6 +434,7 @@ impl World {
         NodeConfig {
             nickname: format!("host{index}"),
             version: "sim".to_owned(),
+            versions: weave_wire::Versions::SPOKEN,
             mesh_name: "weave".to_owned(),
             password: StretchedPassword::from_bytes([7; 32]),
             password_generation: 0,

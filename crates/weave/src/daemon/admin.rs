@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use weave_node::{ConnectionState as NodeState, ConnectionStatus as NodeConnection};
 use weave_node::{NodeStatus, Retry};
-use weave_wire::{PeerId, Time};
+use weave_wire::{PeerId, Time, Versions};
 
 use super::DaemonConfig;
 use super::attach::Attacher;
@@ -181,8 +181,8 @@ impl Admin {
     fn router(&self, status: &NodeStatus, now: Time) -> RouterStatus {
         RouterStatus {
             protocol: "weave".to_owned(),
-            protocol_min_version: u32::from(weave_wire::PROTOCOL_VERSION),
-            protocol_max_version: u32::from(weave_wire::PROTOCOL_VERSION),
+            protocol_min_version: Versions::SPOKEN.lowest.into(),
+            protocol_max_version: Versions::SPOKEN.highest.into(),
             password: self.config.has_password,
             peer_discovery: true,
             name: status.peer.name().to_string(),
@@ -266,6 +266,7 @@ fn connection_status(
         path: established.then(|| "direct".to_owned()),
         info: (!established && !info.is_empty()).then_some(info),
         retry_in_ms: retry_in.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+        protocol_version: connection.version.map(u32::from),
         cipher: None,
         rtt_us: None,
         mtu: None,

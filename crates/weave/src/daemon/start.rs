@@ -15,6 +15,7 @@ use weave_node::{Node, NodeConfig};
 use weave_sys::dnsns::{DNS_ADDRESS, tcp_listener, udp_socket};
 use weave_sys::udp::Underlay;
 use weave_sys::{NetNs, preflight};
+use weave_wire::Versions;
 
 use super::DaemonConfig;
 use super::admin::Admin;
@@ -270,6 +271,7 @@ fn node_config(config: &DaemonConfig) -> NodeConfig {
     NodeConfig {
         nickname: config.nickname.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        versions: Versions::SPOKEN,
         mesh_name: MESH_NAME.to_owned(),
         password: config.password.clone(),
         password_generation: 0,
