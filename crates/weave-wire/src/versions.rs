@@ -17,6 +17,9 @@ impl Versions {
     /// What this program speaks.
     pub const SPOKEN: Self = Self::new(1, 1);
 
+    /// What a program of the next version will speak, for tests of the two side by side.
+    pub const NEXT: Self = Self::new(Self::SPOKEN.highest, Self::SPOKEN.highest + 1);
+
     /// All versions from the lowest to the highest.
     pub const fn new(lowest: u8, highest: u8) -> Self {
         Self { lowest, highest }

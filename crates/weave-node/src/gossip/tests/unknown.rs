@@ -76,7 +76,7 @@ fn a_newer_log_goes_on_behind_entries_that_an_older_peer_does_not_know() {
             body: name("later.x"),
         }],
     };
-    let next = super::super::batch::sign(&identity(7), &next);
+    let next = batch::sign(&identity(7), &next);
     let batches = vec![newer_batch(7), next];
     net.inject(author, 0, Body::Delta(Delta { batches }));
     net.run(SECOND);
