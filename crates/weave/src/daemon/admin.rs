@@ -7,14 +7,14 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use weave_node::{ConnectionState as NodeState, ConnectionStatus as NodeConnection};
 use weave_node::{NodeStatus, Retry};
-use weave_wire::{PeerId, Time, Versions};
+use weave_wire::{PeerId, Time};
 
-use super::DaemonConfig;
 use super::attach::Attacher;
 use super::control::{SharedNames, Stopped};
 use super::expose::Exposer;
 use super::networks::{EXPOSED, EndpointRecord, Kind, Networks};
 use super::resolve;
+use super::{DaemonConfig, VERSIONS};
 use crate::api::types::{
     AttachRequest, ConnectRequest, ConnectionState, ConnectionStatus, DetachRequest, DnsEntry,
     DnsStatus, ExposeRequest, ForgetRequest, HideRequest, IpamOwner, IpamStatus, PeerConnection,
@@ -181,8 +181,8 @@ impl Admin {
     fn router(&self, status: &NodeStatus, now: Time) -> RouterStatus {
         RouterStatus {
             protocol: "weave".to_owned(),
-            protocol_min_version: Versions::SPOKEN.lowest.into(),
-            protocol_max_version: Versions::SPOKEN.highest.into(),
+            protocol_min_version: VERSIONS.lowest.into(),
+            protocol_max_version: VERSIONS.highest.into(),
             password: self.config.has_password,
             peer_discovery: true,
             name: status.peer.name().to_string(),
