@@ -4,8 +4,7 @@
 # WEAVE_NEXT_BIN is that newer one: cargo build -p weave --features next-format
 source "$(dirname "$0")/lib.sh"
 : "${WEAVE_NEXT_BIN:?path of a weave built with the feature next-format}"
-mkdir -p "$LAB_BIN" && cp "$WEAVE_NEXT_BIN" "$LAB_BIN/weave-next"
-boot 3
+boot 3; cp "$WEAVE_NEXT_BIN" "$LAB_BIN/weave-next"
 A=10.41.1.1 C=10.41.1.3
 report() { weave "$1" report; }
 speaks() {  # speaks HOST HIGHEST : what the router that runs there speaks
@@ -37,10 +36,10 @@ addresses() {  # of all containers that run, one a line
     docker_ $h inspect -f '{{with .NetworkSettings.Networks.weave}}{{.IPAddress}}{{end}}' "$c"
   done; done | grep .
 }
-new_container() {  # new_container HOST NAME : its address is its own, and b on host 2 reaches it
+new_container() {  # new_container HOST NAME : its address is its own, and bb1 on host 2 reaches it
   docker_ "$1" run -d --name "$2" --net=weave bb sleep 100000 >/dev/null || return 1
   addresses | sort | tee "$WORK/addresses"
-  [ -z "$(uniq -d "$WORK/addresses")" ] && eventually 5 pings 2 b "$2" 1
+  [ -z "$(uniq -d "$WORK/addresses")" ] && eventually 5 pings 2 bb1 "$2" 1
 }
 log_is_clean() { docker_ "$1" logs weave 2>&1 | grep -E ' (WARN|ERROR) |panicked' && return 1; true; }
 says_starts() { says "started in the next format.*starts.*=.*$1" docker_ 1 logs weave; }
@@ -69,41 +68,41 @@ check "the newer one starts on the third" launch_with weave-next 3 2
 check "all are connected" eventually 15 established 3 6
 check "this version and the newer one talk in the version they share" session 1 3 1
 check "seen from the newer one, too" session 3 1 1
-docker_ 1 run -d --name a --net=weave --ip $A bb sleep 100000 >/dev/null
-docker_ 2 run -d --name b --net=weave bb sleep 100000 >/dev/null
-docker_ 3 run -d --name c --net=weave --ip $C bb sleep 100000 >/dev/null
-check "containers reach each other by name, old to new" eventually 5 pings 1 a c
-check "new to old" pings 3 c a
-check "old to old" pings 2 b a
+docker_ 1 run -d --name aa --net=weave --ip $A bb sleep 100000 >/dev/null
+docker_ 2 run -d --name bb1 --net=weave bb sleep 100000 >/dev/null
+docker_ 3 run -d --name cc --net=weave --ip $C bb sleep 100000 >/dev/null
+check "containers reach each other by name, old to new" eventually 5 pings 1 aa cc
+check "new to old" pings 3 cc aa
+check "old to old" pings 2 bb1 aa
 touch "$WORK/talking"
-inside 3 c python3 "$WORK/echo.py" & sleep 0.5
-inside 1 a python3 "$WORK/talk.py" $C "$WORK/talking" >"$WORK/talk" 2>&1 & TALK=$!
+inside 3 cc python3 "$WORK/echo.py" & sleep 0.5
+inside 1 aa python3 "$WORK/talk.py" $C "$WORK/talking" >"$WORK/talk" 2>&1 & TALK=$!
 
 echo "-- a router is upgraded"
 check "the newer version takes over on the first host" launch_with weave-next 1 2
 check "all are connected" eventually 15 established 3 6
 check "the two newer ones talk in the newer version" eventually 5 session 1 3 2
 check "the one left behind in its own" session 1 2 1
-check "the container has its address and name" eventually 5 keeps a $A
-check "it is reached" pings 2 b a
-check "a new container gets an address of its own" new_container 1 a2
+check "the container has its address and name" eventually 5 keeps aa $A
+check "it is reached" pings 2 bb1 aa
+check "a new container gets an address of its own" new_container 1 aa2
 check "the newer version wrote what this one does not know" says_starts 1
 
 echo "-- and set back"
 check "this version takes over from what the newer one left" launch_with weave 1 1
 check "all are connected" eventually 15 established 3 6
 check "in the version they share" eventually 5 session 1 3 1
-check "the container has its address and name" eventually 5 keeps a $A
-check "it is reached" pings 3 c a
-check "a new container gets an address of its own" new_container 1 a3
-check "one on the newer host, too" new_container 3 c2
+check "the container has its address and name" eventually 5 keeps aa $A
+check "it is reached" pings 3 cc aa
+check "a new container gets an address of its own" new_container 1 aa3
+check "one on the newer host, too" new_container 3 cc2
 check "no warning in its log" log_is_clean 1
 
 echo "-- and upgraded again"
 check "the newer version takes over once more" launch_with weave-next 1 2
 check "and finds what it had written" says_starts 2
 check "all are connected" eventually 15 established 3 6
-check "the container has its address and name" eventually 5 keeps a $A
+check "the container has its address and name" eventually 5 keeps aa $A
 rm "$WORK/talking"
 check "a connection between containers lived through all of it" wait $TALK; sed 's/^/        /' "$WORK/talk"
 check "no warning in the log of the newer host" log_is_clean 3
