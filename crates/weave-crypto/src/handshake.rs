@@ -20,7 +20,7 @@
 
 use std::sync::Arc;
 
-use weave_wire::DatagramError;
+use weave_wire::{DatagramError, Versions};
 use zeroize::Zeroizing;
 
 use crate::aead::Suite;
@@ -57,8 +57,8 @@ pub struct HandshakeConfig {
     pub mesh_name: String,
     /// Whether this processor does AES-256-GCM faster. Used only if the other side says so too.
     pub prefer_aes: bool,
-    /// Lowest and highest protocol version spoken here.
-    pub versions: (u8, u8),
+    /// Protocol versions spoken here.
+    pub versions: Versions,
 }
 
 impl HandshakeConfig {
@@ -75,12 +75,6 @@ impl HandshakeConfig {
         [Suite::Aes256Gcm, Suite::ChaCha20Poly1305]
             .into_iter()
             .find(|suite| common & suite.bit() != 0)
-    }
-
-    /// The highest version that both speak.
-    fn choose_version(&self, (lowest, highest): (u8, u8)) -> Option<u8> {
-        let version = highest.min(self.versions.1);
-        (version >= lowest && version >= self.versions.0).then_some(version)
     }
 
     /// What both sides must agree on before anything else: goes into the transcript, and into

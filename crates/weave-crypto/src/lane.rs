@@ -29,16 +29,19 @@ pub enum LaneClosed {
 #[derive(Debug)]
 pub struct SendLane {
     key: SealKey,
+    version: u8,
     receiver: ReceiverIndex,
     counter: AtomicU64,
     stop_at: Time,
 }
 
 impl SendLane {
-    /// A lane that has sealed nothing yet. Its key must be one that no other lane has.
-    pub const fn new(key: SealKey, receiver: ReceiverIndex, stop_at: Time) -> Self {
+    /// A lane of a session of this protocol version that has sealed nothing yet. Its key must be
+    /// one that no other lane has.
+    pub const fn new(key: SealKey, version: u8, receiver: ReceiverIndex, stop_at: Time) -> Self {
         Self {
             key,
+            version,
             receiver,
             counter: AtomicU64::new(0),
             stop_at,
@@ -83,6 +86,7 @@ impl SendLane {
         }
         let counter = self.take_counter()?;
         *header = SealedHeader {
+            version: self.version,
             kind,
             receiver: self.receiver,
             counter,
@@ -121,7 +125,7 @@ mod tests {
         let (seal, _) = chain.lane_keys(Suite::ChaCha20Poly1305, Role::Initiator, Lane::Data);
         let (_, open) = chain.lane_keys(Suite::ChaCha20Poly1305, Role::Responder, Lane::Data);
         let receiver = ReceiverIndex::new(77, 0, Lane::Data);
-        (SendLane::new(seal, receiver, Time::from_secs(180)), open)
+        (SendLane::new(seal, 2, receiver, Time::from_secs(180)), open)
     }
 
     #[test]
@@ -136,7 +140,7 @@ mod tests {
             );
             let header = SealedHeader::decode(&datagram).expect("a header");
             assert_eq!(header.receiver, lane.receiver());
-            assert_eq!(header.kind, PayloadKind::Control);
+            assert_eq!((header.version, header.kind), (2, PayloadKind::Control));
             assert_eq!(header.counter, counter);
             let (aad, sealed) = datagram.split_at_mut(16);
             assert_eq!(open.open_in_place(counter, aad, sealed), Ok(5));

@@ -11,7 +11,7 @@ use weave_crypto::{
     Admission, CookieJar, EpochAction, Epochs, ExpectConfirm, HandshakeConfig, Identity,
     RejectReason, Role, SessionShape, StretchedPassword, initiate, respond,
 };
-use weave_wire::{Lane, PayloadKind, SealedHeader, Time};
+use weave_wire::{Lane, PayloadKind, SealedHeader, Time, Versions};
 
 /// Draws consecutive bytes.
 struct Counting(u8);
@@ -44,7 +44,7 @@ fn config(seed: u8) -> HandshakeConfig {
         generation: 0,
         mesh_name: "weave".to_owned(),
         prefer_aes: false,
-        versions: (1, 1),
+        versions: Versions::SPOKEN,
     }
 }
 
@@ -69,6 +69,7 @@ fn documented() -> BTreeMap<String, Vec<u8>> {
 fn epochs(confirm: ExpectConfirm) -> Epochs {
     let done = confirm.into_completed();
     let shape = SessionShape {
+        version: done.version,
         suite: done.suite,
         role: done.role,
         local_slot: done.local_slot,
@@ -118,6 +119,7 @@ fn computed() -> BTreeMap<String, Vec<u8>> {
         panic!("expected a request")
     };
     let shape = SessionShape {
+        version: completed.version,
         suite: completed.suite,
         role: completed.role,
         local_slot: 6,

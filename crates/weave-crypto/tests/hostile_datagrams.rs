@@ -14,7 +14,7 @@ use weave_crypto::{
     Admission, CookieJar, ExpectFinish, ExpectReply, HandshakeConfig, HandshakeError, Identity,
     RejectReason, StretchedPassword, initiate, initiator_ephemeral, respond,
 };
-use weave_wire::Time;
+use weave_wire::{Time, Versions};
 
 fn rng(seed: u64) -> ChaCha12Rng {
     ChaCha12Rng::seed_from_u64(seed)
@@ -27,7 +27,7 @@ fn config(seed: u8) -> HandshakeConfig {
         generation: 0,
         mesh_name: "weave".to_owned(),
         prefer_aes: true,
-        versions: (1, 1),
+        versions: Versions::SPOKEN,
     }
 }
 
@@ -184,10 +184,13 @@ const EXPECTED: &[(&str, &str)] = &[
     ),
     ("init-slot-too-high", "malformed handshake datagram: slot"),
     ("init-version-2", "datagram has another protocol version"),
-    ("init-version-range", "refused: no common protocol version"),
+    (
+        "init-version-range",
+        "refused: no common protocol version: it speaks 2 to 3, this router 1",
+    ),
     (
         "init-version-range-backwards",
-        "refused: no common protocol version",
+        "refused: no common protocol version: it speaks 3 to 0, this router 1",
     ),
     (
         "init-with-receiver",

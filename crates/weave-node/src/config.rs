@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use weave_crypto::StretchedPassword;
-use weave_wire::Cidr;
+use weave_wire::{Cidr, Versions};
 
 /// Configuration of a [`Node`](crate::Node).
 #[derive(Debug, Clone)]
@@ -12,6 +12,8 @@ pub struct NodeConfig {
     pub nickname: String,
     /// Version of the program, for people.
     pub version: String,
+    /// Protocol versions to speak.
+    pub versions: Versions,
     /// Peers of different mesh names never connect.
     pub mesh_name: String,
     /// Stretched password of the mesh.

@@ -30,7 +30,7 @@ use rand_chacha::ChaCha12Rng;
 use weave_crypto::Identity;
 use weave_wire::proto::control_message::Body;
 use weave_wire::proto::{PeerRecord, SignedBatch, entry};
-use weave_wire::{PeerId, Time};
+use weave_wire::{PeerId, Time, Versions};
 
 use batch::ParsedBatch;
 use log::OriginLog;
@@ -39,6 +39,8 @@ use own::{OwnLog, PEER_SLOT};
 use resync::Resync;
 use sync::Want;
 use version::Merge;
+
+use crate::next_format;
 
 pub(crate) use drops::{GossipDrop, GossipDrops};
 pub(crate) use log::Table;
@@ -96,6 +98,7 @@ pub(crate) enum GossipAction {
 pub(crate) struct Logs {
     me: PeerId,
     identity: Arc<Identity>,
+    versions: Versions,
     merge: Merge,
     own: OwnLog,
     resync: Option<Resync>,
@@ -119,6 +122,7 @@ impl Logs {
         Self {
             me,
             identity,
+            versions: Versions::SPOKEN,
             merge: Merge::default(),
             own: OwnLog::new(boot),
             resync: None,
@@ -134,6 +138,11 @@ impl Logs {
             digest_at: None,
             spread_at: None,
         }
+    }
+
+    /// Speaks these protocol versions.
+    pub(crate) fn speak(&mut self, versions: Versions) {
+        self.versions = versions;
     }
 
     /// Builds in a fault, for the simulator to find.
@@ -186,7 +195,10 @@ impl Logs {
         let Some(flush) = self.own.flush(table) else {
             return;
         };
-        let batches = batch::write(&self.identity, flush.at, flush.changes);
+        let mut batches = batch::write(&self.identity, flush.at, flush.changes);
+        if next_format::is_spoken(self.versions) {
+            batch::extend(&self.identity, &mut batches);
+        }
         for signed in &batches {
             if let Ok(parsed) = ParsedBatch::read(signed) {
                 self.take(parsed, signed.clone());

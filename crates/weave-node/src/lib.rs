@@ -13,6 +13,7 @@ mod gossip;
 pub mod ipam;
 mod membership;
 pub mod names;
+mod next_format;
 mod node;
 #[cfg(feature = "seeded-bugs")]
 pub mod seeded;

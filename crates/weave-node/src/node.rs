@@ -31,6 +31,7 @@ use crate::forward::Fib;
 use crate::gossip::Logs;
 use crate::ipam::{Ipam, IpamConfig, IpamError};
 use crate::names::{NameTable, Names};
+use crate::next_format;
 use crate::session::{SessionConfig, Sessions};
 pub use commands::Subnet;
 use remembered::Remembered;
@@ -176,10 +177,7 @@ impl Node {
         }
         let events = VecDeque::from([Event::Persist {
             token: PersistToken(TokenOwner::Boot),
-            writes: vec![
-                (IDENTITY_KEY.to_vec(), Some(identity_seed.to_vec())),
-                (BOOT_KEY.to_vec(), Some(boot.to_le_bytes().to_vec())),
-            ],
+            writes: first_writes(&config, &identity_seed, boot, stored),
         }]);
         let log_rng = ChaCha12Rng::from_seed(random_bytes(&mut rng));
         #[cfg_attr(
@@ -187,6 +185,7 @@ impl Node {
             expect(unused_mut, reason = "bugs are seeded")
         )]
         let (mut logs, mut names) = (Logs::new(identity, boot, log_rng), Names::new(me));
+        logs.speak(config.versions);
         #[cfg(feature = "seeded-bugs")]
         {
             logs.seed_bug(config.seeded_bug);
@@ -419,7 +418,7 @@ fn session_config(config: &NodeConfig, identity: &Arc<Identity>, boot: u64) -> S
         generation: config.password_generation,
         mesh_name: config.mesh_name.clone(),
         prefer_aes: config.prefer_aes,
-        versions: (1, 1),
+        versions: config.versions,
     };
     let mut session_config = SessionConfig::new(handshake, boot);
     session_config.nickname.clone_from(&config.nickname);
@@ -437,6 +436,26 @@ fn ipam_config(config: &NodeConfig, boot: u64) -> IpamConfig {
         #[cfg(feature = "seeded-bugs")]
         seeded_bug: config.seeded_bug,
     }
+}
+
+/// What must be durable before the node speaks.
+fn first_writes(
+    config: &NodeConfig,
+    identity_seed: &[u8; 32],
+    boot: u64,
+    stored: &[(Vec<u8>, Vec<u8>)],
+) -> Writes {
+    let mut writes = vec![
+        (IDENTITY_KEY.to_vec(), Some(identity_seed.to_vec())),
+        (BOOT_KEY.to_vec(), Some(boot.to_le_bytes().to_vec())),
+    ];
+    if next_format::is_spoken(config.versions) {
+        let starts = next_format::count_start(stored_value(stored, next_format::KEY));
+        tracing::info!(starts, "started in the next format");
+        let starts = starts.to_le_bytes().to_vec();
+        writes.push((next_format::KEY.to_vec(), Some(starts)));
+    }
+    writes
 }
 
 fn stored_value<'a>(stored: &'a [(Vec<u8>, Vec<u8>)], key: &[u8]) -> Option<&'a [u8]> {

@@ -93,7 +93,7 @@ fn tables() -> (Fib, Fib) {
     let (seal, _) = chain.lane_keys(Suite::ChaCha20Poly1305, Role::Initiator, Lane::Data);
     let (_, key) = chain.lane_keys(Suite::ChaCha20Poly1305, Role::Responder, Lane::Data);
     let receiver = ReceiverIndex::new(9, 0, Lane::Data);
-    let data = Arc::new(SendLane::new(seal, receiver, Time::from_secs(180)));
+    let data = Arc::new(SendLane::new(seal, 1, receiver, Time::from_secs(180)));
     let peer = PeerId([2; 32]);
     let addr = SocketAddr::from(([192, 0, 2, 2], 6783));
     let mut sender = Fib::default();
@@ -114,6 +114,7 @@ fn tables() -> (Fib, Fib) {
     );
     let heard = Arc::new(AtomicU64::new(0));
     let open = OpenLane {
+        version: 1,
         key,
         receiver,
         peer: SENDER,

@@ -285,6 +285,7 @@ fn config(number: u8, target: Option<SocketAddr>) -> NodeConfig {
     NodeConfig {
         nickname: format!("host{number}"),
         version: "test".into(),
+        versions: weave_wire::Versions::SPOKEN,
         mesh_name: "test".into(),
         password: StretchedPassword::from_bytes([7; 32]),
         password_generation: 0,

@@ -45,6 +45,14 @@ counters! {
     crashes => "crashes",
     /// Routers that left with a goodbye.
     stops => "stops",
+    /// Routers that came back one version newer.
+    upgrades => "upgrades",
+    /// Routers that came back one version older.
+    downgrades => "downgrades",
+    /// Ends of sessions of the newer version when all was over.
+    next_sessions => "ends of newer sessions",
+    /// Older programs that left records of newer ones alone.
+    newer_records => "newer records kept",
     /// Times that the network broke in two.
     partitions => "partitions",
     /// Times that one direction broke only.

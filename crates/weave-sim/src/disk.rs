@@ -18,6 +18,8 @@ use crate::counters::Counters;
 const BACKUPS: usize = 6;
 /// What a backup must hold: with nobody to ask, a router goes on with what it has.
 const HAS_PEERS: &[u8] = b"peers";
+/// What nodes of the newer version write, built with the feature `next-format`.
+const NEWER_RECORD: &[u8] = b"next-format";
 
 type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -108,6 +110,11 @@ impl Disk {
             .iter()
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect()
+    }
+
+    /// Whether something of the newer version is on it.
+    pub(crate) fn has_newer_record(&self) -> bool {
+        self.durable.contains_key(NEWER_RECORD)
     }
 
     fn write(&mut self, writes: Writes) {

@@ -8,7 +8,7 @@ use weave_node::forward::{DropCounters, Egress, Fib, Forwarder, Ingress, Receive
 use weave_node::ipam::IpamError;
 use weave_node::names::NameTable;
 use weave_node::{Node, PersistToken, Sink, Writes};
-use weave_wire::{Mac, PeerId, ReceiverIndex, SegmentId, Time};
+use weave_wire::{Mac, PeerId, ReceiverIndex, SegmentId, Time, Versions};
 
 use crate::containers::Container;
 use crate::disk::Disk;
@@ -19,8 +19,12 @@ pub(crate) struct Host {
     pub(crate) router: Option<Router>,
     /// Counts the starts of the router.
     pub(crate) life: u64,
+    /// Protocol versions that its program speaks.
+    pub(crate) versions: Versions,
     pub(crate) disk: Disk,
     pub(crate) containers: BTreeMap<u64, Container>,
+    /// The disk held something of the newer version when its program was set back.
+    pub(crate) has_newer_record: bool,
     /// Its disk came back older than it was, and the router has not heard all that it forgot.
     pub(crate) is_set_back: bool,
     /// The same has happened to it at any time.
@@ -44,12 +48,14 @@ pub(crate) struct Router {
 }
 
 impl Host {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(versions: Versions) -> Self {
         Self {
             router: None,
             life: 0,
+            versions,
             disk: Disk::default(),
             containers: BTreeMap::new(),
+            has_newer_record: false,
             is_set_back: false,
             was_set_back: false,
             is_dead: false,

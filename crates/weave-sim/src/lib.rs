@@ -22,6 +22,7 @@ mod pings;
 mod plan;
 mod trace;
 mod verdict;
+mod versions;
 mod workload;
 mod world;
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use weave_wire::Versions;
+
 use crate::chance::Chance;
 
 /// What a run is asked to be.
@@ -71,6 +73,10 @@ pub struct Plan {
     pub fault_every: Duration,
     /// Time between things that containers do, about.
     pub work_every: Duration,
+    /// Hosts whose program is one version newer at first, of a thousand.
+    pub newer_permille: u64,
+    /// Starts at which the program of a host is replaced by the other version, of a thousand.
+    pub replaced_permille: u64,
     /// Hosts that never come back.
     pub dead: usize,
     /// Networks that containers are on.
@@ -104,9 +110,21 @@ impl Plan {
             fault_every: Duration::from_millis(700 + chance.below(3000)),
             // what one host does costs all others: keep their share of work the same
             work_every: Duration::from_millis(40 + chance.below(120)) * (1 + crowd / 16),
+            newer_permille: chance.below(1001),
+            replaced_permille: if chance.permille(700) { 500 } else { 0 },
             dead: chance.index(3).min(options.peers.saturating_sub(2)),
             subnets,
         }
+    }
+
+    /// What the program of each host speaks at first.
+    pub(crate) fn versions(&self) -> Vec<Versions> {
+        let mut chance = Chance::new(self.seed, 4);
+        let mut versions = || match chance.permille(self.newer_permille) {
+            true => Versions::NEXT,
+            false => Versions::SPOKEN,
+        };
+        (0..self.peers).map(|_| versions()).collect()
     }
 
     /// The host that this one is told of at every launch.

@@ -37,6 +37,7 @@ pub(crate) fn judge(world: &mut World) {
     }
     let took = world.now.saturating_sub(healed_at).as_millis();
     world.counters.converged_ms += u64::try_from(took).unwrap_or(u64::MAX);
+    world.check_versions();
     check_frames(world);
     check_held(world);
     check_space(world);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use weave_crypto::StretchedPassword;
 use weave_node::{Node, NodeConfig, drain};
-use weave_wire::{Cidr, Time};
+use weave_wire::{Cidr, Time, Versions};
 
 use crate::chance::Chance;
 use crate::containers::network;
@@ -92,7 +92,7 @@ impl World {
             #[cfg(feature = "seeded-bugs")]
             bug: options.bug,
             now: Time::ZERO,
-            hosts: (0..plan.peers).map(|_| Host::new()).collect(),
+            hosts: plan.versions().into_iter().map(Host::new).collect(),
             network: Network::new(&plan),
             chance: Chance::new(plan.seed, 3),
             oracle: Oracle::default(),
@@ -157,7 +157,6 @@ impl World {
 
     /// Starts a host's router with what its disk holds.
     pub(crate) fn launch(&mut self, index: usize) {
-        let config = self.config(index);
         let seed = self.chance.seed();
         let now = self.now;
         let Some(host) = self.hosts.get_mut(index) else {
@@ -173,6 +172,11 @@ impl World {
             return;
         }
         host.life += 1;
+        self.change_version(index);
+        let config = self.config(index);
+        let Some(host) = self.hosts.get_mut(index) else {
+            return;
+        };
         let node = Node::new(config, seed, &host.disk.contents(), now);
         host.router = Some(Router::new(node));
         self.trace.note(now, Step::Fault, index, b"launch");
@@ -434,6 +438,10 @@ impl World {
         NodeConfig {
             nickname: format!("host{index}"),
             version: "sim".to_owned(),
+            versions: self
+                .hosts
+                .get(index)
+                .map_or(Versions::SPOKEN, |host| host.versions),
             mesh_name: "weave".to_owned(),
             password: StretchedPassword::from_bytes([7; 32]),
             password_generation: 0,

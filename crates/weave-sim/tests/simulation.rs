@@ -1,9 +1,10 @@
 //! Small meshes, every time the tests run.
 
-use weave_sim::{Options, simulate};
+use weave_sim::{Counters, Options, simulate};
 
 #[test]
-fn small_meshes_stay_sound_under_all_faults() {
+fn small_meshes_of_two_versions_stay_sound_under_all_faults() {
+    let mut total = Counters::default();
     for seed in 1..=6 {
         let report = simulate(&Options::new(5, seed));
         assert!(
@@ -17,7 +18,11 @@ fn small_meshes_stay_sound_under_all_faults() {
             "seed {seed}: {}",
             report.counters
         );
+        total.add(&report.counters);
     }
+    let seen = [total.upgrades, total.downgrades, total.next_sessions];
+    assert!(seen.iter().all(|count| *count > 0), "{total}");
+    assert_eq!(total.newer_records > 0, cfg!(feature = "next-format"));
 }
 
 #[test]

@@ -66,7 +66,7 @@ pub enum DatagramError {
     /// Shorter than its headers.
     #[error("datagram is too short")]
     TooShort,
-    /// Another protocol version, or not ours at all.
+    /// A handshake of another layout, or no version at all.
     #[error("datagram has another protocol version")]
     Version,
     /// A type that this version does not know, or not the one expected here.

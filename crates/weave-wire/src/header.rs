@@ -1,9 +1,11 @@
 //! The 16-byte headers that open every datagram. All of their bytes are authenticated.
 //!
-//! Byte 0 holds the type in its high and the protocol version in its low nibble, so that a
-//! reader can tell what it has without knowing anything else.
+//! Byte 0 holds the type in its high and a version in its low nibble, so that a reader can tell
+//! what it has without knowing anything else: of a sealed datagram the protocol version of its
+//! session, which the receiver compares with what the handshake chose; of a handshake datagram
+//! [`HANDSHAKE_LAYOUT`], for nothing is chosen yet.
 
-use crate::{DatagramError, PROTOCOL_VERSION};
+use crate::{DatagramError, HANDSHAKE_LAYOUT};
 
 /// Length of the header of sealed and relayed datagrams, in bytes.
 pub const SEALED_HEADER_LEN: usize = 16;
@@ -35,25 +37,27 @@ impl DatagramType {
     /// Reads the type of a datagram from its first byte.
     ///
     /// # Errors
-    /// [`DatagramError::TooShort`] when empty, [`DatagramError::Version`] when of another
-    /// version, [`DatagramError::Type`] when the type is unknown.
+    /// [`DatagramError::TooShort`] when empty, [`DatagramError::Type`] when the type is unknown,
+    /// [`DatagramError::Version`] when a handshake has another layout, or there is no version.
     pub const fn of(datagram: &[u8]) -> Result<Self, DatagramError> {
         let [first, ..] = *datagram else {
             return Err(DatagramError::TooShort);
         };
-        if first & 0x0f != PROTOCOL_VERSION {
+        let version = first & 0x0f;
+        let ty = match first >> 4 {
+            1 => Self::HandshakeInit,
+            2 => Self::HandshakeReply,
+            3 => Self::HandshakeFinish,
+            4 => Self::CookieReply,
+            5 => Self::Reject,
+            8 => Self::Sealed,
+            9 => Self::Relay,
+            _ => return Err(DatagramError::Type),
+        };
+        if version == 0 || (ty.is_handshake() && version != HANDSHAKE_LAYOUT) {
             return Err(DatagramError::Version);
         }
-        match first >> 4 {
-            1 => Ok(Self::HandshakeInit),
-            2 => Ok(Self::HandshakeReply),
-            3 => Ok(Self::HandshakeFinish),
-            4 => Ok(Self::CookieReply),
-            5 => Ok(Self::Reject),
-            8 => Ok(Self::Sealed),
-            9 => Ok(Self::Relay),
-            _ => Err(DatagramError::Type),
-        }
+        Ok(ty)
     }
 
     /// Whether this belongs to the establishment of a session.
@@ -68,8 +72,9 @@ impl DatagramType {
         }
     }
 
-    const fn first_byte(self) -> u8 {
-        (self as u8) << 4 | PROTOCOL_VERSION
+    /// Bits of `version` above the fourth are cut off.
+    const fn first_byte(self, version: u8) -> u8 {
+        (self as u8) << 4 | version & 0x0f
     }
 }
 
@@ -160,6 +165,8 @@ impl ReceiverIndex {
 /// Header of a sealed datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SealedHeader {
+    /// Protocol version of the session, 1 to 15.
+    pub version: u8,
     /// What the payload holds.
     pub kind: PayloadKind,
     /// Which key opens it.
@@ -171,7 +178,8 @@ pub struct SealedHeader {
 impl SealedHeader {
     /// The header as it travels; also the additional data of the seal.
     pub const fn encode(&self) -> [u8; SEALED_HEADER_LEN] {
-        encode_sealed(DatagramType::Sealed, self.kind, self.receiver, self.counter)
+        let first = DatagramType::Sealed.first_byte(self.version);
+        encode_sealed(first, self.kind, self.receiver, self.counter)
     }
 
     /// Reads the header of a sealed datagram; what follows it is not looked at.
@@ -180,7 +188,8 @@ impl SealedHeader {
     /// When the datagram is too short, of another version or type, or uses reserved bits.
     pub const fn decode(datagram: &[u8]) -> Result<Self, DatagramError> {
         match decode_sealed(datagram, DatagramType::Sealed) {
-            Ok((kind, receiver, counter)) => Ok(Self {
+            Ok((version, kind, receiver, counter)) => Ok(Self {
+                version,
                 kind,
                 receiver,
                 counter,
@@ -193,6 +202,8 @@ impl SealedHeader {
 /// Header of a datagram that holds another datagram, for a relay to pass on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RelayHeader {
+    /// Protocol version of the session with the relay, 1 to 15.
+    pub version: u8,
     /// Names a circuit of the relay.
     pub circuit: ReceiverIndex,
     /// Counts the datagrams under the key of this hop.
@@ -202,12 +213,8 @@ pub struct RelayHeader {
 impl RelayHeader {
     /// The header as it travels.
     pub const fn encode(&self) -> [u8; SEALED_HEADER_LEN] {
-        encode_sealed(
-            DatagramType::Relay,
-            PayloadKind::Frame,
-            self.circuit,
-            self.counter,
-        )
+        let first = DatagramType::Relay.first_byte(self.version);
+        encode_sealed(first, PayloadKind::Frame, self.circuit, self.counter)
     }
 
     /// Reads the header of a relayed datagram; what follows it is not looked at.
@@ -216,8 +223,12 @@ impl RelayHeader {
     /// When the datagram is too short, of another version or type, or uses reserved bits.
     pub const fn decode(datagram: &[u8]) -> Result<Self, DatagramError> {
         match decode_sealed(datagram, DatagramType::Relay) {
-            Ok((PayloadKind::Frame, circuit, counter)) => Ok(Self { circuit, counter }),
-            Ok((PayloadKind::Fragment | PayloadKind::Control | PayloadKind::Frames, ..)) => {
+            Ok((version, PayloadKind::Frame, circuit, counter)) => Ok(Self {
+                version,
+                circuit,
+                counter,
+            }),
+            Ok((_, PayloadKind::Fragment | PayloadKind::Control | PayloadKind::Frames, ..)) => {
                 Err(DatagramError::Kind)
             }
             Err(error) => Err(error),
@@ -245,7 +256,7 @@ impl HandshakeHeader {
         let [s0, s1, s2, s3] = self.sender.to_le_bytes();
         let [r0, r1, r2, r3] = self.receiver.to_le_bytes();
         [
-            self.ty.first_byte(),
+            self.ty.first_byte(HANDSHAKE_LAYOUT),
             0,
             g0,
             g1,
@@ -309,7 +320,7 @@ impl HandshakeHeader {
 }
 
 const fn encode_sealed(
-    ty: DatagramType,
+    first: u8,
     kind: PayloadKind,
     receiver: ReceiverIndex,
     counter: u64,
@@ -317,36 +328,21 @@ const fn encode_sealed(
     let [r0, r1, r2, r3] = receiver.0.to_le_bytes();
     let [c0, c1, c2, c3, c4, c5, c6, c7] = counter.to_le_bytes();
     [
-        ty.first_byte(),
-        kind as u8,
-        0,
-        0,
-        r0,
-        r1,
-        r2,
-        r3,
-        c0,
-        c1,
-        c2,
-        c3,
-        c4,
-        c5,
-        c6,
-        c7,
+        first, kind as u8, 0, 0, r0, r1, r2, r3, c0, c1, c2, c3, c4, c5, c6, c7,
     ]
 }
 
 const fn decode_sealed(
     datagram: &[u8],
     expected: DatagramType,
-) -> Result<(PayloadKind, ReceiverIndex, u64), DatagramError> {
+) -> Result<(u8, PayloadKind, ReceiverIndex, u64), DatagramError> {
     match DatagramType::of(datagram) {
         Ok(ty) if ty as u8 == expected as u8 => {}
         Ok(_) => return Err(DatagramError::Type),
         Err(error) => return Err(error),
     }
     let [
-        _,
+        first,
         flags,
         z0,
         z1,
@@ -379,6 +375,7 @@ const fn decode_sealed(
         return Err(DatagramError::Kind);
     }
     Ok((
+        first & 0x0f,
         kind,
         receiver,
         u64::from_le_bytes([c0, c1, c2, c3, c4, c5, c6, c7]),
@@ -417,6 +414,7 @@ mod tests {
     #[test]
     fn reserved_bits_are_refused() {
         let header = SealedHeader {
+            version: 1,
             kind: PayloadKind::Control,
             receiver: ReceiverIndex::new(7, 1, Lane::Control),
             counter: 5,
@@ -428,9 +426,10 @@ mod tests {
             SealedHeader::decode(&bytes)
         };
         assert_eq!(SealedHeader::decode(&good), Ok(header));
-        assert_eq!(broken(0, 0x82), Err(DatagramError::Version));
+        assert_eq!(broken(0, 0x80), Err(DatagramError::Version));
         assert_eq!(broken(0, 0x91), Err(DatagramError::Type));
         assert_eq!(broken(0, 0x01), Err(DatagramError::Type));
+        assert_eq!(broken(0, 0x12), Err(DatagramError::Version));
         assert_eq!(broken(1, 4), Err(DatagramError::Kind));
         assert_eq!(broken(1, 0x12), Err(DatagramError::Reserved));
         assert_eq!(broken(2, 1), Err(DatagramError::Reserved));
@@ -457,12 +456,13 @@ mod tests {
 
         #[test]
         fn a_sealed_header_survives_the_wire(
-            kind in any_kind(), slot: u32, epoch: u32, lane in any_lane(), counter: u64,
+            version in 1..16u8, kind in any_kind(),
+            slot: u32, epoch: u32, lane in any_lane(), counter: u64,
         ) {
             let receiver = ReceiverIndex::new(slot, epoch, lane);
-            let header = SealedHeader { kind, receiver, counter };
+            let header = SealedHeader { version, kind, receiver, counter };
             prop_assert_eq!(SealedHeader::decode(&header.encode()), Ok(header));
-            let relay = RelayHeader { circuit: receiver, counter };
+            let relay = RelayHeader { version, circuit: receiver, counter };
             prop_assert_eq!(RelayHeader::decode(&relay.encode()), Ok(relay));
         }
 
@@ -476,7 +476,7 @@ mod tests {
 
         #[test]
         fn whatever_decodes_encodes_to_the_same_bytes(
-            first in prop_oneof![any::<u8>(), Just(0x11), Just(0x81), Just(0x91)],
+            first in prop_oneof![any::<u8>(), Just(0x11), Just(0x81), Just(0x82), Just(0x91)],
             rest in proptest::collection::vec(prop_oneof![Just(0u8), any::<u8>()], 0..40),
         ) {
             let bytes = [vec![first], rest].concat();

@@ -16,6 +16,7 @@ mod ids;
 mod mac;
 mod payload;
 mod time;
+mod versions;
 
 pub use cidr::{Cidr, InterfaceAddr};
 pub use codec::{
@@ -33,6 +34,7 @@ pub use payload::{
     FRAGMENT_HEADER_LEN, FRAME_HEADER_LEN, FragmentHeader, MAX_FRAGMENTS, decode_frame,
 };
 pub use time::Time;
+pub use versions::Versions;
 
 /// UDP port of the mesh, when no other is configured.
 pub const PORT: u16 = 6783;
@@ -44,8 +46,9 @@ pub const CONTAINER_MTU: usize = 1370;
 /// Length of the authentication tag behind every sealed payload, in bytes.
 pub const TAG_LEN: usize = 16;
 
-/// Protocol version spoken here, the low nibble of the first byte of a datagram.
-pub const PROTOCOL_VERSION: u8 = 1;
+/// Layout of handshake datagrams, the low nibble of their first byte. It is older than any choice of
+/// a version: peers of all versions must be able to read it.
+pub const HANDSHAKE_LAYOUT: u8 = 1;
 
 /// The messages of `proto/weave/v1`, as generated.
 #[allow(

@@ -38,6 +38,7 @@ fn segment(subnet: &str) -> SegmentId {
 
 fn sealed(kind: PayloadKind, epoch: u32, lane: Lane, counter: u64) -> SealedHeader {
     SealedHeader {
+        version: 1,
         kind,
         receiver: ReceiverIndex::new(0x12_3456, epoch, lane),
         counter,
@@ -108,6 +109,7 @@ fn computed() -> BTreeMap<String, Vec<u8>> {
         (
             "relay",
             RelayHeader {
+                version: 1,
                 circuit: ReceiverIndex::new(9, 1, Lane::Relay),
                 counter: 1,
             }

@@ -22,9 +22,16 @@ mod store;
 use std::path::PathBuf;
 
 use weave_crypto::StretchedPassword;
-use weave_wire::Cidr;
+use weave_wire::{Cidr, Versions};
 
 pub(crate) use start::run;
+
+/// Protocol versions spoken here.
+const VERSIONS: Versions = if cfg!(feature = "next-format") {
+    Versions::NEXT
+} else {
+    Versions::SPOKEN
+};
 
 /// Everything the daemon needs to know to start, validated.
 #[derive(Debug, Clone)]

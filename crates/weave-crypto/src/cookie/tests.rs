@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use weave_wire::Versions;
+
 use super::*;
 use crate::handshake::{ExpectReply, HandshakeConfig, INIT_LEN, initiate};
 use crate::identity::Identity;
@@ -13,7 +15,7 @@ fn config() -> HandshakeConfig {
         generation: 0,
         mesh_name: "weave".to_owned(),
         prefer_aes: false,
-        versions: (1, 1),
+        versions: Versions::SPOKEN,
     }
 }
 

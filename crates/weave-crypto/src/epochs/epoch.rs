@@ -15,6 +15,8 @@ pub(super) const STOP_AFTER: Duration = Duration::from_secs(180);
 /// What every epoch of a session has in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionShape {
+    /// Protocol version that the handshake agreed on.
+    pub version: u8,
     /// Cipher that the handshake agreed on.
     pub suite: Suite,
     /// Our role in the handshake.
@@ -75,7 +77,12 @@ impl Held {
             let (seal, open) = chain.lane_keys(shape.suite, shape.role, lane);
             let receiver = ReceiverIndex::new(shape.remote_slot, number, lane);
             (
-                Arc::new(SendLane::new(seal, receiver, now + STOP_AFTER)),
+                Arc::new(SendLane::new(
+                    seal,
+                    shape.version,
+                    receiver,
+                    now + STOP_AFTER,
+                )),
                 open,
             )
         };

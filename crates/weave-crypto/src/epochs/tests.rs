@@ -33,6 +33,7 @@ fn shape(role: Role) -> SessionShape {
         Role::Responder => (22, 11),
     };
     SessionShape {
+        version: 1,
         suite: Suite::ChaCha20Poly1305,
         role,
         local_slot,

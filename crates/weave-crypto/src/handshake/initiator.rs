@@ -126,7 +126,7 @@ impl ExpectReply {
     /// The reason, if this datagram refuses this handshake. The handshake goes on: anyone who saw
     /// the first message can forge a refusal.
     pub fn check_reject(&self, cfg: &HandshakeConfig, datagram: &[u8]) -> Option<RejectReason> {
-        reject::decode(&cfg.mesh_name, &self.ephemeral, self.my_slot, datagram)
+        reject::decode(cfg, &self.ephemeral, self.my_slot, datagram)
     }
 
     fn read_reply(
@@ -195,9 +195,8 @@ impl ExpectReply {
         if reply.slot != header.sender || reply.slot >= weave_wire::ReceiverIndex::SLOT_LIMIT {
             return Err(HandshakeError::OtherHandshake);
         }
-        let (lowest, highest) = cfg.versions;
         let offered = cfg.offered_suites() & reply.suite.bit() != 0;
-        if !offered || !(lowest..=highest).contains(&reply.version) {
+        if !offered || !cfg.versions.contains(reply.version) {
             return Err(HandshakeError::NotOffered);
         }
         Ok(())
@@ -238,12 +237,7 @@ impl ExpectConfirm {
 
     /// See [`ExpectReply::check_reject`].
     pub fn check_reject(&self, cfg: &HandshakeConfig, datagram: &[u8]) -> Option<RejectReason> {
-        reject::decode(
-            &cfg.mesh_name,
-            &self.ephemeral,
-            self.completed.local_slot,
-            datagram,
-        )
+        reject::decode(cfg, &self.ephemeral, self.completed.local_slot, datagram)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use subtle::ConstantTimeEq;
-use weave_wire::{DatagramType, HANDSHAKE_HEADER_LEN, HandshakeHeader, ReceiverIndex};
+use weave_wire::{DatagramType, HANDSHAKE_HEADER_LEN, HandshakeHeader, ReceiverIndex, Versions};
 
 use super::HandshakeError;
 use crate::aead::Suite;
@@ -92,7 +92,7 @@ impl ReplyPayload {
 /// The first datagram, checked as far as its name for the mesh goes.
 pub(crate) struct Init<'a> {
     pub(crate) header: HandshakeHeader,
-    pub(super) versions: (u8, u8),
+    pub(super) versions: Versions,
     pub(super) suites: u8,
     pub(super) clear: &'a [u8],
     pub(super) noise: &'a [u8],
@@ -124,7 +124,7 @@ impl<'a> Init<'a> {
         let offer = &datagram[HANDSHAKE_HEADER_LEN..];
         Ok(Self {
             header,
-            versions: (offer[0], offer[1]),
+            versions: Versions::new(offer[0], offer[1]),
             suites: offer[2],
             clear: &datagram[..CLEAR_LEN],
             noise,
@@ -137,9 +137,9 @@ impl<'a> Init<'a> {
 }
 
 /// The part of the first datagram that is sent in clear.
-pub(super) fn clear(header: HandshakeHeader, versions: (u8, u8), suites: u8) -> Vec<u8> {
+pub(super) fn clear(header: HandshakeHeader, versions: Versions, suites: u8) -> Vec<u8> {
     let mut clear = header.encode().to_vec();
-    clear.extend_from_slice(&[versions.0, versions.1, suites]);
+    clear.extend_from_slice(&[versions.lowest, versions.highest, suites]);
     clear.resize(CLEAR_LEN, 0);
     clear
 }

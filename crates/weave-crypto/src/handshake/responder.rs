@@ -79,15 +79,18 @@ fn choose(cfg: &HandshakeConfig, init: &Init<'_>) -> Result<(u8, Suite), Handsha
             sender: 0,
             receiver: init.header.sender,
         };
-        let reply = reject::encode(&cfg.mesh_name, init.ephemeral, header, reason);
+        let reply = reject::encode(cfg, init.ephemeral, header, reason);
         HandshakeError::Refused { reason, reply }
     };
     if init.header.generation != cfg.generation {
         return Err(refuse(RejectReason::Generation));
     }
-    let version = cfg
-        .choose_version(init.versions)
-        .ok_or_else(|| refuse(RejectReason::Version))?;
+    let version = cfg.versions.common(init.versions).ok_or_else(|| {
+        refuse(RejectReason::Version {
+            ours: cfg.versions,
+            theirs: init.versions,
+        })
+    })?;
     let suite = cfg
         .choose_suite(init.suites)
         .ok_or_else(|| refuse(RejectReason::Suite))?;
@@ -137,7 +140,7 @@ impl ExpectFinish {
 
     /// A refusal to send to the dialler.
     pub fn reject(&self, cfg: &HandshakeConfig, reason: RejectReason) -> Vec<u8> {
-        reject::encode(&cfg.mesh_name, &self.ephemeral, self.header, reason)
+        reject::encode(cfg, &self.ephemeral, self.header, reason)
     }
 
     fn read_finish(

@@ -1,5 +1,5 @@
 use rand_chacha::ChaCha12Rng;
-use weave_wire::Lane;
+use weave_wire::{Lane, Versions};
 
 use super::*;
 use crate::identity::{sign_hello, verify_hello};
@@ -20,7 +20,7 @@ fn config(seed: u8) -> HandshakeConfig {
         generation: 0,
         mesh_name: "weave".to_owned(),
         prefer_aes: false,
-        versions: (1, 1),
+        versions: Versions::SPOKEN,
     }
 }
 
@@ -162,8 +162,8 @@ fn the_highest_common_version_is_chosen() {
         ((1, 4), (2, 3), 3),
         ((2, 2), (1, 2), 2),
     ] {
-        let a = with(1, |cfg| cfg.versions = ours);
-        let b = with(2, |cfg| cfg.versions = theirs);
+        let a = with(1, |cfg| cfg.versions = Versions::new(ours.0, ours.1));
+        let b = with(2, |cfg| cfg.versions = Versions::new(theirs.0, theirs.1));
         let (dialler, listener) = completed(&a, &b);
         assert_eq!((dialler.version, listener.version), (expected, expected));
     }
@@ -236,7 +236,10 @@ fn a_refusal_counts_only_for_the_handshake_that_it_refuses() {
     for reason in [
         RejectReason::WrongPassword,
         RejectReason::Generation,
-        RejectReason::Version,
+        RejectReason::Version {
+            ours: Versions::SPOKEN,
+            theirs: Versions::SPOKEN,
+        },
         RejectReason::Suite,
         RejectReason::Banned,
         RejectReason::Other,

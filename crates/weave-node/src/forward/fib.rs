@@ -49,6 +49,8 @@ pub struct FibSession {
 /// window belongs to it, and a new one for an old key would accept its datagrams once more.
 #[derive(Debug)]
 pub struct OpenLane {
+    /// Protocol version of its session.
+    pub version: u8,
     /// Opens them.
     pub key: OpenKey,
     /// The index they carry.

@@ -116,6 +116,9 @@ impl Receiver {
             .open
             .get(&header.receiver.as_u32())
             .ok_or(DropReason::UnknownReceiver)?;
+        if header.version != lane.version {
+            return Err(DropReason::BadVersion);
+        }
         if !self.windows.check(lane, header.counter) {
             return Err(DropReason::Replayed);
         }

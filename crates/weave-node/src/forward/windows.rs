@@ -70,6 +70,7 @@ mod tests {
         let chain = Chain::first(&[1; 32]);
         let (_, key) = chain.lane_keys(Suite::ChaCha20Poly1305, Role::Responder, Lane::Data);
         Arc::new(OpenLane {
+            version: 1,
             key,
             receiver: ReceiverIndex::new(slot, 0, Lane::Data),
             peer: PeerId([1; 32]),

@@ -9,6 +9,7 @@ use weave_wire::proto::{Batch, Entry, SignedBatch, entry};
 use weave_wire::{PeerId, WireError, decode_batch, peer_id_from_bytes};
 
 use super::version::{RunId, Version};
+use crate::next_format;
 
 /// Keeps signatures of batches apart from all others of the same key.
 const DOMAIN: &str = "weave/v1 batch";
@@ -136,6 +137,14 @@ pub(super) fn sign(identity: &Identity, batch: &Batch) -> SignedBatch {
     let payload = batch.encode_to_vec();
     let signature = identity.sign(DOMAIN, &payload).to_vec();
     SignedBatch { payload, signature }
+}
+
+/// Adds to batches of ours what older peers do not know.
+pub(super) fn extend(identity: &Identity, batches: &mut [SignedBatch]) {
+    for signed in batches {
+        next_format::extend(&mut signed.payload);
+        signed.signature = identity.sign(DOMAIN, &signed.payload).to_vec();
+    }
 }
 
 fn empty_batch(identity: &Identity, at: Writing, first_seq: u64) -> Batch {

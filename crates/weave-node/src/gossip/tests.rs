@@ -3,6 +3,7 @@
 mod forged;
 mod laws;
 mod resync;
+mod unknown;
 
 use std::time::Duration;
 

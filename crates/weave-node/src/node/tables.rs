@@ -122,8 +122,8 @@ impl Node {
                 .collect(),
             sessions: u32::try_from(self.reached.len()).unwrap_or(u32::MAX),
             neighbours: membership::named_neighbours(&self.me, &self.reached, &self.logs),
-            min_protocol: 1,
-            max_protocol: 1,
+            min_protocol: self.config.versions.lowest.into(),
+            max_protocol: self.config.versions.highest.into(),
             capabilities: 0,
             version: self.config.version.clone(),
         };

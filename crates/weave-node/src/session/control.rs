@@ -10,6 +10,7 @@ use weave_wire::{PeerId, ReceiverIndex, Time, decode_control, from_proto_addr, p
 use super::hello::{self, shown};
 use super::targets::Failure;
 use super::{SessionAction, SessionDrop, Sessions};
+use crate::next_format;
 
 impl Sessions {
     /// Takes what was opened in an established session, and returns what is not for us.
@@ -48,7 +49,11 @@ impl Sessions {
 
     /// Sends a control message in one session.
     pub(super) fn send_in(&mut self, slot: u32, body: Body, now: Time) -> bool {
-        self.send_encoded(slot, &hello::encode(body), now)
+        let mut message = hello::encode(body);
+        if next_format::is_spoken(self.config.handshake.versions) {
+            next_format::extend(&mut message);
+        }
+        self.send_encoded(slot, &message, now)
     }
 
     /// Sends an encoded control message in one session.

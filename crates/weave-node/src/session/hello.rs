@@ -14,8 +14,6 @@ use weave_wire::{PeerId, decode_control, from_proto_addr, peer_id_from_bytes, pr
 
 use super::config::SessionConfig;
 
-/// The newest protocol version spoken here.
-const MAX_PROTOCOL: u32 = 1;
 /// Texts of peers are cut to this many bytes.
 const SHOWN_LEN: usize = 64;
 
@@ -43,7 +41,7 @@ pub(super) fn introduce(config: &SessionConfig, context: &HelloContext, to: Sock
         boot: config.boot,
         nickname: shown(&config.nickname),
         observed: Some(proto_addr(to)),
-        max_protocol: MAX_PROTOCOL,
+        max_protocol: config.handshake.versions.highest.into(),
         capabilities: 0,
         version: shown(&config.version),
     })

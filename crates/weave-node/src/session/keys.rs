@@ -20,6 +20,7 @@ const OPENED: [Lane; 2] = [Lane::Data, Lane::Control];
 #[derive(Debug)]
 pub(super) struct Keys {
     epochs: Epochs,
+    version: u8,
     peer: PeerId,
     /// Receiving ends, with the epoch each belongs to.
     open: Vec<(u32, Arc<OpenLane>)>,
@@ -39,12 +40,18 @@ impl Keys {
         let epochs = Epochs::new(shape, chain, now, rng);
         let mut keys = Self {
             epochs,
+            version: shape.version,
             peer,
             open: Vec::new(),
             heard: Arc::default(),
         };
         keys.refresh();
         keys
+    }
+
+    /// The protocol version that was chosen.
+    pub(super) const fn version(&self) -> u8 {
+        self.version
     }
 
     /// Where frames are sealed.
@@ -145,6 +152,7 @@ impl Keys {
             }
             for lane in OPENED {
                 let open = OpenLane {
+                    version: self.version,
                     key: epoch.open_key(lane).clone(),
                     receiver: epoch.receiver(lane),
                     peer: self.peer,

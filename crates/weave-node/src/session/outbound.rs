@@ -288,6 +288,7 @@ impl Sessions {
         now: Time,
     ) -> Session {
         let shape = SessionShape {
+            version: completed.version,
             suite: completed.suite,
             role: completed.role,
             local_slot: completed.local_slot,
@@ -353,6 +354,7 @@ fn hello_lane(completed: &Completed) -> Arc<OpenLane> {
         .chain
         .lane_keys(completed.suite, completed.role, Lane::Control);
     Arc::new(OpenLane {
+        version: completed.version,
         key,
         receiver: ReceiverIndex::new(completed.local_slot, 0, Lane::Control),
         peer: PeerId([0; 32]),

@@ -19,6 +19,8 @@ pub struct ConnectionStatus {
     pub peer: Option<PeerId>,
     /// What the peer calls itself. Not to be trusted.
     pub nickname: String,
+    /// Protocol version of the session, once there is one.
+    pub version: Option<u8>,
     /// When the next attempt is made, while none is under way.
     pub retry: Option<Retry>,
 }

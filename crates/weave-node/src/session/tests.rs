@@ -5,3 +5,4 @@ mod net;
 mod opening;
 mod robust;
 mod standing;
+mod versions;

@@ -83,6 +83,7 @@ impl Sessions {
             info,
             peer: Some(session.peer()),
             nickname: session.who.nickname.clone(),
+            version: Some(session.keys.version()),
             retry: None,
         }
     }
@@ -155,6 +156,7 @@ const fn attempt_status(
         info,
         peer,
         nickname: String::new(),
+        version: None,
         retry,
     }
 }

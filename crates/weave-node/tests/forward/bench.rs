@@ -51,8 +51,9 @@ pub(crate) fn lane(from: PeerId, to: PeerId, lane: Lane, generation: u8) -> (Sen
     let receiver = index(from, to, lane);
     let heard = Arc::new(AtomicU64::new(0));
     (
-        SendLane::new(seal, receiver, STOP),
+        SendLane::new(seal, 1, receiver, STOP),
         OpenLane {
+            version: 1,
             key,
             receiver,
             peer: from,

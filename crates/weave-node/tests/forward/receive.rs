@@ -250,6 +250,19 @@ fn a_payload_on_the_wrong_lane_is_dropped() {
 }
 
 #[test]
+fn a_session_takes_datagrams_of_its_own_version_only() {
+    let (nyc, mut lon) = (Host::new(NYC), Host::new(LON));
+    let datagram = forged(&nyc, &between(NYC, LON, b"hello"));
+    for version in (0..16).filter(|version| *version != datagram[0] & 0x0f) {
+        let mut other = datagram.clone();
+        other[0] = datagram[0] & 0xf0 | version;
+        assert_eq!(lon.receive(&other), Received::default());
+        assert_eq!(lon.dropped(), Some(DropReason::BadVersion), "{version}");
+    }
+    assert_eq!(lon.receive(&datagram).frames.len(), 1);
+}
+
+#[test]
 fn hearing_a_peer_is_noted_only_for_authentic_datagrams() {
     let (nyc, mut lon) = (Host::new(NYC), Host::new(LON));
     let heard = |lon: &Host| {

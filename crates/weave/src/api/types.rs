@@ -124,6 +124,9 @@ pub(crate) struct ConnectionStatus {
     /// Milliseconds until the next attempt.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) retry_in_ms: Option<u64>,
+    /// Protocol version of an established connection.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) protocol_version: Option<u32>,
     /// Cipher of the data, such as `aes-256-gcm`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) cipher: Option<String>,

@@ -199,12 +199,13 @@ pub(crate) fn load(state_dir: &Path) -> Result<Option<StretchedPassword>> {
             return Err(error).with_context(|| format!("read the password {}", path.display()));
         }
     };
-    let Ok(bytes) = <[u8; 32]>::try_from(bytes.as_slice()) else {
+    // a later version may put more behind it
+    let Some(bytes) = bytes.first_chunk() else {
         return Err(Failure::new(format!("{} is damaged", path.display()))
             .with_hint("launch again with the password of the mesh")
             .into());
     };
-    Ok(Some(StretchedPassword::from_bytes(bytes)))
+    Ok(Some(StretchedPassword::from_bytes(*bytes)))
 }
 
 #[cfg(test)]
@@ -316,6 +317,10 @@ mod tests {
         assert!(!stored.windows(4).any(|w| w == b"fine"));
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        let loaded = load(dir.path()).unwrap().unwrap();
+        assert_eq!(loaded.as_bytes(), stretched.as_bytes());
+        let longer = [stretched.as_bytes(), &b"of a later version"[..]].concat();
+        std::fs::write(&path, longer).unwrap();
         let loaded = load(dir.path()).unwrap().unwrap();
         assert_eq!(loaded.as_bytes(), stretched.as_bytes());
         std::fs::write(&path, "damaged").unwrap();

@@ -9,13 +9,13 @@ use weave_node::{ConnectionState as NodeState, ConnectionStatus as NodeConnectio
 use weave_node::{NodeStatus, Retry};
 use weave_wire::{PeerId, Time};
 
-use super::DaemonConfig;
 use super::attach::Attacher;
 use super::control::{SharedNames, Stopped};
 use super::expose::Exposer;
 use super::listen::Listeners;
 use super::networks::{EXPOSED, EndpointRecord, Kind, Networks};
 use super::resolve;
+use super::{DaemonConfig, VERSIONS};
 use crate::api::types::{
     AttachRequest, ConnectRequest, ConnectionState, ConnectionStatus, DetachRequest, DnsEntry,
     DnsStatus, ExposeRequest, ForgetRequest, HideRequest, IpamOwner, IpamStatus, PeerConnection,
@@ -182,8 +182,8 @@ impl Admin {
     fn router(&self, status: &NodeStatus, now: Time) -> RouterStatus {
         RouterStatus {
             protocol: "weave".to_owned(),
-            protocol_min_version: u32::from(weave_wire::PROTOCOL_VERSION),
-            protocol_max_version: u32::from(weave_wire::PROTOCOL_VERSION),
+            protocol_min_version: VERSIONS.lowest.into(),
+            protocol_max_version: VERSIONS.highest.into(),
             password: self.config.has_password,
             peer_discovery: true,
             name: status.peer.name().to_string(),
@@ -267,6 +267,7 @@ fn connection_status(
         path: established.then(|| "direct".to_owned()),
         info: (!established && !info.is_empty()).then_some(info),
         retry_in_ms: retry_in.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
+        protocol_version: connection.version.map(u32::from),
         cipher: None,
         rtt_us: None,
         mtu: None,

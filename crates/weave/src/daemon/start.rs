@@ -16,7 +16,6 @@ use weave_sys::dnsns::DNS_ADDRESS;
 use weave_sys::preflight;
 use weave_sys::udp::Underlay;
 
-use super::DaemonConfig;
 use super::admin::Admin;
 use super::attach::Attacher;
 use super::clock::Clock;
@@ -29,6 +28,7 @@ use super::networks::{Networks, Parts};
 use super::reconcile::{Reconciler, follow_docker};
 use super::stopping;
 use super::store::{Contents, Store, Writes};
+use super::{DaemonConfig, VERSIONS};
 use crate::api::server;
 use crate::cli::password::MESH_NAME;
 use crate::dns::{Dns, DnsConfig, NameSource};
@@ -243,6 +243,7 @@ fn node_config(config: &DaemonConfig) -> NodeConfig {
     NodeConfig {
         nickname: config.nickname.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        versions: VERSIONS,
         mesh_name: MESH_NAME.to_owned(),
         password: config.password.clone(),
         password_generation: 0,

@@ -28,7 +28,7 @@ fn the_ledger_sees_a_counter_used_twice() {
     let (mut ledger, now) = (Ledger::default(), Time::ZERO);
     let [one, twin] = [(); 2].map(|()| {
         let (key, _) = chain.lane_keys(Suite::ChaCha20Poly1305, Role::Initiator, Lane::Data);
-        SendLane::new(key, ReceiverIndex::new(1, 0, Lane::Data), Time::MAX)
+        SendLane::new(key, 1, ReceiverIndex::new(1, 0, Lane::Data), Time::MAX)
     });
     assert!(ledger.note(&one, &sealed(&one, now)));
     assert!(ledger.note(&one, &sealed(&one, now)));

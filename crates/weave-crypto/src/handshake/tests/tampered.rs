@@ -28,8 +28,8 @@ fn an_unchanged_message_survives() {
 #[test]
 fn every_byte_of_the_first_message_is_bound_by_the_transcript() {
     let (a, b) = (
-        with(1, |cfg| cfg.versions = (1, 2)),
-        with(2, |cfg| cfg.versions = (1, 2)),
+        with(1, |cfg| cfg.versions = Versions::new(1, 2)),
+        with(2, |cfg| cfg.versions = Versions::new(1, 2)),
     );
     assert!(survives(&a, &b, |_| ()));
     for index in 0..MAC1_RANGE.start {
@@ -42,8 +42,8 @@ fn every_byte_of_the_first_message_is_bound_by_the_transcript() {
 #[test]
 fn a_version_that_was_taken_out_breaks_the_handshake() {
     let (a, b) = (
-        with(1, |cfg| cfg.versions = (1, 2)),
-        with(2, |cfg| cfg.versions = (1, 2)),
+        with(1, |cfg| cfg.versions = Versions::new(1, 2)),
+        with(2, |cfg| cfg.versions = Versions::new(1, 2)),
     );
     assert!(!survives(&a, &b, |init| init[17] = 1));
     let (_, listener) = completed(&a, &b);
@@ -73,13 +73,13 @@ fn another_generation_is_refused_and_a_forged_one_breaks_the_handshake() {
 
 #[test]
 fn versions_and_suites_without_anything_in_common_are_refused() {
-    let (a, b) = (config(1), with(2, |cfg| cfg.versions = (2, 3)));
+    let (a, b) = (config(1), with(2, |cfg| cfg.versions = Versions::new(2, 3)));
     let (state, init) = dial(&a);
     let error = respond(&b, THEIR_SLOT, &init, &mut rng(2)).expect_err("refused");
-    assert_eq!(
-        state.check_reject(&a, error.reply().expect("one")),
-        Some(RejectReason::Version)
-    );
+    let reason = state.check_reject(&a, error.reply().expect("one"));
+    let reason = reason.expect("a refusal").to_string();
+    let text = "no common protocol version: it speaks 2 to 3, this router 1";
+    assert_eq!(reason, text);
     let (state, mut init) = dial(&a);
     init[18] = 0x80;
     refresh_mac1("weave", &mut init);

@@ -23,7 +23,7 @@ fn valid_init(rng: &mut ChaCha12Rng) -> Vec<u8> {
         generation: 0,
         mesh_name: String::from("weave"),
         prefer_aes: false,
-        versions: (1, 1),
+        versions: weave_wire::Versions::SPOKEN,
     };
     let slot = rng.next_u32() % ReceiverIndex::SLOT_LIMIT;
     initiate(&config, slot, None, rng).1

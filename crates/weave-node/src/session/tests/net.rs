@@ -10,7 +10,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 use weave_crypto::{HandshakeConfig, Identity, ReplayWindow, StretchedPassword};
-use weave_wire::{DatagramType, Lane, PayloadKind, PeerId, SealedHeader, Time};
+use weave_wire::{DatagramType, Lane, PayloadKind, PeerId, SealedHeader, Time, Versions};
 
 use crate::forward::OpenLane;
 use crate::session::view::SessionFib;
@@ -83,7 +83,7 @@ impl Host {
             generation: 0,
             mesh_name: String::from("weave"),
             prefer_aes: false,
-            versions: (1, 1),
+            versions: Versions::SPOKEN,
         };
         let mut config = SessionConfig::new(handshake, boot);
         config.nickname = format!("host{index}");
@@ -105,6 +105,11 @@ impl Host {
             index,
             boot,
         }
+    }
+
+    /// Speaks these protocol versions from now on.
+    pub(super) fn speak(&mut self, lowest: u8, highest: u8) {
+        self.sessions.config.handshake.versions = Versions::new(lowest, highest);
     }
 
     /// Peers with a session.
@@ -458,6 +463,9 @@ fn open<'a>(
     let header = SealedHeader::decode(datagram).ok()?;
     let index = header.receiver.as_u32();
     let lane = Arc::clone(host.lanes.get(&index)?);
+    if lane.version != header.version {
+        return None;
+    }
     let window = host.windows.entry(index).or_default();
     if !window.check(header.counter) {
         return None;

@@ -20,6 +20,7 @@ fn bare(address: &str, outbound: bool, state: ConnectionState) -> ConnectionStat
         path: None,
         info: None,
         retry_in_ms: None,
+        protocol_version: None,
         cipher: None,
         rtt_us: None,
         mtu: None,

@@ -224,7 +224,7 @@ pub(super) fn open_and_read(path: &Path) -> Result<(Database, Contents), StoreEr
     }));
     let result = std::panic::catch_unwind(AssertUnwindSafe(|| {
         let database = open_database(path)?;
-        format::admit(&database, path, format::OURS)?;
+        format::admit(&database, path, format::ours())?;
         let contents = read_all(&database).map_err(|error| StoreError::of(path, &error))?;
         Ok((database, contents))
     }));

@@ -17,9 +17,25 @@ const OLDEST_READER: &str = "oldest reader";
 
 /// What this program writes.
 pub(super) const OURS: Format = Format {
-    written_by: 1,
+    written_by: if cfg!(feature = "next-format") { 2 } else { 1 },
     oldest_reader: 1,
 };
+
+/// What this run marks the store with: [`OURS`], unless a test of a build of the next format asks
+/// for a later one in `WEAVE_MARK_FORMAT`.
+pub(super) fn ours() -> Format {
+    #[cfg(feature = "next-format")]
+    if let Some(later) = std::env::var("WEAVE_MARK_FORMAT")
+        .ok()
+        .and_then(|text| text.parse().ok())
+    {
+        return Format {
+            written_by: later,
+            oldest_reader: later,
+        };
+    }
+    OURS
+}
 
 /// The format of a store, or of what a program writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
