@@ -140,7 +140,8 @@ async fn wait_until_ready(launch: &Launch<'_>) -> Result<StatusReport> {
         let waiting_for = match launch.client.fetch::<StatusReport>("/report").await {
             Ok(report) if report.ready => return Ok(report),
             Ok(report) => report.waiting_for,
-            Err(ClientError::NotRunning(_)) => None,
+            // one that breaks off is about to end, and has yet to say why
+            Err(ClientError::NotRunning(_) | ClientError::Broken(_)) => None,
             Err(error) => return Err(error.into()),
         };
         check_alive(launch).await?;
