@@ -100,9 +100,11 @@ cat >"$WORK/churn.sh" <<'SH'
 seq 1 "$1" | xargs -P 4 -I{} sh -c "for try in 1 2 3 4 5 6; do docker run --rm --net=weave bb sh -c 'ip -4 -o addr show ethwe0 | busybox awk \"{print \\\$4}\"; sleep 0.\$((RANDOM % 9))' 2>/dev/null && exit; sleep 5; done; echo FAILED"
 SH
 for h in 1 2; do on $h bash "$WORK/churn.sh" $((CHURN / 2)) >"$WORK/churn.$h" 2>&1 & JOBS+=($!); done
-sleep 4
-on 2 kill -9 "$(docker_ 2 inspect -f '{{.State.Pid}}' weave)"
-sleep 1; scripts/lab dockerd 1 restart
+for ((round = 0; round <= CHURN / 250; round++)); do
+  sleep 4
+  on 2 kill -9 "$(docker_ 2 inspect -f '{{.State.Pid}}' weave)"
+  sleep 1; scripts/lab dockerd 1 restart
+done
 for p in "${JOBS[@]}"; do wait "$p"; done
 check "every container ran" same "$(grep -h '^10\.' "$WORK"/churn.? | wc -l)" "$((CHURN / 2 * 2))"
 check "no address was on both hosts" same "$(comm -12 <(sort -u "$WORK/churn.1") <(sort -u "$WORK/churn.2"))" ""
