@@ -67,6 +67,21 @@ for h in 1 2; do
   attack $h "sysctls are set" sh -c 'for i in all default weave weave-tap; do sysctl -qw net.ipv4.conf.$i.rp_filter=1 net.ipv6.conf.$i.disable_ipv6=0; done; sysctl -qw net.bridge.bridge-nf-call-iptables=1 net.ipv4.ip_forward=0'
   check "h$h: the settings of our interfaces are put back" eventually 12 says '^1$' on $h cat /proc/sys/net/ipv6/conf/weave-tap/disable_ipv6
 done
+attack 1 "the TAP no longer floods" sh -c 'ip link set weave-tap down; ip link set weave-tap up; ip link set weave-tap type bridge_slave flood off'
+attack 1 "another TAP has its name" sh -c 'ip link del weave-tap; ip tuntap add weave-tap mode tap; ip link set weave-tap master weave up'
+docker_ 1 network create -d weavemesh --ipam-driver weavemesh --subnet 10.34.0.0/24 more >/dev/null
+docker_ 1 network connect more s1
+PID=$(docker_ 1 inspect -f '{{.State.Pid}}' s1)
+on 1 nsenter -t "$PID" -n ip link del ethwe0
+check "a container on two networks has its way to the DNS server after the first cable is cut" eventually 10 says 'dev ethwe' on 1 nsenter -t "$PID" -n ip route show 169.254.53.53
+check "and names" says ' 0% packet loss' docker_ 1 exec s1 ping -c1 -W1 s2
+# a bridge that cannot be put back
+OTHER=$(on 1 ip -br link show type bridge | grep -o "^weave-[0-9a-f]*" | head -n 1)
+on 1 sh -c "ip link del weave; ip link del $OTHER; ip link add $OTHER type veth peer name other0"
+near() { docker_ 1 exec c1 ping -c1 -W1 "$IP2"; }
+check "somebody else has the name of one bridge: the other one is put back" eventually 10 near
+on 1 ip link del "$OTHER"
+check "so is that one when its name is free" eventually 10 passes
 attack 1 "the whole ruleset is flushed" nft flush ruleset
 check "names of the outside resolve in containers" eventually 5 says 192.0.2.53 docker_ 1 exec c1 nslookup upstream.example
 

@@ -14,6 +14,14 @@ use crate::{Error, MacBytes, Result, Tap, linkname, sysctl};
 const PREDECESSOR_ENDS: Duration = Duration::from_secs(3);
 const BUSY_POLL: Duration = Duration::from_millis(50);
 
+/// Flags of a TAP as a port: the way to whoever is elsewhere.
+pub const TAP_FLAGS: PortFlags = PortFlags {
+    unicast_flood: Some(true),
+    learning: Some(true),
+    isolated: Some(true),
+    hairpin: None,
+};
+
 /// What a network looks like on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkSpec {
@@ -105,9 +113,8 @@ pub async fn plug_tap(netlink: &Netlink, spec: &NetworkSpec) -> Result<()> {
     netlink.set_mtu(tap, spec.mtu).await?;
     netlink.set_master(tap, &spec.bridge).await?;
     let flags = PortFlags {
-        unicast_flood: Some(true),
-        learning: Some(true),
-        ..PortFlags::default()
+        isolated: None,
+        ..TAP_FLAGS
     };
     netlink.set_port_flags(tap, flags).await?;
     isolate(netlink, tap).await?;

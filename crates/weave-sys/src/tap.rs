@@ -21,6 +21,9 @@ use crate::{Error, NetNs, Result, linkname};
 /// `_IOW('T', 203, int)`: keep the device when its last descriptor closes.
 const TUNSETPERSIST: libc::c_ulong = 0x4004_54cb;
 
+/// `_IOR('T', 210, unsigned int)`: of which device is this a descriptor?
+const TUNGETIFF: libc::c_ulong = 0x8004_54d2;
+
 /// The device that gives TAPs.
 pub(crate) const TUN_DEVICE: &str = "/dev/net/tun";
 
@@ -90,6 +93,15 @@ impl Tap {
             0 => Ok(()),
             _ => Err(Error::last_os("set persistence of TAP", &*self.name)),
         }
+    }
+
+    /// Whether the device is still there: somebody may have deleted it, and made another of the
+    /// same name.
+    pub fn is_alive(&self) -> bool {
+        // SAFETY: ifreq is plain old data for which all zeroes is a valid value.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        // SAFETY: the kernel writes into the request, which lives across the call.
+        unsafe { libc::ioctl(self.fd.as_raw_fd(), TUNGETIFF, &raw mut request) == 0 }
     }
 
     /// Clears `batch` and fills it with the frames that are waiting; gives their number. Stops

@@ -12,6 +12,14 @@ use crate::{MacBytes, NetNs, Result, bridge, sysctl};
 /// How long a bridge port may take to forward frames. Usually it is a few milliseconds.
 const CABLE_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Flags of a container's port: no unicast but for the MAC pinned to it.
+pub const PORT_FLAGS: PortFlags = PortFlags {
+    unicast_flood: Some(false),
+    learning: None,
+    isolated: None,
+    hairpin: None,
+};
+
 /// A veth to be made for one endpoint.
 #[derive(Debug, Clone, Copy)]
 pub struct EndpointVeth<'a> {
@@ -132,11 +140,7 @@ pub async fn detach(netns: &NetNs, name: &str) -> Result<bool> {
 pub async fn plug(netlink: &Netlink, veth: &EndpointVeth<'_>) -> Result<()> {
     bridge::keep_host_out(netlink, veth.host)?;
     netlink.set_master(veth.host, veth.bridge).await?;
-    let flags = PortFlags {
-        unicast_flood: Some(false),
-        ..PortFlags::default()
-    };
-    netlink.set_port_flags(veth.host, flags).await?;
+    netlink.set_port_flags(veth.host, PORT_FLAGS).await?;
     netlink.pin_mac(veth.host, veth.mac).await?;
     netlink.set_up(veth.host).await
 }

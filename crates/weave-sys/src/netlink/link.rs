@@ -38,6 +38,8 @@ pub struct LinkInfo {
     pub master: Option<u32>,
     /// Whether it is a port of a bridge and forwards frames.
     pub forwarding: bool,
+    /// Its flags as a port of a bridge, those that this kernel tells.
+    pub port: PortFlags,
     /// Index of a veth's other end, in the namespace where that is.
     pub peer: Option<u32>,
     /// `bridge`, `veth`, `tun` …; `None` for hardware and loopback.
@@ -326,6 +328,7 @@ impl LinkInfo {
             up: message.header.flags.contains(LinkFlags::Up),
             master: None,
             forwarding: false,
+            port: PortFlags::default(),
             peer: None,
             kind: None,
         };
@@ -338,20 +341,47 @@ impl LinkInfo {
                 LinkAttribute::Link(index) => info.peer = Some(*index),
                 LinkAttribute::LinkInfo(parts) => {
                     info.kind = kind_of(parts);
-                    info.forwarding = parts.iter().any(is_forwarding);
+                    for attribute in parts.iter().flat_map(port_attributes) {
+                        info.note_port(attribute);
+                    }
                 }
                 _ => {}
             }
         }
         info
     }
+
+    fn note_port(&mut self, attribute: &InfoBridgePort) {
+        match attribute {
+            InfoBridgePort::State(state) => {
+                self.forwarding = *state == BridgePortState::Forwarding;
+            }
+            InfoBridgePort::UnicastFlood(on) => self.port.unicast_flood = Some(*on),
+            InfoBridgePort::Learning(on) => self.port.learning = Some(*on),
+            InfoBridgePort::Isolated(on) => self.port.isolated = Some(*on),
+            InfoBridgePort::HairpinMode(on) => self.port.hairpin = Some(*on),
+            _ => {}
+        }
+    }
 }
 
-fn is_forwarding(part: &InfoAttribute) -> bool {
-    let InfoAttribute::PortData(InfoPortData::BridgePort(port)) = part else {
-        return false;
-    };
-    port.contains(&InfoBridgePort::State(BridgePortState::Forwarding))
+impl PortFlags {
+    /// Whether a port with these flags is as `wanted`; flags that either does not tell agree.
+    #[must_use]
+    pub fn agrees_with(&self, wanted: &Self) -> bool {
+        let agree = |a: Option<bool>, b: Option<bool>| a.zip(b).is_none_or(|(a, b)| a == b);
+        agree(self.unicast_flood, wanted.unicast_flood)
+            && agree(self.learning, wanted.learning)
+            && agree(self.isolated, wanted.isolated)
+            && agree(self.hairpin, wanted.hairpin)
+    }
+}
+
+fn port_attributes(part: &InfoAttribute) -> &[InfoBridgePort] {
+    match part {
+        InfoAttribute::PortData(InfoPortData::BridgePort(port)) => port,
+        _ => &[],
+    }
 }
 
 fn kind_of(parts: &[InfoAttribute]) -> Option<String> {

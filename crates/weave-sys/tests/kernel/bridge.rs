@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use weave_sys::bridge;
+use weave_sys::bridge::{self, TAP_FLAGS};
 use weave_sys::netlink::{Route, VethPeer};
-use weave_sys::veth::{self, Attachment, EndpointVeth};
+use weave_sys::veth::{self, Attachment, EndpointVeth, PORT_FLAGS};
 use weave_sys::{Error, linkname, preflight, sysctl};
 
 use crate::lab::{self, Host, MTU, PATIENCE};
@@ -87,6 +87,37 @@ async fn only_the_tap_gets_unknown_unicast_and_the_host_takes_no_part() {
     }
     let snooping = host.run("ip", &["-d", "link", "show", "weave"]);
     assert!(snooping.contains("mcast_snooping 0"), "{snooping}");
+}
+
+#[tokio::test]
+async fn changed_flags_of_ports_are_seen_and_put_back() {
+    let host = Host::new().await;
+    let _tap = host.network("weave").await;
+    let container = host.container("weave", "10.32.0.1", 12).await;
+    let port = container.host_veth.as_str();
+    let flags = async |name| host.netlink.link(name).await.unwrap().port;
+    assert!(flags("weave-tap").await.agrees_with(&TAP_FLAGS));
+    assert!(flags(port).await.agrees_with(&PORT_FLAGS));
+    let slave = ["type", "bridge_slave"];
+    for (name, flag) in [("weave-tap", ["flood", "off"]), (port, ["flood", "on"])] {
+        host.run("ip", &[&["link", "set", name], &slave[..], &flag].concat());
+    }
+    assert!(!flags("weave-tap").await.agrees_with(&TAP_FLAGS));
+    assert!(!flags(port).await.agrees_with(&PORT_FLAGS));
+    bridge::plug_tap(&host.netlink, &lab::spec("weave"))
+        .await
+        .unwrap();
+    let (_, guest) = linkname::veth_pair("10.32.0.1");
+    let veth = EndpointVeth {
+        host: port,
+        guest: &guest,
+        bridge: "weave",
+        mtu: MTU,
+        mac: container.mac,
+    };
+    veth::plug(&host.netlink, &veth).await.unwrap();
+    assert!(flags("weave-tap").await.agrees_with(&TAP_FLAGS));
+    assert!(flags(port).await.agrees_with(&PORT_FLAGS));
 }
 
 #[tokio::test]

@@ -113,6 +113,18 @@ async fn a_tap_goes_with_its_handle_unless_it_was_made_persistent() {
 }
 
 #[tokio::test]
+async fn a_deleted_tap_is_dead_also_when_another_has_its_name() {
+    let host = Host::new().await;
+    let tap = host.network("weave").await;
+    assert!(tap.is_alive());
+    host.run("ip", &["link", "del", "weave-tap"]);
+    assert!(!tap.is_alive());
+    host.run("ip", &["tuntap", "add", "weave-tap", "mode", "tap"]);
+    assert!(!tap.is_alive());
+    assert!(Tap::open_in(&host.netns, "weave-tap").unwrap().is_alive());
+}
+
+#[tokio::test]
 async fn writing_to_a_tap_that_is_down_counts_as_dropped() {
     let host = Host::new().await;
     let tap = Tap::open_in(&host.netns, "weave-tap").unwrap();

@@ -395,11 +395,12 @@ impl Networks {
         Ok(())
     }
 
-    async fn ensure_rules(&self, bridge: &str) -> Result<(), weave_sys::Error> {
+    /// Says whether a rule had to be changed.
+    async fn ensure_rules(&self, bridge: &str) -> Result<bool, weave_sys::Error> {
         let (rules, bridge) = (self.rules.clone(), bridge.to_owned());
         plumbing::blocking(move || rules.ensure(&bridge))
             .await
-            .map(|_| ())
+            .map(|placed| placed.changed)
     }
 
     fn publish_taps(&self, state: &State) {

@@ -5,15 +5,15 @@
 //! put back is said in one line.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use weave_sys::bridge::{self, NetworkSpec};
-use weave_sys::dnsns::DNS_ADDRESS;
-use weave_sys::netlink::{LinkInfo, Route};
-use weave_sys::veth::{self, Attachment};
+use weave_sys::bridge::{self, NetworkSpec, TAP_FLAGS};
+use weave_sys::netlink::{LinkInfo, PortFlags};
+use weave_sys::veth::{self, Attachment, PORT_FLAGS};
 use weave_sys::{NetNs, Netlink, linkname};
 use weave_wire::SegmentId;
 
@@ -27,47 +27,86 @@ const RULES_EVERY: u32 = 2;
 /// Kernel settings of our interfaces are written every so many looks.
 const SETTINGS_EVERY: u32 = 3;
 /// The DNS redirect of each container is looked at every so many looks.
-const REDIRECTS_EVERY: u32 = 20;
+const REDIRECTS_EVERY: u32 = 10;
+/// The same is said this often at most: somebody may undo what is put back, again and again.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 /// More interfaces than a container ever has.
 const MAX_INTERFACES: usize = 64;
 
+/// The DNS server's port is like a container's, but isolated.
+const DNS_FLAGS: PortFlags = PortFlags {
+    isolated: Some(true),
+    ..PORT_FLAGS
+};
+
 type Links = BTreeMap<String, LinkInfo>;
+
+/// What is remembered from look to look.
+#[derive(Default)]
+struct Watch {
+    /// Endpoints that were off their container at the last look: a container that is just leaving
+    /// is one for a moment.
+    cut: BTreeSet<String>,
+    /// When each thing was spoken of.
+    said: BTreeMap<String, Instant>,
+}
+
+impl Watch {
+    /// Whether it is time to say something of `what` (again).
+    fn may_say(&mut self, what: &str, now: Instant) -> bool {
+        self.said
+            .retain(|_, at| now.saturating_duration_since(*at) < SAY_EVERY);
+        let silent = !self.said.contains_key(what);
+        if silent {
+            self.said.insert(what.to_owned(), now);
+        }
+        silent
+    }
+
+    fn put_back(&mut self, what: &'static str, name: &str) {
+        if self.may_say(&format!("{what} {name}"), Instant::now()) {
+            tracing::info!(name, "put back {what}");
+        }
+    }
+
+    fn failed(&mut self, what: &'static str, name: &str, error: &dyn Display) {
+        if self.may_say(&format!("{what} {name}: {error}"), Instant::now()) {
+            tracing::warn!(name, %error, "cannot put back {what}");
+        }
+    }
+}
 
 impl Networks {
     /// Looks after everything of ours in the kernel, for ever.
     pub(crate) async fn keep(&self) {
-        let mut cut = BTreeSet::new();
+        let mut watch = Watch::default();
         for round in 0_u32.. {
             if round % REDIRECTS_EVERY == 0 {
                 self.keep_redirects().await;
             }
             tokio::time::sleep(LOOK_EVERY).await;
-            let repaired = match self.keep_links(&mut cut).await {
-                Ok(repaired) => repaired,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot look after the interfaces");
-                    false
-                }
-            };
+            let repaired = self.keep_links(&mut watch).await;
             if repaired || round % RULES_EVERY == 0 {
-                self.keep_rules().await;
+                self.keep_rules(&mut watch).await;
                 self.ensure_exposed().await;
             }
             if round % SETTINGS_EVERY == 0 {
-                self.keep_settings().await;
+                self.keep_settings(&mut watch).await;
             }
         }
     }
 
-    async fn keep_rules(&self) {
+    async fn keep_rules(&self, watch: &mut Watch) {
         for bridge in self.bridge_names().await {
-            if let Err(error) = self.ensure_rules(&bridge).await {
-                tracing::warn!(bridge, %error, "cannot keep the firewall rule");
+            match self.ensure_rules(&bridge).await {
+                Ok(true) => watch.put_back("the firewall rule of a bridge", &bridge),
+                Ok(false) => {}
+                Err(error) => watch.failed("the firewall rule of a bridge", &bridge, &error),
             }
         }
     }
 
-    async fn keep_settings(&self) {
+    async fn keep_settings(&self, watch: &mut Watch) {
         let names: Vec<_> = {
             let state = self.state.lock().await;
             let ports = state.endpoints.keys().map(|id| linkname::veth_pair(id).0);
@@ -76,62 +115,87 @@ impl Networks {
             devices.chain(ports).collect()
         };
         if let Err(error) = bridge::keep_hosts_out(&self.netlink, &names) {
-            tracing::warn!(%error, "cannot keep the settings of the interfaces");
+            watch.failed("settings of interfaces", "", &error);
         }
     }
 
-    /// Interfaces; says whether any was put back. `cut`: endpoints that were off their container
-    /// at the last look: a container that is just leaving is one for a moment.
-    async fn keep_links(&self, cut: &mut BTreeSet<String>) -> Result<bool, NetworkError> {
+    /// Interfaces; says whether any was put back. What cannot be put back does not keep the others
+    /// from it.
+    async fn keep_links(&self, watch: &mut Watch) -> bool {
         let mut state = self.state.lock().await;
-        let mut links = self.links().await?;
+        let Some(mut links) = self.links(watch).await else {
+            return false;
+        };
         let mut repaired = false;
-        let segments: Vec<_> = state.bridges.keys().copied().collect();
-        for segment in segments {
-            repaired |= self.keep_bridge(&mut state, segment, &links).await?;
+        let bridges = state.bridges.iter();
+        let bridges: Vec<_> = bridges.map(|(id, one)| (*id, one.name.clone())).collect();
+        for (segment, name) in bridges {
+            match self.keep_bridge(&mut state, segment, &links, watch).await {
+                Ok(changed) => repaired |= changed,
+                Err(error) => watch.failed("a bridge", &name, &error),
+            }
         }
         if repaired {
-            links = self.links().await?;
+            let Some(fresh) = self.links(watch).await else {
+                return true;
+            };
+            links = fresh;
         }
-        let mut off = BTreeSet::new();
+        let (replugged, off) = self.keep_ports(&state, &links, watch).await;
+        let lasting = off.intersection(&watch.cut);
+        let lasting = lasting.filter_map(|id| state.endpoints.get(id).cloned());
+        let lasting: Vec<_> = lasting.collect();
+        watch.cut = off;
+        drop(state);
+        for record in &lasting {
+            let id = super::short(&record.id);
+            match self.recable(record).await {
+                Ok(()) => watch.put_back("the cable of a container", id),
+                Err(error) => watch.failed("the cable of a container", id, &error),
+            }
+        }
+        repaired || replugged || !lasting.is_empty()
+    }
+
+    /// Ports of containers: whether any was put back, and the endpoints that have none.
+    async fn keep_ports(
+        &self,
+        state: &State,
+        links: &Links,
+        watch: &mut Watch,
+    ) -> (bool, BTreeSet<String>) {
+        let (mut repaired, mut off) = (false, BTreeSet::new());
         for record in state.endpoints.values() {
             let (host, _) = linkname::veth_pair(&record.id);
             let Some(bridge) = state.bridges.get(&record.segment()) else {
                 continue;
             };
             match links.get(&host) {
-                Some(link) if is_port(Some(link), links.get(&bridge.name)) => {}
-                Some(_) => {
-                    tracing::info!(port = host, bridge = bridge.name, "put a port back");
-                    self.plug_port(record, &bridge.name).await?;
-                    repaired = true;
-                }
-                None => {
-                    off.extend(self.sandbox_of(record).map(|_| record.id.clone()));
-                }
+                Some(link) if is_port(Some(link), links.get(&bridge.name), PORT_FLAGS) => {}
+                Some(_) => match self.plug_port(record, &bridge.name).await {
+                    Ok(()) => {
+                        watch.put_back("the port of a container", &host);
+                        repaired = true;
+                    }
+                    Err(error) => watch.failed("the port of a container", &host, &error),
+                },
+                None => off.extend(self.sandbox_of(record).map(|_| record.id.clone())),
             }
         }
-        let lasting: Vec<_> = off.intersection(cut).cloned().collect();
-        *cut = off;
-        let lasting = lasting.iter().filter_map(|id| state.endpoints.get(id));
-        let lasting: Vec<_> = lasting.cloned().collect();
-        drop(state);
-        for record in lasting {
-            tracing::info!(
-                id = super::short(&record.id),
-                "put the cable of a container back"
-            );
-            if let Err(error) = self.recable(&record).await {
-                tracing::warn!(id = super::short(&record.id), %error, "a container is off its network");
-            }
-            repaired = true;
-        }
-        Ok(repaired)
+        (repaired, off)
     }
 
-    async fn links(&self) -> Result<Links, NetworkError> {
-        let links = self.netlink.links().await?.into_iter();
-        Ok(links.map(|link| (link.name.clone(), link)).collect())
+    async fn links(&self, watch: &mut Watch) -> Option<Links> {
+        match self.netlink.links().await {
+            Ok(links) => {
+                let named = links.into_iter().map(|link| (link.name.clone(), link));
+                Some(named.collect())
+            }
+            Err(error) => {
+                watch.failed("anything", "", &error);
+                None
+            }
+        }
     }
 
     /// A bridge with its TAP and the port of the DNS server.
@@ -140,6 +204,7 @@ impl Networks {
         state: &mut State,
         segment: SegmentId,
         links: &Links,
+        watch: &mut Watch,
     ) -> Result<bool, NetworkError> {
         let Some(kept) = state.bridges.get_mut(&segment) else {
             return Ok(false);
@@ -149,31 +214,30 @@ impl Networks {
         let (found, tap) = (links.get(&spec.bridge), links.get(&spec.tap));
         let mut repaired = false;
         if !found.is_some_and(|link| is_as(link, &spec)) {
-            tracing::info!(
-                bridge = spec.bridge,
-                missing = found.is_none(),
-                "put a bridge back"
-            );
             bridge::ensure_bridge(&self.netlink, &spec).await?;
+            watch.put_back("a bridge", &spec.bridge);
             repaired = true;
         }
-        if tap.is_none() {
-            tracing::info!(tap = spec.tap, "put a TAP back");
+        let lost = tap.is_none() || !kept.tap.is_alive();
+        if lost {
             kept.tap = Arc::new(bridge::open_tap(&self.netlink, &spec).await?);
             self.publish_taps(state);
         }
-        if repaired || !is_port(tap, found) || tap.is_some_and(|tap| tap.mtu != spec.mtu) {
+        let in_shape = is_port(tap, found, TAP_FLAGS) && tap.is_some_and(|tap| tap.mtu == spec.mtu);
+        if repaired || lost || !in_shape {
             bridge::plug_tap(&self.netlink, &spec).await?;
+            watch.put_back("a TAP", &spec.tap);
             repaired = true;
         }
         if let Some(dns) = &mut state.dns
             && let IpAddr::V4(network) = subnet.first()
         {
             let port = dns.port(&spec.bridge).and_then(|port| links.get(port));
-            if repaired || !is_port(port, found) {
+            if repaired || !is_port(port, found, DNS_FLAGS) {
                 dns.remove_bridge(&spec.bridge).await?;
                 let subnets = [(network, subnet.prefix_len())];
                 dns.add_bridge(&spec.bridge, &subnets).await?;
+                watch.put_back("the DNS server's port on a bridge", &spec.bridge);
                 repaired = true;
             }
         }
@@ -210,20 +274,20 @@ impl Networks {
             .iter()
             .map(|held| (held.address.ip(), held.address.prefix_len()))
             .collect();
-        let routes = if taken.iter().any(|name| name.starts_with("ethwe")) {
-            Vec::new()
-        } else {
-            vec![
-                Route::multicast_v4(),
-                Route::on_link(IpAddr::V4(DNS_ADDRESS), 32),
-            ]
-        };
         let attachment = Attachment {
             name: &name,
             addresses: &addresses,
-            routes: &routes,
+            routes: &[],
         };
         veth::attach(&self.netlink, &guest, &netns, attachment).await?;
+        // the kernel took the routes with the cable, unless they led through another one
+        if let Kind::Docker {
+            sandbox: Some(sandbox),
+            ..
+        } = &record.kind
+        {
+            self.route_through(sandbox, record).await?;
+        }
         Ok(())
     }
 
@@ -267,9 +331,25 @@ fn is_as(link: &LinkInfo, spec: &NetworkSpec) -> bool {
     link.up && link.mtu == spec.mtu && link.mac == Some(spec.mac)
 }
 
-fn is_port(link: Option<&LinkInfo>, bridge: Option<&LinkInfo>) -> bool {
+fn is_port(link: Option<&LinkInfo>, bridge: Option<&LinkInfo>, flags: PortFlags) -> bool {
     match (link, bridge) {
-        (Some(link), Some(bridge)) => link.up && link.master == Some(bridge.index),
+        (Some(link), Some(bridge)) => {
+            link.up && link.master == Some(bridge.index) && link.port.agrees_with(&flags)
+        }
         (Some(_) | None, _) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_undoes_again_and_again_is_said_once_a_minute() {
+        let (mut watch, start) = (Watch::default(), Instant::now());
+        let said =
+            (0..40_u32).filter(|look| watch.may_say("a bridge weave", start + LOOK_EVERY * *look));
+        assert_eq!(said.collect::<Vec<_>>(), [0, 20]);
+        assert!(watch.may_say("a bridge weave-2", start));
     }
 }
