@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use bollard::models::{ContainerInspectResponse, EndpointSettings};
+use bollard::models::{
+    ContainerInspectResponse, EndpointSettings, RestartPolicy, RestartPolicyNameEnum,
+};
 use weave_wire::Mac;
 
 /// Docker's short form of an id.
@@ -28,6 +30,12 @@ pub struct ContainerInfo {
     pub domainname: String,
     /// Whether its process runs (also while paused).
     pub running: bool,
+    /// Whether Docker is about to start it again.
+    pub restarting: bool,
+    /// Whether Docker is to start it again when it ends (`--restart`).
+    pub has_restart_policy: bool,
+    /// Why it could not be started the last time; empty if it could.
+    pub error: String,
     /// Host pid of its first process, while it runs.
     pub pid: Option<u32>,
     /// Path of its network namespace, as dockerd names it (`SandboxKey`).
@@ -106,6 +114,9 @@ impl ContainerInfo {
             hostname: config.hostname.unwrap_or_default(),
             domainname: config.domainname.unwrap_or_default(),
             running,
+            restarting: state.restarting.unwrap_or_default(),
+            has_restart_policy: host.restart_policy.is_some_and(restarts),
+            error: state.error.unwrap_or_default(),
             pid: state
                 .pid
                 .and_then(|pid| u32::try_from(pid).ok())
@@ -118,6 +129,17 @@ impl ContainerInfo {
             dns: host.dns.unwrap_or_default(),
             networks,
         }
+    }
+}
+
+fn restarts(policy: RestartPolicy) -> bool {
+    match policy.name {
+        Some(
+            RestartPolicyNameEnum::ALWAYS
+            | RestartPolicyNameEnum::UNLESS_STOPPED
+            | RestartPolicyNameEnum::ON_FAILURE,
+        ) => true,
+        Some(RestartPolicyNameEnum::EMPTY | RestartPolicyNameEnum::NO) | None => false,
     }
 }
 

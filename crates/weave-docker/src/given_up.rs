@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 
-use bollard::models::{ContainerInspectResponse, RestartPolicyNameEnum};
 use bollard::query_parameters::{ListContainersOptions, StartContainerOptions};
 
 use crate::client::{DockerClient, legal_name};
+use crate::container::ContainerInfo;
 use crate::error::Error;
 use crate::network::NetworkInfo;
 
@@ -21,24 +21,13 @@ const SIGNS: [&str; 4] = [
     "failed to get network",
 ];
 
-/// A container that is not running although it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GivenUp {
-    /// Full id.
-    pub id: String,
-    /// Name, without Docker's leading slash.
-    pub name: String,
-    /// Why Docker could not start it.
-    pub error: String,
-}
-
 impl DockerClient {
     /// Containers on `networks` that ran before, have a restart policy, and whose last start
     /// failed because of a network.
     ///
     /// # Errors
     /// Any of [`Error`] that Docker's API can cause.
-    pub async fn given_up(&self, networks: &[NetworkInfo]) -> Result<Vec<GivenUp>, Error> {
+    pub async fn given_up(&self, networks: &[NetworkInfo]) -> Result<Vec<ContainerInfo>, Error> {
         if networks.is_empty() {
             return Ok(Vec::new());
         }
@@ -59,9 +48,8 @@ impl DockerClient {
             .into_iter()
             .filter_map(|c| c.id)
         {
-            let call = self.api().inspect_container(&id, None);
-            match self.read("look at a container", call).await {
-                Ok(inspect) => found.extend(judge(inspect)),
+            match self.container(&id).await {
+                Ok(container) => found.extend(is_given_up(&container).then_some(container)),
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(error),
             }
@@ -83,27 +71,10 @@ impl DockerClient {
     }
 }
 
-fn judge(inspect: ContainerInspectResponse) -> Option<GivenUp> {
-    let state = inspect.state.unwrap_or_default();
-    let policy = inspect.host_config?.restart_policy?.name?;
-    let restarts = match policy {
-        RestartPolicyNameEnum::ALWAYS
-        | RestartPolicyNameEnum::UNLESS_STOPPED
-        | RestartPolicyNameEnum::ON_FAILURE => true,
-        RestartPolicyNameEnum::EMPTY | RestartPolicyNameEnum::NO => false,
-    };
-    let error = state.error.unwrap_or_default();
-    let is_ours = SIGNS.iter().any(|sign| error.contains(sign));
-    let runs = state.running.unwrap_or_default() || state.restarting.unwrap_or_default();
-    (restarts && is_ours && !runs).then(|| GivenUp {
-        id: inspect.id.unwrap_or_default(),
-        name: inspect
-            .name
-            .unwrap_or_default()
-            .trim_start_matches('/')
-            .to_owned(),
-        error,
-    })
+fn is_given_up(container: &ContainerInfo) -> bool {
+    let is_ours = SIGNS.iter().any(|sign| container.error.contains(sign));
+    let runs = container.running || container.restarting;
+    container.has_restart_policy && is_ours && !runs
 }
 
 #[cfg(test)]
@@ -112,13 +83,14 @@ mod tests {
 
     use super::*;
 
-    fn judged(policy: &str, running: bool, error: &str) -> Option<GivenUp> {
+    fn judged(policy: &str, running: bool, error: &str) -> Option<ContainerInfo> {
         let value = json!({
             "Id": "f34e", "Name": "/db",
             "State": { "Running": running, "ExitCode": 255, "Error": error },
             "HostConfig": { "RestartPolicy": { "Name": policy } },
         });
-        judge(serde_json::from_value(value).unwrap())
+        let container = ContainerInfo::from_inspect(serde_json::from_value(value).unwrap());
+        is_given_up(&container).then_some(container)
     }
 
     #[test]

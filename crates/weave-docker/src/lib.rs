@@ -7,10 +7,12 @@
 //! Invariant: nothing in [`plugin`] ever calls Docker's API. dockerd holds locks while it waits
 //! for a plugin, so a call back would deadlock.
 
+use std::path::{Path, PathBuf};
+
 pub mod client;
 pub mod container;
 pub mod error;
-pub mod given_up;
+mod given_up;
 pub mod image;
 pub mod network;
 pub mod plugin;
@@ -21,7 +23,6 @@ pub mod watcher;
 pub use client::DockerClient;
 pub use container::{ContainerInfo, ContainerNames, ContainerNetwork, names_of};
 pub use error::Error;
-pub use given_up::GivenUp;
 pub use network::{AttachedContainer, NetworkInfo, NetworkSpec};
 pub use plugin::{Driver, DriverError, PluginSocket};
 pub use resolv::{dockerd_upstreams, host_resolv_conf_path};
@@ -33,6 +34,11 @@ pub const DRIVER_NAME: &str = "weavemesh";
 
 /// Where dockerd looks for plugin sockets.
 pub const PLUGIN_DIR: &str = "/run/docker/plugins";
+
+/// The driver's socket.
+pub fn plugin_socket() -> PathBuf {
+    Path::new(PLUGIN_DIR).join(format!("{DRIVER_NAME}.sock"))
+}
 
 /// Domain of container names unless the user chose another.
 pub const DEFAULT_DOMAIN: &str = "weave.local";

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
 use crate::netlink::{Netlink, PortFlags, Route, VethPeer};
-use crate::{Error, MacBytes, NetNs, Result, bridge, linkname, sysctl};
+use crate::{Error, MacBytes, NetNs, Result, bridge, linkname, sysctl, veth};
 
 /// Where containers reach the DNS server of their own host.
 ///
@@ -21,6 +21,12 @@ pub const DNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 53, 53);
 /// The server's hardware address on every bridge: locally administered, `w dns 5`. Fixed, so a
 /// container's ARP entry outlives a restart of the router.
 pub const DNS_MAC: MacBytes = [0x02, b'w', b'd', b'n', b's', 0x35];
+
+/// Flags of the server's port: as a container's, but isolated.
+pub const PORT_FLAGS: PortFlags = PortFlags {
+    isolated: Some(true),
+    ..veth::PORT_FLAGS
+};
 
 const HOST_PREFIX: &str = "vethwd";
 const INSIDE_PREFIX: &str = "dns-";
@@ -125,11 +131,9 @@ impl DnsNamespace {
     async fn connect(&self, bridge: &str, port: &Port, subnets: &[(Ipv4Addr, u8)]) -> Result<()> {
         bridge::keep_host_out(&self.outside, &port.host)?;
         self.outside.set_master(&port.host, bridge).await?;
-        let flags = PortFlags {
-            unicast_flood: Some(false),
-            ..PortFlags::default()
-        };
-        self.outside.set_port_flags(&port.host, flags).await?;
+        self.outside
+            .set_port_flags(&port.host, veth::PORT_FLAGS)
+            .await?;
         bridge::isolate(&self.outside, &port.host).await?;
         self.outside.pin_mac(&port.host, DNS_MAC).await?;
         self.outside.set_up(&port.host).await?;

@@ -113,7 +113,7 @@ impl BridgeRules {
     ) -> Result<(Option<Place>, bool)> {
         let chains = Chains::read(&self.netns, family)?;
         if !chains.may_drop {
-            return Ok((None, self.remove_family(family, rule)?));
+            return Ok((None, self.remove_from(&chains, family, rule)?));
         }
         let place = chains.best_place();
         let (chain, rules, other, other_rules) = match place {
@@ -137,7 +137,10 @@ impl BridgeRules {
 
     /// Removes `rule` from wherever it may stand; says whether it stood there.
     pub(super) fn remove_family(&self, family: Family, rule: &str) -> Result<bool> {
-        let chains = Chains::read(&self.netns, family)?;
+        self.remove_from(&Chains::read(&self.netns, family)?, family, rule)
+    }
+
+    fn remove_from(&self, chains: &Chains, family: Family, rule: &str) -> Result<bool> {
         let mut removed = false;
         for (chain, rules) in [
             (DOCKER_USER, chains.docker_user()),
@@ -212,10 +215,12 @@ impl Chains {
         let declared = format!("-N {DOCKER_USER}");
         let exists = listing.lines().any(|line| line == declared);
         let forward = rules_of(FORWARD);
-        let accepts = format!("-P {FORWARD} ACCEPT");
+        let policy = format!("-P {FORWARD} ");
+        let policies = listing
+            .lines()
+            .filter_map(|line| line.strip_prefix(&policy));
         Self {
-            may_drop: listing.contains("-P FORWARD ")
-                && !listing.lines().any(|line| line == accepts)
+            may_drop: policies.into_iter().any(|policy| policy != "ACCEPT")
                 || forward.iter().any(|rule| !is_ours(rule)),
             forward,
             docker_user: exists.then(|| rules_of(DOCKER_USER)),

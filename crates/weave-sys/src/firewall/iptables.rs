@@ -40,10 +40,7 @@ pub(super) fn run(netns: &NetNs, family: Family, arguments: &[&str]) -> Result<S
 
 /// The rules of one table, as `iptables-save` prints them.
 pub(super) fn save(netns: &NetNs, table: &str) -> Result<String> {
-    let mut command = host::command("iptables-save", Some(netns))?;
-    command.args(["-t", table]);
-    let output = output_of(&mut command, "iptables-save", None)?;
-    finish(&output, "iptables-save", &["-t", table])
+    run_save(netns, "iptables-save", &["-t", table])
 }
 
 /// The rules of the table `filter` in the form of `iptables -S`; nothing where there is no such
@@ -53,9 +50,14 @@ pub(super) fn filter(netns: &NetNs, family: Family) -> Result<String> {
         Family::V4 => "iptables-save",
         Family::V6 => "ip6tables-save",
     };
+    run_save(netns, program, &[]).map(|saved| as_listing(&saved))
+}
+
+fn run_save(netns: &NetNs, program: &str, arguments: &[&str]) -> Result<String> {
     let mut command = host::command(program, Some(netns))?;
+    command.args(arguments);
     let output = output_of(&mut command, program, None)?;
-    finish(&output, program, &[]).map(|saved| as_listing(&saved))
+    finish(&output, program, arguments)
 }
 
 fn as_listing(saved: &str) -> String {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use weave_docker::{DRIVER_NAME, DockerClient, PLUGIN_DIR};
+use weave_docker::DockerClient;
 
 use crate::api::client::{Client, ClientError};
 
@@ -56,8 +56,7 @@ pub(super) async fn end_router(docker: Option<&DockerClient>, client: &Client) -
         docker.stop_router(GRACE).await?;
         docker.remove_router().await?;
         // of one that had to be killed: dockerd would wait for whoever made it
-        let socket = Path::new(PLUGIN_DIR).join(format!("{DRIVER_NAME}.sock"));
-        weave_docker::plugin::remove_stale(&socket)?;
+        weave_docker::plugin::remove_stale(&weave_docker::plugin_socket())?;
         return Ok(if router.running {
             Was::Running
         } else {

@@ -105,11 +105,7 @@ impl WeaveDriver {
             return Ok(());
         };
         self.networks.unplug(&id).await?;
-        let Kind::Docker {
-            sandbox: Some(sandbox),
-            ..
-        } = &record.kind
-        else {
+        let Some(sandbox) = record.sandbox() else {
             return Ok(());
         };
         if let Some(other) = self.networks.shares_sandbox(&id, sandbox).await

@@ -21,9 +21,7 @@ use weave_wire::{Cidr, Mac, SegmentId};
 use super::DaemonConfig;
 use super::attach::Attacher;
 use super::driver::DNS_OPTION;
-use super::networks::{
-    Address, EndpointRecord, Kind, NetworkError, NetworkRecord, Networks, short,
-};
+use super::networks::{Address, EndpointRecord, Kind, NetworkError, NetworkRecord, Networks};
 
 /// Docker is looked at anew this often, whatever its events said.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -126,16 +124,20 @@ impl Reconciler {
         match tokio::time::timeout(FIRST_LOOK, look).await {
             Ok(Ok(docker)) => {
                 let view = View::of(&docker);
-                let found = self.differences(&view).await;
-                let is_network =
-                    |found: &&Difference| matches!(found, Difference::UnknownNetwork(_));
-                for network in found.iter().filter(is_network) {
+                let (networks, endpoints): (Vec<_>, Vec<_>) = self
+                    .unknown(&view)
+                    .await
+                    .into_iter()
+                    .partition(|found| matches!(found, Difference::UnknownNetwork(_)));
+                for network in &networks {
                     self.settle(network, &view).await;
                 }
-                let is_endpoint =
-                    |found: &&Difference| matches!(found, Difference::UnknownEndpoint(_));
-                let endpoints = found.iter().filter(is_endpoint);
-                join_all(endpoints.map(|endpoint| self.settle(endpoint, &view))).await;
+                join_all(
+                    endpoints
+                        .iter()
+                        .map(|endpoint| self.settle(endpoint, &view)),
+                )
+                .await;
             }
             Ok(Err(error)) => tracing::info!(%error, "starting without a look at Docker"),
             Err(_) => {
@@ -157,7 +159,8 @@ impl Reconciler {
             self.help_until = Some(now + HELP_FOR);
         }
         let view = View::of(docker);
-        let found = self.differences(&view).await;
+        let mut found = self.unknown(&view).await;
+        found.append(&mut self.left_over(&view).await);
         self.since
             .retain(|difference, _| found.contains(difference));
         for difference in found {
@@ -171,40 +174,39 @@ impl Reconciler {
         }
     }
 
-    async fn differences(&self, view: &View<'_>) -> BTreeSet<Difference> {
-        let networks = self.networks.docker_networks().await;
-        let endpoints = self.networks.endpoints().await;
-        let known_networks: BTreeSet<_> =
-            networks.iter().map(|network| network.id.as_str()).collect();
-        let known: BTreeSet<_> = endpoints
+    /// What Docker has and we do not know.
+    async fn unknown(&self, view: &View<'_>) -> BTreeSet<Difference> {
+        let networks = ids(self.networks.docker_networks().await, |network| network.id);
+        let endpoints = ids(self.networks.endpoints().await, |endpoint| endpoint.id);
+        let joined = view
+            .endpoints
             .iter()
-            .map(|endpoint| endpoint.id.as_str())
-            .collect();
+            .filter(|(_, (_, container))| container.has_sandbox());
+        let unknown_networks = view.networks.keys().filter(|id| !networks.contains(**id));
+        let unknown_endpoints = joined
+            .map(|(id, _)| id)
+            .filter(|id| !endpoints.contains(**id));
+        unknown_networks
+            .map(|id| Difference::UnknownNetwork((*id).to_owned()))
+            .chain(unknown_endpoints.map(|id| Difference::UnknownEndpoint((*id).to_owned())))
+            .collect()
+    }
+
+    /// What we have and nobody knows.
+    async fn left_over(&self, view: &View<'_>) -> BTreeSet<Difference> {
+        let endpoints = self.networks.endpoints().await;
         let mut found = BTreeSet::new();
-        found.extend(
-            (view
-                .networks
-                .keys()
-                .filter(|id| !known_networks.contains(**id)))
-            .map(|id| Difference::UnknownNetwork((*id).to_owned())),
-        );
-        found.extend(
-            (view.endpoints.iter())
-                .filter(|(id, (_, container))| !known.contains(**id) && container.has_sandbox())
-                .map(|(id, _)| Difference::UnknownEndpoint((*id).to_owned())),
-        );
-        found.extend(
-            (networks
-                .iter()
-                .filter(|network| !view.networks.contains_key(network.id.as_str())))
-            .map(|network| Difference::Network(network.id.clone())),
-        );
-        let is_docker = |endpoint: &&EndpointRecord| matches!(endpoint.kind, Kind::Docker { .. });
-        found.extend(
-            (endpoints.iter().filter(is_docker))
-                .filter(|endpoint| !view.endpoints.contains_key(endpoint.id.as_str()))
-                .map(|endpoint| Difference::Endpoint(endpoint.id.clone())),
-        );
+        for network in self.networks.docker_networks().await {
+            if !view.networks.contains_key(network.id.as_str()) {
+                found.insert(Difference::Network(network.id));
+            }
+        }
+        for endpoint in &endpoints {
+            let is_docker = matches!(endpoint.kind, Kind::Docker { .. });
+            if is_docker && !view.endpoints.contains_key(endpoint.id.as_str()) {
+                found.insert(Difference::Endpoint(endpoint.id.clone()));
+            }
+        }
         found.extend(self.unused_addresses(&endpoints, view).await);
         match self.networks.stray().await {
             Ok(stray) => {
@@ -296,6 +298,10 @@ impl Reconciler {
         let record = record_of(container, &network.id, subnet, mac, &info);
         self.networks.adopt_endpoint(record).await
     }
+}
+
+fn ids<T>(records: Vec<T>, id: impl Fn(T) -> String) -> BTreeSet<String> {
+    records.into_iter().map(id).collect()
 }
 
 fn record_of(
@@ -392,7 +398,7 @@ async fn start_given_up(socket: std::path::PathBuf, networks: Vec<NetworkInfo>) 
         }
     };
     for container in found {
-        let (id, name) = (short(&container.id), &container.name);
+        let (id, name) = (container.short_id(), &container.name);
         match docker.start_container(&container.id).await {
             Ok(()) => tracing::info!(
                 id,

@@ -4,7 +4,7 @@
 //! served last: a router that answers is ready.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -181,9 +181,7 @@ type PluginTask = (
 );
 
 fn start_plugin(config: &DaemonConfig, networks: &Arc<Networks>) -> anyhow::Result<PluginTask> {
-    let path =
-        Path::new(weave_docker::PLUGIN_DIR).join(format!("{}.sock", weave_docker::DRIVER_NAME));
-    let socket = PluginSocket::bind(path)?;
+    let socket = PluginSocket::bind(weave_docker::plugin_socket())?;
     let driver = Arc::new(WeaveDriver::new(Arc::clone(networks), !config.no_dns));
     let (stop, stopped) = oneshot::channel::<()>();
     let task = tokio::spawn(async move {

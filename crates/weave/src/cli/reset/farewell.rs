@@ -2,7 +2,6 @@
 //!
 //! It answers dockerd in the router's place while networks are removed.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -10,7 +9,7 @@ use weave_docker::plugin::{
     CreateEndpoint, CreateNetwork, EndpointRef, Join, Joined, Pool, ReleaseAddress, RequestAddress,
     RequestPool,
 };
-use weave_docker::{DRIVER_NAME, Driver, DriverError, PLUGIN_DIR, PluginSocket};
+use weave_docker::{Driver, DriverError, PluginSocket};
 use weave_wire::{InterfaceAddr, Mac};
 
 use super::super::output;
@@ -25,8 +24,7 @@ pub(super) struct Farewell {
 impl Farewell {
     /// Begins to answer; nothing if the socket cannot be had.
     pub(super) fn start() -> Option<Self> {
-        let path = Path::new(PLUGIN_DIR).join(format!("{DRIVER_NAME}.sock"));
-        let socket = match PluginSocket::bind(&path) {
+        let socket = match PluginSocket::bind(weave_docker::plugin_socket()) {
             Ok(socket) => socket,
             Err(error) => {
                 output::err(&format!("warning: {error}"));

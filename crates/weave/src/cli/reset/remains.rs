@@ -4,7 +4,6 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use weave_docker::{DRIVER_NAME, PLUGIN_DIR};
 use weave_sys::firewall::BridgeRules;
 use weave_sys::{Netlink, linkname};
 
@@ -58,8 +57,7 @@ fn is_ours(name: &str, kind: Option<&str>) -> bool {
 pub(super) fn remove_from_disk(state_dir: &Path) -> Result<()> {
     remove_tree(state_dir)?;
     remove_tree(Path::new(RUN_DIR))?;
-    let socket = Path::new(PLUGIN_DIR).join(format!("{DRIVER_NAME}.sock"));
-    weave_docker::plugin::remove_stale(&socket)?;
+    weave_docker::plugin::remove_stale(&weave_docker::plugin_socket())?;
     Ok(())
 }
 

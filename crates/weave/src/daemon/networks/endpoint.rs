@@ -89,17 +89,11 @@ impl Networks {
                 NetworkError::Refused("the bridge of this network is missing".to_owned())
             })?
         };
-        let (host, guest) = linkname::veth_pair(&record.id);
-        self.netlink.delete_link(&host).await?;
-        let veth = EndpointVeth {
-            host: &host,
-            guest: &guest,
-            bridge: &bridge,
-            mtu: plumbing::mtu(),
-            mac: record.mac.0,
-        };
+        let names = linkname::veth_pair(&record.id);
+        self.netlink.delete_link(&names.0).await?;
+        let veth = veth_of(record, &names, &bridge);
         veth::create_endpoint_veth(&self.netlink, veth).await?;
-        Ok(guest)
+        Ok(names.1)
     }
 
     /// Takes the veth of an endpoint away, wherever its other end is.
@@ -135,15 +129,7 @@ impl Networks {
         let state = self.state.lock().await;
         let mut others = state.endpoints.values().filter(|other| other.id != id);
         others
-            .find(|other| match &other.kind {
-                Kind::Docker {
-                    sandbox: Some(joined),
-                    ..
-                } => joined == sandbox,
-                Kind::Docker { sandbox: None, .. }
-                | Kind::Attached { .. }
-                | Kind::Exposed { .. } => false,
-            })
+            .find(|other| other.sandbox() == Some(sandbox))
             .cloned()
     }
 
@@ -250,15 +236,8 @@ impl Networks {
         record: &EndpointRecord,
         bridge: &str,
     ) -> Result<(), NetworkError> {
-        let (host, guest) = linkname::veth_pair(&record.id);
-        let veth = EndpointVeth {
-            host: &host,
-            guest: &guest,
-            bridge,
-            mtu: plumbing::mtu(),
-            mac: record.mac.0,
-        };
-        veth::plug(&self.netlink, &veth).await?;
+        let names = linkname::veth_pair(&record.id);
+        veth::plug(&self.netlink, &veth_of(record, &names, bridge)).await?;
         Ok(())
     }
 
@@ -315,6 +294,21 @@ impl Networks {
             .call(move |node, now| node.announce_endpoint(spec, now))
             .await?
             .map_err(|error| NetworkError::Refused(error.to_string()))
+    }
+}
+
+/// The veth of an endpoint, whose ends have these names.
+fn veth_of<'a>(
+    record: &EndpointRecord,
+    (host, guest): &'a (String, String),
+    bridge: &'a str,
+) -> EndpointVeth<'a> {
+    EndpointVeth {
+        host,
+        guest,
+        bridge,
+        mtu: plumbing::mtu(),
+        mac: record.mac.0,
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use weave_sys::bridge::{self, NetworkSpec, TAP_FLAGS};
 use weave_sys::netlink::{LinkInfo, PortFlags};
 use weave_sys::veth::{self, Attachment, PORT_FLAGS};
-use weave_sys::{NetNs, Netlink, linkname};
+use weave_sys::{NetNs, Netlink, dnsns, linkname};
 use weave_wire::SegmentId;
 
 use super::{EndpointRecord, Kind, NetworkError, Networks, State, plumbing};
@@ -32,12 +32,6 @@ const REDIRECTS_EVERY: u32 = 10;
 const SAY_EVERY: Duration = Duration::from_secs(60);
 /// More interfaces than a container ever has.
 const MAX_INTERFACES: usize = 64;
-
-/// The DNS server's port is like a container's, but isolated.
-const DNS_FLAGS: PortFlags = PortFlags {
-    isolated: Some(true),
-    ..PORT_FLAGS
-};
 
 type Links = BTreeMap<String, LinkInfo>;
 
@@ -233,7 +227,7 @@ impl Networks {
             && let IpAddr::V4(network) = subnet.first()
         {
             let port = dns.port(&spec.bridge).and_then(|port| links.get(port));
-            if repaired || !is_port(port, found, DNS_FLAGS) {
+            if repaired || !is_port(port, found, dnsns::PORT_FLAGS) {
                 dns.remove_bridge(&spec.bridge).await?;
                 let subnets = [(network, subnet.prefix_len())];
                 dns.add_bridge(&spec.bridge, &subnets).await?;
@@ -246,15 +240,7 @@ impl Networks {
 
     /// The namespace of the container that has joined an endpoint, if it is there.
     fn sandbox_of(&self, record: &EndpointRecord) -> Option<NetNs> {
-        match &record.kind {
-            Kind::Docker {
-                sandbox: Some(path),
-                ..
-            } => NetNs::of_path(path).ok(),
-            Kind::Docker { sandbox: None, .. } | Kind::Attached { .. } | Kind::Exposed { .. } => {
-                None
-            }
-        }
+        record.sandbox().and_then(|path| NetNs::of_path(path).ok())
     }
 
     /// Makes the veth of a running container anew, and sets it up as dockerd did.
@@ -281,11 +267,7 @@ impl Networks {
         };
         veth::attach(&self.netlink, &guest, &netns, attachment).await?;
         // the kernel took the routes with the cable, unless they led through another one
-        if let Kind::Docker {
-            sandbox: Some(sandbox),
-            ..
-        } = &record.kind
-        {
+        if let Some(sandbox) = record.sandbox() {
             self.route_through(sandbox, record).await?;
         }
         Ok(())

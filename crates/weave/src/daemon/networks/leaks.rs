@@ -10,7 +10,7 @@ use weave_node::ipam::Allocated;
 use weave_sys::NetNs;
 use weave_sys::linkname::{self, DEFAULT_BRIDGE};
 
-use super::{EndpointRecord, Kind, NetworkError, NetworkRecord, Networks, plumbing};
+use super::{EndpointRecord, NetworkError, NetworkRecord, Networks, plumbing};
 
 /// Kernel objects of ours that belong to nothing known.
 #[derive(Debug, Default)]
@@ -91,11 +91,7 @@ impl Networks {
 
     /// Whether a container had joined the endpoint and is gone: its namespace and the veth with it.
     pub(super) async fn is_dead(&self, record: &EndpointRecord) -> bool {
-        let Kind::Docker {
-            sandbox: Some(sandbox),
-            ..
-        } = &record.kind
-        else {
+        let Some(sandbox) = record.sandbox() else {
             return false;
         };
         let (host, _) = linkname::veth_pair(&record.id);

@@ -1,7 +1,7 @@
 //! What is stored of networks and endpoints, as JSON under keys of their own.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use weave_wire::{Cidr, InterfaceAddr, Mac, SegmentId};
@@ -130,6 +130,14 @@ impl EndpointRecord {
     /// Its segment.
     pub(crate) fn segment(&self) -> SegmentId {
         SegmentId(self.segment)
+    }
+
+    /// Path of the sandbox of the container that dockerd joined to it, while one is.
+    pub(crate) fn sandbox(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::Docker { sandbox, .. } => sandbox.as_deref(),
+            Kind::Attached { .. } | Kind::Exposed { .. } => None,
+        }
     }
 
     /// What allocations of its addresses are filed under.
