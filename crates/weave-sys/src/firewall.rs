@@ -14,5 +14,5 @@ mod expose;
 mod iptables;
 
 pub use bridge::{BridgeRules, Place, Placed};
-pub use dns::{redirect_dns, remove_dns_redirect};
+pub use dns::{first_redirect_dns, redirect_dns, remove_dns_redirect};
 pub use expose::Exposed;

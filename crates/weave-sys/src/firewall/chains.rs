@@ -26,6 +26,11 @@ pub(super) fn ensure(netns: &NetNs, table: &str, chains: &[OwnChain<'_>]) -> Res
     Ok(true)
 }
 
+/// As [`ensure`] where there are none of `chains` yet, in half the time: without a look first.
+pub(super) fn make(netns: &NetNs, table: &str, chains: &[OwnChain<'_>]) -> Result<()> {
+    iptables::restore(netns, &making(table, chains, ""))
+}
+
 /// Removes `chains` from `table` with the jumps from [`OwnChain::from`]; says whether there was
 /// one.
 pub(super) fn remove(netns: &NetNs, table: &str, chains: &[OwnChain<'_>]) -> Result<bool> {

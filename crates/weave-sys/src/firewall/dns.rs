@@ -21,6 +21,15 @@ pub fn redirect_dns(netns: &NetNs, upstreams: &[Ipv4Addr], server: Ipv4Addr) -> 
     chains::ensure(netns, TABLE, &redirect).map(|_| ())
 }
 
+/// As [`redirect_dns`] in a namespace without a redirect, in half the time.
+///
+/// # Errors
+/// As [`redirect_dns`].
+pub fn first_redirect_dns(netns: &NetNs, upstreams: &[Ipv4Addr], server: Ipv4Addr) -> Result<()> {
+    let redirect = own_chains(destinations(upstreams, server), sources(server));
+    chains::make(netns, TABLE, &redirect)
+}
+
 /// Removes the redirect with its chains; says whether there was one.
 ///
 /// # Errors

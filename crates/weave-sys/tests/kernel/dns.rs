@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use weave_sys::Netlink;
 use weave_sys::dnsns::{self, DNS_ADDRESS, DNS_MAC, DnsNamespace};
-use weave_sys::firewall::{BridgeRules, redirect_dns, remove_dns_redirect};
+use weave_sys::firewall::{BridgeRules, first_redirect_dns, redirect_dns, remove_dns_redirect};
 use weave_sys::netlink::{Route, VethPeer};
 use weave_sys::sysctl;
 
@@ -63,6 +63,7 @@ async fn queries_to_an_upstream_are_answered_by_the_server_and_all_else_passes()
         ask(&container, UPSTREAM, &[&server, &upstream, &other]),
         Some(1)
     );
+    first_redirect_dns(&container.netns, &[UPSTREAM], DNS_ADDRESS).unwrap();
     for _ in 0..2 {
         redirect_dns(&container.netns, &[UPSTREAM], DNS_ADDRESS).unwrap();
     }

@@ -312,6 +312,7 @@ impl Attacher {
         if addresses.len() == record.addresses.len() {
             veth::detach(&place.netns, interface).await?;
             self.networks.remove_endpoint(&record.id).await?;
+            self.end_redirect(place).await?;
         } else if !addresses.is_empty() {
             let gone: Vec<_> = addresses
                 .iter()
@@ -327,6 +328,21 @@ impl Attacher {
                 .await?;
         }
         self.networks.release(given_back.into_iter());
+        Ok(())
+    }
+
+    /// Ends the redirect of a container's DNS queries that nothing of ours is left for.
+    async fn end_redirect(&self, place: &Place) -> Result<(), ApiError> {
+        let (Some(container), Some(_)) = (&place.container, &self.domain) else {
+            return Ok(());
+        };
+        let records = self.networks.endpoints().await;
+        if records
+            .iter()
+            .all(|record| record.container != container.short_id())
+        {
+            self.networks.stop_redirecting_dns(&place.path).await?;
+        }
         Ok(())
     }
 

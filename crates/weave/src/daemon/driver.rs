@@ -108,10 +108,13 @@ impl WeaveDriver {
         let Some(sandbox) = record.sandbox() else {
             return Ok(());
         };
-        if let Some(other) = self.networks.shares_sandbox(&id, sandbox).await
-            && let Err(error) = self.networks.route_through(sandbox, &other).await
-        {
-            tracing::warn!(%error, "a container lost its way to the DNS server");
+        let kept = match self.networks.shares_sandbox(&id, sandbox).await {
+            Some(other) => self.networks.route_through(sandbox, &other).await,
+            None if self.dns => self.networks.stop_redirecting_dns(sandbox).await,
+            None => Ok(()),
+        };
+        if let Err(error) = kept {
+            tracing::warn!(%error, "a container lost its way to a DNS server");
         }
         self.networks
             .update_endpoint(&id, |record| match &mut record.kind {

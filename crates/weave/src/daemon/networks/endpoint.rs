@@ -148,12 +148,23 @@ impl Networks {
     }
 
     /// As [`Self::redirect_dns`], as soon as dockerd has made the sandbox: it does so after the
-    /// join, and before the container's process starts.
+    /// join, and before the container's process starts, which is a race that time decides.
     pub(crate) async fn redirect_dns_soon(&self, sandbox: &Path, upstreams: Vec<Ipv4Addr>) {
+        let redirect = match NetNs::of_path(sandbox) {
+            Ok(_) => firewall::redirect_dns,
+            Err(_) => firewall::first_redirect_dns,
+        };
         let deadline = tokio::time::Instant::now() + SANDBOX_WITHIN;
         loop {
             // the file is there a moment before the namespace is mounted on it
-            let Err(error) = self.redirect_dns(sandbox, upstreams.clone()).await else {
+            let redirected = match NetNs::of_path(sandbox) {
+                Ok(netns) => {
+                    let upstreams = upstreams.clone();
+                    plumbing::blocking(move || redirect(&netns, &upstreams, DNS_ADDRESS)).await
+                }
+                Err(error) => Err(error),
+            };
+            let Err(error) = redirected else {
                 return;
             };
             if tokio::time::Instant::now() >= deadline {
@@ -162,6 +173,18 @@ impl Networks {
             }
             tokio::time::sleep(SANDBOX_POLL).await;
         }
+    }
+
+    /// Has a container ask its own resolvers again. A sandbox that is gone is no error.
+    ///
+    /// # Errors
+    /// What iptables said.
+    pub(crate) async fn stop_redirecting_dns(&self, sandbox: &Path) -> Result<(), NetworkError> {
+        let Ok(netns) = NetNs::of_path(sandbox) else {
+            return Ok(());
+        };
+        plumbing::blocking(move || firewall::remove_dns_redirect(&netns)).await?;
+        Ok(())
     }
 
     /// The way to the DNS server and to multicast groups, by the interface of this endpoint.
