@@ -30,7 +30,6 @@ wait \$ready
 SH
 chmod +x "$LAB_DIR/h1/boot"
 launch 2
-since() { echo "$(( ($(date +%s%N) - $1) / 1000000 )) ms"; }
 scripts/lab stop 1; scripts/lab start 1 2>/dev/null
 check "the router says READY=1, then dockerd starts" grep -q READY=1 "$LAB_DIR/h1/log/boot.log"
 check "the router in the foreground is connected" eventually 10 established 2 2
@@ -40,12 +39,11 @@ docker_ 1 run -d --restart=always --name=plain --net=weave bb sleep 100000 >/dev
 docker_ 1 run -d --restart=always --name=old --net=weave --dns=172.17.0.1 --dns-search=weave.local bb sleep 100000 >/dev/null
 docker_ 2 run -d --restart=always --name=far --net=weave bb sleep 100000 >/dev/null
 reached() { says here docker_ 2 exec far sh -c "nc -w 2 db 4242 </dev/null" && says ' 0% packet loss' docker_ 2 exec far ping -c1 -W1 plain; }
-db_ip() { docker_ 1 inspect -f '{{.NetworkSettings.Networks.weave.IPAddress}}' db; }
 after() {  # after "what" : within 5 s of dockerd's readiness all is as it was
   local t; t=$(date +%s%N)
   check "$1: containers are reached from the other host within 5 s of dockerd's readiness" eventually 5 reached
   echo "        $(since "$t") after dockerd was ready"
-  check "$1: the container with --ip has its address" same "$(db_ip)" 10.40.7.7
+  check "$1: the container with --ip has its address" same "$(address 1 db)" 10.40.7.7
   check "$1: Docker's bridge answers queries" eventually 5 says ' 0% packet loss' docker_ 1 exec old ping -c1 -W1 far
   check "$1: dockerd never waited for the plugin" refuse grep -q "Unable to locate plugin" "$LAB_DIR/h1/log/dockerd.log"
 }

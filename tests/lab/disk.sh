@@ -98,7 +98,7 @@ weave 1 stop >/dev/null 2>&1; on 1 cp -a "$STATE" "$WORK/before1"; relaunch 1
 run 2 c1 --ip 10.40.0.88 >/dev/null
 for h in 1 2; do docker_ $h network create -d weavemesh --ipam-driver weavemesh --subnet 10.34.0.0/24 deep >/dev/null; done
 docker_ 2 run -d --name d2 --net=deep bb sleep 10000 >/dev/null
-GRANTED=$(docker_ 2 inspect -f '{{.NetworkSettings.Networks.deep.IPAddress}}' d2)
+GRANTED=$(address 2 d2 deep)
 for n in 3 4; do run 1 a$n >/dev/null; done
 weave 1 stop >/dev/null 2>&1
 on 1 sh -c "rm -rf $STATE/*; cp -a $WORK/before1/. $STATE/"

@@ -3,7 +3,6 @@
 source "$(dirname "$0")/lib.sh"
 boot 2
 mesh 2
-address() { docker_ "$1" inspect -f "{{(index .NetworkSettings.Networks \"${3:-weave}\").IPAddress}}" "$2"; }
 run() { local h=$1 name=$2; shift 2; docker_ "$h" run -d --name "$name" --net=weave "$@" bb sleep 10000; }
 
 echo "-- names and addresses"
@@ -21,12 +20,14 @@ check "names of the outside world resolve" says 192.0.2.53 docker_ 1 exec ant ns
 check "names are case-insensitive" pings 1 ant BEE.Weave.Local 1
 
 echo "-- connect, disconnect, rename"
-docker_ 1 run -d --name late bb sleep 10000 >/dev/null
+docker_ 1 network create beside >/dev/null
+docker_ 1 run -d --name late --net=beside bb sleep 10000 >/dev/null
 docker_ 1 network connect --alias web weave late
 check "network connect gives an address and the names" eventually 3 says '^10\.' weave 2 dns-lookup web
 check "it is reached from the other host" pings 2 bee late 1
 docker_ 1 network disconnect weave late
 check "network disconnect takes the names away" eventually 3 same "" "$(sleep 1; weave 2 dns-lookup late)"
+check "and leaves the container the resolvers that it had" says 192.0.2.53 docker_ 1 exec late nslookup upstream.example
 docker_ 1 rename ant ant2
 check "rename moves the name" eventually 3 says '^10\.' weave 2 dns-lookup ant2
 check "the old name is gone" same "" "$(weave 2 dns-lookup ant)"

@@ -93,7 +93,7 @@ docker_ 2 run -d --name cat --net=side bb sleep 10000 >/dev/null
 SIDE=$(rules 1)
 check "a subnet of other hosts alone cannot be exposed" eventually 5 fails 1 'docker network create' weave 3 expose net:10.33.0.0/24
 check "several addresses at once, in order" says '^10\.33\.0\.9 192\.168\.77\.1$' weave 1 expose 10.33.0.9/24 192.168.77.1/24
-check "the host reaches a container of the other network" reaches on 1 busybox ping "$(docker_ 2 inspect -f '{{.NetworkSettings.Networks.side.IPAddress}}' cat)"
+check "the host reaches a container of the other network" reaches on 1 busybox ping "$(address 2 cat side)"
 check "hide takes a single address and prints it" same "$(weave 1 hide 192.168.77.1/24)" 192.168.77.1
 docker_ 1 network rm side >/dev/null
 check "what is exposed on a network goes with it" same "$(weave 1 ps | grep -c '10\.33\.')" 0

@@ -17,6 +17,10 @@ on() { local host=$1; shift; scripts/lab exec "$host" "$@"; }
 weave() { local host=$1; shift; scripts/lab exec "$host" weave "$@"; }
 docker_() { local host=$1; shift; scripts/lab exec "$host" docker "$@"; }
 ip_of() { echo "$LAB_NET.$1"; }
+address() {  # address HOST CONTAINER [NETWORK]
+  docker_ "$1" inspect -f "{{(index .NetworkSettings.Networks \"${3:-weave}\").IPAddress}}" "$2"
+}
+since() { echo "$((($(date +%s%N) - $1) / 1000000)) ms"; }  # since NANOSECONDS
 
 down() { scripts/lab down >/dev/null 2>&1; rm -rf "$WORK"; }
 trap down EXIT

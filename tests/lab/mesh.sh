@@ -15,7 +15,7 @@ check "launched again with other options, the difference is named" fails 1 'nick
 echo "-- nothing on the wire can be read"
 docker_ 1 run -d --name=secret --net=weave --hostname=topsecret.weave.local bb sh -c 'while true; do echo PlainTextPayload | nc -l -p 4242; done' >/dev/null
 docker_ 3 run -d --name=reader --net=weave bb sleep 1000 >/dev/null
-SECRET_IP=$(docker_ 1 inspect -f '{{.NetworkSettings.Networks.weave.IPAddress}}' secret)
+SECRET_IP=$(address 1 secret)
 SECRET_MAC=$(docker_ 1 inspect -f '{{.NetworkSettings.Networks.weave.MacAddress}}' secret)
 scripts/lab bg 1 tcpdump tcpdump -i eth0 -w "$WORK/wire.pcap" -U
 sleep 1
@@ -37,7 +37,7 @@ echo "-- the router is killed"
 PID=$(docker_ 1 inspect -f '{{.State.Pid}}' weave)
 on 1 kill -9 "$PID"
 check "docker restarts a killed router and pings cross within 5 s" eventually 5 docker_ 3 exec reader ping -c1 -W1 topsecret.weave.local
-check "the container kept its address" same "$(docker_ 1 inspect -f '{{.NetworkSettings.Networks.weave.IPAddress}}' secret)" "$SECRET_IP"
+check "the container kept its address" same "$(address 1 secret)" "$SECRET_IP"
 check "its name still leads to it" same "$(weave 3 dns-lookup topsecret.weave.local)" "$SECRET_IP"
 
 echo "-- a wrong password"

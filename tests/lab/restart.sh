@@ -10,9 +10,7 @@ docker_ 1 run -d --restart=always --name=db --net=weave --ip 10.40.7.7 --network
 docker_ 1 run -d --restart=unless-stopped --name=web --net=weave bb sh -c "$SERVE" >/dev/null
 docker_ 2 run -d --restart=always --name=far --net=weave bb sleep 100000 >/dev/null
 docker_ 3 run -d --restart=always --name=other --net=weave bb sleep 100000 >/dev/null
-db_ip() { docker_ 1 inspect -f '{{.NetworkSettings.Networks.weave.IPAddress}}' db; }
 calls() { says here docker_ "$1" exec "$2" sh -c "nc -w 2 $3 4242 </dev/null"; }
-since() { echo "$(( ($(date +%s%N) - $1) / 1000000 )) ms"; }
 ready_then() {  # ready_then SECONDS NAME : reached from the other hosts that soon after dockerd's readiness
   local t; t=$(date +%s%N)
   check "$2 is reached from lon within $1 s of dockerd's readiness" eventually "$1" calls 2 far "$2"
@@ -32,7 +30,7 @@ echo "-- dockerd restarts"
 T=$(date +%s%N); scripts/lab dockerd 1 restart; echo "        dockerd was away for $(since "$T")"
 ready_then $LIMIT db
 ready_then $LIMIT web
-check "the container with --ip has its address" same "$(db_ip)" 10.40.7.7
+check "the container with --ip has its address" same "$(address 1 db)" 10.40.7.7
 check "its alias leads to it" eventually 5 same 10.40.7.7 "$(weave 3 dns-lookup store)"
 check "nothing waited for a driver that was gone when dockerd stopped" refuse grep -E "release.*plugin|Failed deleting endpoint" "$LAB_DIR/h1/log/dockerd.log"
 
@@ -42,14 +40,14 @@ check "the other hosts do not notice" calls 2 far db
 check "names stay while dockerd is away" same 10.40.7.7 "$(weave 2 dns-lookup db)"
 T=$(date +%s%N); scripts/lab dockerd 1 start; echo "        dockerd took $(since "$T") to start"
 ready_then $LIMIT db
-check "the container with --ip has its address" same "$(db_ip)" 10.40.7.7
+check "the container with --ip has its address" same "$(address 1 db)" 10.40.7.7
 
 echo "-- the power of a host is cut"
 docker_ 1 start web >/dev/null
 scripts/lab kill 1
 T=$(date +%s%N); scripts/lab start 1 2>/dev/null; echo "        the host took $(since "$T") to start"
 ready_then $((LIMIT + 30)) db
-check "the container with --ip has its address" same "$(db_ip)" 10.40.7.7
+check "the container with --ip has its address" same "$(address 1 db)" 10.40.7.7
 check "all hosts are connected" eventually 10 established 3 6
 check "the other hosts noticed no more than the loss" quiet_elsewhere
 check "no error in the router's log" clean_log
@@ -92,7 +90,7 @@ docker_ 1 run -d --name plain bb sleep 100000 >/dev/null
 PLAIN=$(weave 1 attach plain)
 plain_is_known() { same "$PLAIN" "$(weave 3 dns-lookup plain)"; }
 check "an attached container has its name" eventually 3 plain_is_known
-FAR=$(docker_ 2 inspect -f '{{.NetworkSettings.Networks.weave.IPAddress}}' far)
+FAR=$(address 2 far)
 sleep 1
 STREAM=${STREAM_SECONDS:-10}
 under_traffic() {  # under_traffic "what" COMMAND... : done in the midst of a stream and an idle connection
@@ -113,7 +111,7 @@ under_traffic "the router is replaced" replace_router
 check "launch once more does nothing" says 'nothing to do' weave 1 launch --password "$PASSWORD"
 check "the old image is gone" same "$(docker_ 1 images -q weave | wc -l)" 1
 check "all hosts are connected again" eventually 5 established 3 6
-check "the container kept its address" same "$(db_ip)" 10.40.7.7
+check "the container kept its address" same "$(address 1 db)" 10.40.7.7
 check "the attached container kept address and name" eventually 5 plain_is_known
 check "and is reached" eventually 3 says ' 0% packet loss' docker_ 3 exec other ping -c1 -W1 plain
 finish
