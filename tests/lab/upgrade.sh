@@ -19,16 +19,18 @@ found = {(c["state"], c.get("protocol_version")) for c in json.load(sys.stdin)["
 print(found); sys.exit(found != {("established", version)})' "$(ip_of "$2")" "$3"
 }
 launch_with() {  # launch_with BINARY HOST VERSION : that binary runs there, whatever ran before
-  local binary=$1 host=$2 version=$3 peer=(); [ "$host" = 1 ] || peer=("$(ip_of 1)")
-  local run=(on "$host" "$binary" launch --password "$PASSWORD" "${peer[@]}")
-  "${run[@]}" >"$WORK/launch.$host" 2>&1 && speaks "$host" "$version" >/dev/null && return
+  local binary=$1 host=$2 version=$3 options=(--ipalloc-range 10.40.0.0/14); [ "$host" = 1 ] || options+=("$(ip_of 1)")
+  local run=(on "$host" "$binary" launch --password "$PASSWORD" "${options[@]}")
+  # host 1 names its options but once: an upgrade keeps them
+  local upgrade=("${run[@]}"); [ "$host" = 1 ] && docker_ 1 inspect weave >/dev/null 2>&1 && upgrade=(on 1 "$binary" launch)
+  "${upgrade[@]}" >"$WORK/launch.$host" 2>&1 && speaks "$host" "$version" >/dev/null && return
   on "$host" "$binary" stop >>"$WORK/launch.$host" 2>&1
   "${run[@]}" >>"$WORK/launch.$host" 2>&1 || { cat "$WORK/launch.$host"; return 1; }
   speaks "$host" "$version"
 }
 inside() { local h=$1 c=$2; shift 2; on "$h" nsenter -t "$(docker_ "$h" inspect -f '{{.State.Pid}}' "$c")" -n "$@"; }
 keeps() {  # keeps CONTAINER ADDRESS : on host 1, and the others know it by its name
-  same "$(docker_ 1 inspect -f '{{.NetworkSettings.Networks.weave.IPAddress}}' "$1")" "$2" && same "$(weave 2 dns-lookup "$1")" "$2" && same "$(weave 3 dns-lookup "$1")" "$2"
+  same "$(address 1 "$1")" "$2" && same "$(weave 2 dns-lookup "$1")" "$2" && same "$(weave 3 dns-lookup "$1")" "$2"
 }
 addresses() {  # of all containers that run, one a line
   local h c
@@ -110,7 +112,7 @@ check "nor in that of the one that stayed" log_is_clean 2
 
 echo "-- a disk two formats newer"
 weave 1 stop >/dev/null 2>&1
-on 1 env WEAVE_MARK_FORMAT=3 timeout -s TERM 3 weave-next router --no-docker >"$WORK/mark" 2>&1
+on 1 env WEAVE_MARK_FORMAT=3 timeout -s TERM 3 weave-next router --no-docker --ipalloc-range 10.40.0.0/14 >"$WORK/mark" 2>&1
 refused() { local out; out=$(on 1 "$1" launch --password "$PASSWORD" 2>&1; docker_ 1 logs --tail 3 weave 2>&1); docker_ 1 rm -f weave >/dev/null 2>&1; echo "$out"; grep -qE -- "$2" <<<"$out"; }
 check "this version refuses it, with the file, both formats and what to do" refused weave "/var/lib/weave/weave.redb has format 3.*this is weave of format 1: run the newer weave again, or .weave reset"
 check "so does one that is a format newer" refused weave-next "has format 3.*this is weave of format 2"

@@ -75,7 +75,7 @@ pub(crate) fn run(args: &LaunchArgs, settings: &Settings, socket: &Path) -> Resu
 }
 
 impl Launch<'_> {
-    async fn run(&self, binary: &[u8]) -> Result<()> {
+    async fn run(mut self, binary: &[u8]) -> Result<()> {
         if self.is_running().await? {
             return self.meet_running(binary).await;
         }
@@ -83,7 +83,7 @@ impl Launch<'_> {
         host::create_private_dir(self.state_dir)?;
         let has_password = self.store_password()?;
         options::save(self.state_dir, &self.options)?;
-        let report = start::start(self, binary).await?;
+        let report = start::start(&self, binary).await?;
         self.say_what_is_next(&report, has_password).await;
         Ok(())
     }
@@ -100,7 +100,7 @@ impl Launch<'_> {
             .is_some_and(|router| router.running && !router.restarting && router.restarts == 0))
     }
 
-    async fn meet_running(&self, binary: &[u8]) -> Result<()> {
+    async fn meet_running(&mut self, binary: &[u8]) -> Result<()> {
         let Some(router) = self.docker.router().await? else {
             return Err(
                 Failure::new("a router is already running in the foreground")
@@ -110,7 +110,13 @@ impl Launch<'_> {
         };
         let is_other = router.image != weave_docker::image::reference(binary, VERSION);
         // an upgrade keeps the options of before unless it names some
-        self.compare_with_running(is_other && !self.names_options)?;
+        if is_other
+            && !self.names_options
+            && let Some(running) = options::load(self.state_dir)
+        {
+            self.options = running;
+        }
+        self.compare_with_running()?;
         if is_other {
             return start::replace(self, binary, &router).await;
         }
@@ -118,9 +124,8 @@ impl Launch<'_> {
         Ok(())
     }
 
-    fn compare_with_running(&self, keep_options: bool) -> Result<()> {
+    fn compare_with_running(&self) -> Result<()> {
         let mut differences = match options::load(self.state_dir) {
-            Some(_) if keep_options => Vec::new(),
             Some(running) => running.differences(&self.options),
             None => vec!["its options are not known any more".to_owned()],
         };
@@ -164,11 +169,7 @@ impl Launch<'_> {
     }
 
     async fn say_what_is_next(&self, report: &StatusReport, has_password: bool) {
-        let router = &report.router;
-        output::err(&format!(
-            "weave is ready: {}({})",
-            router.name, router.nickname
-        ));
+        start::say_ready(report);
         output::err("run this on the next host:");
         let address = host::outward_address().await;
         let line = next_host(&self.options, self.given.as_ref(), has_password, address);

@@ -34,21 +34,13 @@ pub(super) async fn start(launch: &Launch<'_>, binary: &[u8]) -> Result<StatusRe
     launch.progress.step("preparing the image");
     let image = launch.docker.ensure_image(binary, VERSION).await?;
     launch.docker.remove_router().await?;
-    let spec = RouterSpec {
-        image: image.clone(),
-        args: launch.options.router_args(&launch_id()?),
-        env: Vec::new(),
-        state_dir: launch.state_dir.to_owned(),
-        labels: std::collections::BTreeMap::new(),
-    };
+    let args = launch.options.router_args(&launch_id()?);
     launch.progress.step("starting the router");
+    let spec = spec(launch, &image, &args);
     launch.docker.create_router(&spec).await?;
     match bring_up(launch).await {
         Ok(report) => {
-            // Images of former versions: of no more use, and no reason to fail.
-            if let Err(error) = launch.docker.remove_images(Some(&image)).await {
-                output::err(&format!("warning: old images of weave stay: {error}"));
-            }
+            remove_old_images(launch, &image).await;
             Ok(report)
         }
         Err(error) => {
@@ -79,33 +71,45 @@ pub(super) async fn replace(
     });
     launch.progress.step("preparing the image");
     let image = launch.docker.ensure_image(binary, VERSION).await?;
-    let spec = |image: &str| RouterSpec {
-        image: image.to_owned(),
-        args: former.args.clone(),
-        env: Vec::new(),
-        state_dir: launch.state_dir.to_owned(),
-        labels: std::collections::BTreeMap::new(),
-    };
     launch.progress.step("replacing the router");
-    match exchange(launch, &spec(&image)).await {
+    match exchange(launch, &spec(launch, &image, &former.args)).await {
         Ok(report) => {
-            if let Err(error) = launch.docker.remove_images(Some(&image)).await {
-                output::err(&format!("warning: old images of weave stay: {error}"));
-            }
-            let router = &report.router;
-            output::err(&format!(
-                "weave is ready: {}({})",
-                router.name, router.nickname
-            ));
+            remove_old_images(launch, &image).await;
+            say_ready(&report);
             Ok(())
         }
         Err(error) => {
             show_log(launch).await;
-            exchange(launch, &spec(&former.image))
+            exchange(launch, &spec(launch, &former.image, &former.args))
                 .await
                 .context("the former router does not come up either")?;
             Err(error.context("the new router does not come up; the former one runs again"))
         }
+    }
+}
+
+pub(super) fn say_ready(report: &StatusReport) {
+    let router = &report.router;
+    output::err(&format!(
+        "weave is ready: {}({})",
+        router.name, router.nickname
+    ));
+}
+
+fn spec(launch: &Launch<'_>, image: &str, args: &[String]) -> RouterSpec {
+    RouterSpec {
+        image: image.to_owned(),
+        args: args.to_vec(),
+        env: Vec::new(),
+        state_dir: launch.state_dir.to_owned(),
+        labels: std::collections::BTreeMap::new(),
+    }
+}
+
+/// Images of former versions: of no more use, and no reason to fail.
+async fn remove_old_images(launch: &Launch<'_>, image: &str) {
+    if let Err(error) = launch.docker.remove_images(Some(image)).await {
+        output::err(&format!("warning: old images of weave stay: {error}"));
     }
 }
 
