@@ -36,22 +36,57 @@ done
 mesh 2
 for h in 1 2; do docker_ $h network create -d weavemesh --ipam-driver weavemesh --subnet 10.33.0.0/24 side >/dev/null
   docker_ $h run -d --name "c$h" --net=weave bb sleep 100000 >/dev/null; docker_ $h run -d --name "s$h" --net=side bb sleep 100000 >/dev/null; done
-SIDE2=$(docker_ 2 inspect -f '{{.NetworkSettings.Networks.side.IPAddress}}' s2)
+SIDE2=$(address 2 s2 side)
 docker_ 1 run -d --name near --net=weave bb sleep 100000 >/dev/null
-IP1=$(docker_ 1 inspect -f '{{.NetworkSettings.Networks.weave.IPAddress}}' c1)
-IP2=$(docker_ 2 inspect -f '{{.NetworkSettings.Networks.weave.IPAddress}}' c2)
-NEAR=$(docker_ 1 inspect -f '{{.NetworkSettings.Networks.weave.IPAddress}}' near)
+IP1=$(address 1 c1)
+IP2=$(address 2 c2)
+NEAR=$(address 1 near)
 passes() {  # both networks, between hosts and on one
   docker_ 1 exec c1 ping -c1 -W1 "$IP2" && docker_ 2 exec c2 ping -c1 -W1 "$IP1" && docker_ 1 exec s1 ping -c1 -W1 "$SIDE2" && docker_ 1 exec c1 ping -c1 -W1 "$NEAR"
 }
 names() { docker_ 1 exec c1 ping -c1 -W1 c2 && docker_ 2 exec c2 ping -c1 -W1 c1; }
 check "traffic passes at the beginning" eventually 5 passes
+echo "-- what the router opens and tells"
+listens() { on 1 ss -Hlntup | awk '/"weave"/ {print $1, $5}' | LC_ALL=C sort | tr '\n' ' '; }
+LISTENS=$(listens)
+check "it listens on the mesh's port, for its status, and for DNS of containers" same "$LISTENS" "tcp 127.0.0.1:6782 tcp 172.17.0.1:53 udp *:6783 udp 172.17.0.1:53 "
+status_page() { on 1 busybox wget -qO- "http://127.0.0.1:6782/$1"; }
+check "its status is read by HTTP" says 'Peers: 2 \(with 2 established connections\)' status_page status
+check "its report too" says '"nickname":"nyc"' status_page report
+check "nothing else is" says 404 status_page forget
+check "nor is anything changed there" says 405 on 1 busybox wget -qO- --post-data= http://127.0.0.1:6782/status
+check "other hosts reach none of it" refuse on 2 busybox nc -w 2 "$(ip_of 1)" 6782
+check "its sockets are for root alone" same "$(on 1 stat -c %a /run/weave/weave.sock /run/docker/plugins/weavemesh.sock /run/weave | tr '\n' ' ')" "600 600 700 "
+check "so is what it stores" same "" "$(on 1 find /var/lib/weave -type f ! -perm 600)"
+cat >"$WORK/secrets.py" <<'PY'
+# whether the password, or the key made of it, stands in what is read, in any form
+import base64, sys
+key = open('/var/lib/weave/password', 'rb').read()
+forms = [sys.argv[1].encode(), key.strip(), key.hex().encode(), base64.b64encode(key).rstrip(b'=')]
+shown = sys.stdin.buffer.read()
+assert len(key) >= 32 and len(shown) > 500, (len(key), len(shown))
+sys.exit(any(form.lower() in shown.lower() for form in forms))
+PY
+shown() { on 1 sh -c 'weave report; weave status --json; docker inspect weave; docker logs weave 2>&1; wget -qO- http://127.0.0.1:6782/report; tr "\0" " " </proc/$(docker inspect -f {{.State.Pid}} weave)/cmdline'; }
+no_secret() { shown >"$WORK/shown"; on 1 python3 "$WORK/secrets.py" "$PASSWORD" <"$WORK/shown"; }
+check "neither report nor log, status, container or command line holds a secret" no_secret
+weave 1 stop >/dev/null 2>&1
+check "the status is switched off" weave 1 launch --status-addr off
+LISTENS=$(listens)
+check "and nothing listens for it" same "$LISTENS" "tcp 172.17.0.1:53 udp *:6783 udp 172.17.0.1:53 "
+weave 1 stop >/dev/null 2>&1
+on 1 python3 -c 'import socket; socket.create_server(("127.0.0.1", 6782)).accept()' & sleep 0.5
+check "a port that is taken does not keep the router from starting" weave 1 launch
+check "but is told" says 'WARN.*no status by HTTP.*127.0.0.1:6782' docker_ 1 logs weave
+on 1 busybox nc -w 1 127.0.0.1 6782 </dev/null; wait %% 2>/dev/null
+check "traffic passes again" eventually 15 passes
+
 attack() {  # attack HOST "what" COMMAND... : traffic is back within 10 s
   local h=$1 what=$2 t; shift 2
   on "$h" "$@" || { echo "        the attack itself failed: $*"; }
   t=$(date +%s%N)
   check "h$h: $what: traffic is back within 10 s" eventually 10 passes
-  echo "        after $((($(date +%s%N) - t) / 1000000)) ms"
+  echo "        after $(since "$t")"
 }
 for h in 1 2; do
   echo "-- attacks on h$h"

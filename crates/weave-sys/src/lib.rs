@@ -27,6 +27,7 @@ pub mod preflight;
 pub mod sysctl;
 pub mod tap;
 pub mod udp;
+pub mod usage;
 pub mod veth;
 
 pub use error::{Error, Result};

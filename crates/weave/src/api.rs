@@ -1,10 +1,11 @@
 //! The admin API: what the command line asks a running router.
 //!
 //! Owns the shapes on the wire ([`types`]), the HTTP server on a unix socket
-//! ([`server`]) and its client ([`client`]). Decides nothing: every request is
+//! ([`server`]) and its client ([`client`]), and the state to be read on loopback ([`page`]). Decides nothing: every request is
 //! handed to a [`Router`], which the daemon implements.
 
 pub(crate) mod client;
+pub(crate) mod page;
 pub(crate) mod server;
 pub(crate) mod types;
 

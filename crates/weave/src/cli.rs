@@ -12,6 +12,7 @@ mod config;
 mod failure;
 mod host;
 mod launch;
+mod log;
 mod options;
 mod output;
 pub(crate) mod password;
@@ -19,7 +20,7 @@ mod progress;
 mod reset;
 mod router;
 mod stop;
-mod view;
+pub(crate) mod view;
 
 use std::process::ExitCode;
 

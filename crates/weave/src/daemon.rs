@@ -19,6 +19,7 @@ mod start;
 mod stopping;
 mod store;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use weave_crypto::StretchedPassword;
@@ -57,6 +58,8 @@ pub(crate) struct DaemonConfig {
     pub(crate) password: StretchedPassword,
     /// Whether a password was given.
     pub(crate) has_password: bool,
+    /// Where the state can be read by HTTP, if anywhere.
+    pub(crate) status_addr: Option<SocketAddr>,
     /// No DNS server and no redirect in containers.
     pub(crate) no_dns: bool,
     /// No plugin, no container watcher.

@@ -1,10 +1,11 @@
 //! HTTP server of the admin API on a unix socket.
 //!
-//! The socket is for root alone (0600) and appears with those rights at once.
+//! The socket is for root alone (0600) and appears with those rights at once; so is a directory
+//! made for it (0700).
 //! A stale socket file is replaced; a live one means that a router runs.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -67,7 +68,10 @@ pub(crate) fn bind(path: &Path) -> Result<UnixListener, ServeError> {
 /// Binds under another name first: the socket never stands there with wider rights.
 fn bind_private(path: &Path) -> io::Result<UnixListener> {
     if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(parent)?;
     }
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(format!(".{}", std::process::id()));

@@ -50,6 +50,7 @@ fn report() -> StatusReport {
         ipam: None,
         dns: None,
         plugin: None,
+        process: None,
         drops: std::collections::BTreeMap::new(),
     }
 }
@@ -285,10 +286,68 @@ async fn requests_that_make_no_sense_are_refused_as_json() {
 }
 
 #[tokio::test]
+async fn the_page_shows_the_state_and_changes_nothing() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let fake = Arc::new(Fake::default());
+    tokio::spawn(page::serve(listener, Arc::clone(&fake)));
+    let ask = async |method: &str, path: &str| {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = request(method, path, "application/json", "{}");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head[9..12].to_owned(), body.to_owned())
+    };
+    let text = crate::cli::view::status(&report());
+    assert_eq!(ask("GET", "/status").await, ("200".to_owned(), text));
+    let (code, body) = ask("GET", "/report").await;
+    assert_eq!(code, "200");
+    assert_eq!(
+        serde_json::from_str::<StatusReport>(&body).unwrap(),
+        report()
+    );
+    for (method, path, code) in [
+        ("POST", "/status", "405"),
+        ("DELETE", "/report", "405"),
+        ("GET", "/", "404"),
+        ("POST", "/stop", "404"),
+        ("POST", "/reset", "404"),
+        ("POST", "/connect", "404"),
+    ] {
+        assert_eq!(ask(method, path).await.0, code, "{method} {path}");
+    }
+    assert_eq!(fake.asked(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn idle_callers_of_the_page_take_no_more_than_their_seats() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(page::serve(listener, Arc::new(Fake::default())));
+    let mut idle = Vec::new();
+    for _ in 0..100 {
+        idle.push(tokio::net::TcpStream::connect(address).await.unwrap());
+    }
+    let mut caller = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = request("GET", "/status", "application/json", "");
+    caller.write_all(request.as_bytes()).await.unwrap();
+    let mut byte = [0];
+    let soon = std::time::Duration::from_millis(200);
+    let early = tokio::time::timeout(soon, caller.read(&mut byte)).await;
+    assert!(early.is_err(), "served beyond the seats");
+    drop(idle);
+    assert_eq!(caller.read(&mut byte).await.unwrap(), 1);
+}
+
+#[tokio::test]
 async fn the_socket_is_for_root_alone_and_nothing_else_is_left_beside_it() {
     let rig = rig();
     let mode = std::fs::metadata(&rig.socket).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+    let dir = std::fs::metadata(rig.socket.parent().unwrap()).unwrap();
+    assert_eq!(dir.permissions().mode() & 0o777, 0o700);
     let files = std::fs::read_dir(rig.socket.parent().unwrap())
         .unwrap()
         .count();

@@ -30,9 +30,23 @@ pub(crate) struct StatusReport {
     /// The Docker plugin; absent with `--no-docker`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) plugin: Option<PluginStatus>,
+    /// What the router uses of its host.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) process: Option<ProcessStatus>,
     /// Frames and datagrams dropped, by reason.
     #[serde(default)]
     pub(crate) drops: BTreeMap<String, u64>,
+}
+
+/// What the router uses of its host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProcessStatus {
+    /// Files, sockets and devices that are open.
+    pub(crate) open_files: u64,
+    /// How many may be.
+    pub(crate) open_files_limit: u64,
+    /// Memory in RAM, bytes.
+    pub(crate) resident_bytes: u64,
 }
 
 /// Peers and connections, as this router sees them.

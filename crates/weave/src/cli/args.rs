@@ -136,6 +136,9 @@ pub(crate) struct RouterOptions {
     /// UDP port of the mesh, the same on every host [default: 6783]
     #[arg(long, env = "WEAVE_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
+    /// Where the state can be read by HTTP, or `off` [default: 127.0.0.1:6782]
+    #[arg(long, env = "WEAVE_STATUS_ADDR", value_name = "ADDR:PORT")]
+    pub(crate) status_addr: Option<String>,
     /// Serve no DNS
     #[arg(long, env = "WEAVE_NO_DNS", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_dns: bool,

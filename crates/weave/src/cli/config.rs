@@ -35,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) ipalloc_default_subnet: Option<String>,
     /// `--port`.
     pub(crate) port: Option<u16>,
+    /// `--status-addr`.
+    pub(crate) status_addr: Option<String>,
     /// `--no-dns`.
     pub(crate) no_dns: bool,
     /// Peers of `launch` and `router` when none is named.
@@ -91,12 +93,13 @@ mod tests {
         let settings = parse(
             "socket = '/a'\nstate-dir = '/b'\npassword-file = '/c'\nnickname = 'n'\n\
              ipalloc-range = '10.2.0.0/16'\nipalloc-default-subnet = '10.2.1.0/24'\n\
-             port = 7000\nno-dns = true\npeers = ['192.0.2.1']\n",
+             port = 7000\nstatus-addr = 'off'\nno-dns = true\npeers = ['192.0.2.1']\n",
         )
         .unwrap();
         assert_eq!(settings.socket(None), Path::new("/a"));
         assert_eq!(settings.socket(Some(Path::new("/x"))), Path::new("/x"));
         assert_eq!(settings.port, Some(7000));
+        assert_eq!(settings.status_addr.as_deref(), Some("off"));
         assert_eq!(settings.peers, ["192.0.2.1"]);
         assert_eq!(Settings::default().socket(None), Path::new(DEFAULT_SOCKET));
     }

@@ -1,6 +1,7 @@
 //! What a router is started with: flags, environment and file made into one
 //! validated whole, its form on disk, and how two of them differ.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -14,6 +15,12 @@ use super::host;
 
 /// Range unless named otherwise; Weave Net's.
 const DEFAULT_RANGE: &str = "10.32.0.0/12";
+
+/// Where the state can be read by HTTP unless named otherwise: Weave Net's.
+const DEFAULT_STATUS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 6782);
+
+/// In place of an address: none.
+const OFF: &str = "off";
 
 /// Longest nickname, in bytes.
 const MAX_NICKNAME: usize = 64;
@@ -34,6 +41,8 @@ pub(crate) struct Options {
     pub(crate) default_subnet: Cidr,
     /// UDP port of the mesh.
     pub(crate) port: u16,
+    /// Where the state can be read by HTTP, if anywhere.
+    pub(crate) status_addr: Option<SocketAddr>,
     /// Serve no DNS.
     pub(crate) no_dns: bool,
 }
@@ -76,12 +85,15 @@ impl Options {
         };
         let peers = unique(given);
         peers.iter().try_for_each(|peer| check_peer(peer))?;
+        let status = flags.status_addr.as_deref();
+        let status = status.or(file.status_addr.as_deref());
         Ok(Self {
             peers,
             nickname,
             range,
             default_subnet,
             port: flags.port.or(file.port).unwrap_or(PORT),
+            status_addr: status.map_or(Ok(Some(DEFAULT_STATUS)), parse_status)?,
             no_dns: flags.no_dns || file.no_dns,
         })
     }
@@ -96,6 +108,9 @@ impl Options {
             format!("--ipalloc-default-subnet={}", self.default_subnet),
             format!("--port={}", self.port),
         ];
+        if self.status_addr != Some(DEFAULT_STATUS) {
+            args.push(format!("--status-addr={}", status_text(self.status_addr)));
+        }
         if self.no_dns {
             args.push("--no-dns".to_owned());
         }
@@ -142,6 +157,11 @@ impl Options {
             new.default_subnet.to_string(),
         );
         compare("--port", self.port.to_string(), new.port.to_string());
+        compare(
+            "--status-addr",
+            status_text(self.status_addr),
+            status_text(new.status_addr),
+        );
         compare("--no-dns", yes_no(self.no_dns), yes_no(new.no_dns));
         compare("peers", list(&self.peers), list(&new.peers));
         lines
@@ -188,6 +208,25 @@ fn parse_range(option: &str, text: &str) -> Result<Cidr> {
     Ok(cidr)
 }
 
+fn status_text(status: Option<SocketAddr>) -> String {
+    status.map_or_else(|| OFF.to_owned(), |address| address.to_string())
+}
+
+fn parse_status(text: &str) -> Result<Option<SocketAddr>> {
+    match text {
+        OFF | "" => Ok(None),
+        address => match address.parse() {
+            Ok(address) => Ok(Some(address)),
+            Err(_) => Err(Failure::usage(format!(
+                "--status-addr: `{}` is no address and port",
+                text.escape_debug()
+            ))
+            .with_hint(format!("give one such as {DEFAULT_STATUS}, or `{OFF}`"))
+            .into()),
+        },
+    }
+}
+
 fn check_nickname(nickname: String) -> Result<String> {
     let fits = (1..=MAX_NICKNAME).contains(&nickname.len());
     if fits
@@ -226,7 +265,14 @@ struct Saved {
     range: String,
     default_subnet: String,
     port: u16,
+    #[serde(default = "default_status")]
+    status_addr: String,
     no_dns: bool,
+}
+
+/// What was not kept before there was a choice.
+fn default_status() -> String {
+    DEFAULT_STATUS.to_string()
 }
 
 /// Name of the file in the state directory.
@@ -243,6 +289,7 @@ pub(crate) fn save(state_dir: &Path, options: &Options) -> Result<()> {
         range: options.range.to_string(),
         default_subnet: options.default_subnet.to_string(),
         port: options.port,
+        status_addr: status_text(options.status_addr),
         no_dns: options.no_dns,
     };
     let path = state_dir.join(FILE);
@@ -260,6 +307,7 @@ pub(crate) fn load(state_dir: &Path) -> Option<Options> {
         range: saved.range.parse().ok()?,
         default_subnet: saved.default_subnet.parse().ok()?,
         port: saved.port,
+        status_addr: parse_status(&saved.status_addr).ok()?,
         no_dns: saved.no_dns,
     })
 }
@@ -314,13 +362,49 @@ mod tests {
         given.password = Some("do-not-show-me".to_owned());
         given.peers = vec!["192.0.2.1".to_owned(), "192.0.2.1".to_owned()];
         given.no_dns = true;
+        given.status_addr = Some("off".to_owned());
         given.ipalloc_range = Some("10.2.0.0/16".to_owned());
         let args = resolved(&given).router_args("7f");
-        insta::assert_snapshot!(args.join(" "), @"router --launch-id=7f --nickname=a --ipalloc-range=10.2.0.0/16 --ipalloc-default-subnet=10.2.0.0/16 --port=6783 --no-dns -- 192.0.2.1");
+        insta::assert_snapshot!(args.join(" "), @"router --launch-id=7f --nickname=a --ipalloc-range=10.2.0.0/16 --ipalloc-default-subnet=10.2.0.0/16 --port=6783 --status-addr=off --no-dns -- 192.0.2.1");
         assert_eq!(
             resolved(&given).shared_args(),
             " --ipalloc-range 10.2.0.0/16"
         );
+    }
+
+    #[test]
+    fn the_state_is_read_on_loopback_unless_another_address_or_none_was_chosen() {
+        let chosen = |text: Option<&str>| {
+            let mut given = flags("a");
+            given.status_addr = text.map(str::to_owned);
+            resolved(&given)
+                .status_addr
+                .map(|address| address.to_string())
+        };
+        assert_eq!(chosen(None).as_deref(), Some("127.0.0.1:6782"));
+        assert_eq!(chosen(Some("off")), None);
+        assert_eq!(chosen(Some("")), None);
+        assert_eq!(chosen(Some("[::]:80")).as_deref(), Some("[::]:80"));
+        for wrong in ["6782", "localhost:6782", "127.0.0.1", "127.0.0.1:70000"] {
+            let mut given = flags("a");
+            given.status_addr = Some(wrong.to_owned());
+            let error = Options::resolve(&given, &Settings::default()).unwrap_err();
+            assert_eq!(exit_code(&error), 2);
+            assert!(render(&error).contains(wrong), "{error}");
+        }
+    }
+
+    #[test]
+    fn options_kept_before_the_status_address_was_one_have_the_default() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = resolved(&flags("nyc"));
+        save(directory.path(), &options).unwrap();
+        let path = directory.path().join(FILE);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let former = text.replace("\"status_addr\": \"127.0.0.1:6782\",", "");
+        assert_ne!(former, text);
+        std::fs::write(&path, former).unwrap();
+        assert_eq!(load(directory.path()), Some(options));
     }
 
     #[test]
@@ -339,6 +423,7 @@ mod tests {
         other.ipalloc_default_subnet = Some("10.2.1.0/24".to_owned());
         other.port = Some(7000);
         other.no_dns = true;
+        other.status_addr = Some("off".to_owned());
         insta::assert_snapshot!(running.differences(&resolved(&other)).join("\n"));
         std::fs::write(dir.path().join(FILE), "{").unwrap();
         assert_eq!(load(dir.path()), None);

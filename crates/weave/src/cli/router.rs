@@ -4,7 +4,6 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use anyhow::Result;
-use tracing_subscriber::EnvFilter;
 use weave_crypto::StretchedPassword;
 
 use crate::api::server::ServeError;
@@ -13,10 +12,7 @@ use crate::daemon::{self, DaemonConfig};
 use super::args::RouterArgs;
 use super::config::{DEFAULT_STATE_DIR, Settings};
 use super::options::Options;
-use super::{host, output, password};
-
-/// What is logged unless WEAVE_LOG says otherwise. hickory logs every query at INFO.
-const LOG_FILTER: &str = "info,hickory_server=warn,hickory_proto=warn,hickory_net=warn";
+use super::{host, log, output, password};
 
 /// Runs the router until it is told to stop.
 ///
@@ -43,7 +39,7 @@ pub(crate) fn run(args: &RouterArgs, settings: &Settings, socket: &Path) -> Resu
     if stretched.is_none() {
         output::err("warning: no password: traffic is encrypted, but anyone may join");
     }
-    start_log();
+    log::start();
     daemon::run(DaemonConfig {
         state_dir,
         socket: socket.to_owned(),
@@ -55,6 +51,7 @@ pub(crate) fn run(args: &RouterArgs, settings: &Settings, socket: &Path) -> Resu
         launch_id: args.launch_id.clone(),
         has_password: stretched.is_some(),
         password: stretched.map_or_else(no_password, Ok)?,
+        status_addr: options.status_addr,
         no_dns: options.no_dns,
         no_docker: args.no_docker,
         dns_domain: weave_docker::DEFAULT_DOMAIN.to_owned(),
@@ -65,20 +62,4 @@ pub(crate) fn run(args: &RouterArgs, settings: &Settings, socket: &Path) -> Resu
 /// The empty password, which everybody knows.
 fn no_password() -> Result<StretchedPassword> {
     Ok(StretchedPassword::stretch("", password::MESH_NAME)?)
-}
-
-/// Logs go to standard error; `WEAVE_LOG` takes the filters of RUST_LOG.
-fn start_log() {
-    let filter = std::env::var("WEAVE_LOG").unwrap_or_else(|_| LOG_FILTER.to_owned());
-    let filter = EnvFilter::try_new(&filter).unwrap_or_else(|error| {
-        output::err(&format!("warning: WEAVE_LOG is not understood: {error}"));
-        EnvFilter::new(LOG_FILTER)
-    });
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
-    if let Err(error) = subscriber.try_init() {
-        output::err(&format!("warning: no log: {error}"));
-    }
 }

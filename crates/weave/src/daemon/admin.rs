@@ -19,7 +19,7 @@ use super::{DaemonConfig, VERSIONS};
 use crate::api::types::{
     AttachRequest, ConnectRequest, ConnectionState, ConnectionStatus, DetachRequest, DnsEntry,
     DnsStatus, ExposeRequest, ForgetRequest, HideRequest, IpamOwner, IpamStatus, PeerConnection,
-    PeerResult, PeerStatus, PluginStatus, PsEntry, RouterStatus, StatusReport,
+    PeerResult, PeerStatus, PluginStatus, ProcessStatus, PsEntry, RouterStatus, StatusReport,
 };
 use crate::api::{ApiError, ApiErrorKind, Router};
 use crate::dns::{Dns, TTL};
@@ -175,6 +175,7 @@ impl Admin {
             plugin: self.has_plugin.then(|| PluginStatus {
                 driver_name: weave_docker::DRIVER_NAME.to_owned(),
             }),
+            process: process(),
             drops,
         }
     }
@@ -225,6 +226,15 @@ impl Admin {
             entries,
         }
     }
+}
+
+fn process() -> Option<ProcessStatus> {
+    let usage = weave_sys::usage::usage().ok()?;
+    Some(ProcessStatus {
+        open_files: usage.open_files,
+        open_files_limit: usage.open_files_limit,
+        resident_bytes: usage.resident,
+    })
 }
 
 fn nickname(status: &NodeStatus, peer: &PeerId) -> String {

@@ -29,7 +29,7 @@ use super::reconcile::{Reconciler, follow_docker};
 use super::stopping;
 use super::store::{Contents, Store, Writes};
 use super::{DaemonConfig, VERSIONS};
-use crate::api::server;
+use crate::api::{page, server};
 use crate::cli::password::MESH_NAME;
 use crate::dns::{Dns, DnsConfig, NameSource};
 
@@ -51,6 +51,9 @@ pub(crate) fn run(config: DaemonConfig) -> anyhow::Result<()> {
 }
 
 async fn serve(config: DaemonConfig) -> anyhow::Result<()> {
+    if let Err(error) = weave_sys::usage::raise_open_files() {
+        tracing::warn!(%error, "as many files may be open as before");
+    }
     let listener = server::bind(&config.socket)?;
     let remove_socket = RemoveOnDrop(config.socket.clone());
     preflight::check_net_admin()?;
@@ -167,6 +170,9 @@ async fn start_services(
         stop: Arc::clone(stop),
         has_plugin: !config.no_docker,
     });
+    if let Some(address) = config.status_addr {
+        page::open(address, &admin).await;
+    }
     let (stop_plugin, plugin) = services_plugin;
     Ok(Services {
         admin,

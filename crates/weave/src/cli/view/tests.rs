@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::types::PluginStatus;
+use crate::api::types::{PluginStatus, ProcessStatus};
 
 use super::*;
 
@@ -149,6 +149,11 @@ fn full() -> StatusReport {
         }),
         plugin: Some(PluginStatus {
             driver_name: "weavemesh".to_owned(),
+        }),
+        process: Some(ProcessStatus {
+            open_files: 40,
+            open_files_limit: 1024,
+            resident_bytes: 12 << 20,
         }),
         drops: BTreeMap::from([("no_such_peer".to_owned(), 3)]),
     }
