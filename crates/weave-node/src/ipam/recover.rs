@@ -9,7 +9,7 @@
 //! Taking over too much does no harm: a loan that nobody uses is returned by its borrower, an
 //! address without a container is released by whoever compares with Docker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use prost::Message as _;
@@ -34,6 +34,8 @@ pub(super) struct Recovery {
     grants: Vec<GrantRecord>,
     loans: Vec<LoanRecord>,
     claims: BTreeMap<u32, Claim>,
+    /// Given back since the start: our former log speaks of a use that is over.
+    released: BTreeSet<u32>,
     /// What the disk refused to take.
     unsaved: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     found: Found,
@@ -66,6 +68,9 @@ impl Recovery {
     /// An address is in use no more.
     pub(super) fn forget_claim(&mut self, ip: u32) {
         self.claims.remove(&ip);
+        if self.is_awaited {
+            self.released.insert(ip);
+        }
     }
 
     pub(super) fn keep_unsaved(&mut self, writes: Vec<Write>) {
@@ -163,6 +168,7 @@ impl Ipam {
                 self.claim_former(&record, *subnet);
             }
         }
+        self.recovery.released.clear();
         // the founding may be ours: then all of it is judged at once
         self.refresh_map();
         self.recover();
@@ -249,6 +255,7 @@ impl Ipam {
     fn claim_former(&mut self, record: &EndpointRecord, subnet: Cidr) {
         let ips = record.ips.iter().filter_map(|ip| ip_bits(ip));
         let ips = ips.filter(|ip| subnet.contains(ip_of(*ip).into()));
+        let ips = ips.filter(|ip| !self.recovery.released.contains(ip));
         for ip in ips.filter(|ip| !self.pool.held.contains_key(ip)) {
             self.recovery.claims.entry(ip).or_insert_with(|| Claim {
                 owner: match record.container.as_str() {

@@ -113,12 +113,9 @@ fn what_containers_of_this_host_use_is_held_again_and_can_be_released() {
     assert!(host.ipam.lookup("web").is_empty());
 }
 
-#[test]
-fn what_the_former_log_announced_for_endpoints_is_not_given_to_others() {
-    let mut before = Host::new(1);
-    before.allocate(1, "10.32.0.0/24", None);
-    let mut host = set_back(1, &before.disk);
-    let mut log = former(&before);
+/// The former log of a host whose endpoint has 10.32.0.2.
+fn former_with_endpoint(before: &Host) -> Vec<entry::Body> {
+    let mut log = former(before);
     log.push(entry::Body::Subnet(proto::SubnetRecord {
         ip: vec![10, 32, 0, 0],
         prefix_len: 24,
@@ -132,8 +129,33 @@ fn what_the_former_log_announced_for_endpoints_is_not_given_to_others() {
         claim: 1,
         container: "web".to_owned(),
     }));
-    adopt(&mut host, log);
+    log
+}
+
+#[test]
+fn what_the_former_log_announced_for_endpoints_is_not_given_to_others() {
+    let mut before = Host::new(1);
+    before.allocate(1, "10.32.0.0/24", None);
+    let mut host = set_back(1, &before.disk);
+    adopt(&mut host, former_with_endpoint(&before));
     assert_eq!(host.allocate(3, "10.32.0.0/24", None), ip("10.32.0.3"));
+}
+
+#[test]
+fn what_was_released_since_the_start_is_free_whatever_the_former_log_says() {
+    let mut before = Host::new(1);
+    before.allocate(1, "10.32.0.0/24", None);
+    assert_eq!(
+        before.allocate(2, "10.32.0.0/24", None),
+        ip("10.32.0.2"),
+        "the endpoint's"
+    );
+    let mut host = set_back(1, &before.disk);
+    host.release("10.32.0.0/24", ip("10.32.0.2"));
+    adopt(&mut host, former_with_endpoint(&before));
+    assert_eq!(host.ipam.status().recovered, None);
+    let again = host.allocate(3, "10.32.0.0/24", Some("10.32.0.2"));
+    assert_eq!(again, ip("10.32.0.2"));
 }
 
 #[test]
