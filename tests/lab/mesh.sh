@@ -11,6 +11,7 @@ check "hosts launched in a chain become fully connected" eventually 15 establish
 check "targets are shown as typed" same "$(weave 3 status targets)" "$(ip_of 2)"
 check "launched again with the same options, nothing happens" says 'already' weave 3 launch --password "$PASSWORD" "$(ip_of 2)"
 check "launched again with other options, the difference is named" fails 1 'nickname' weave 3 launch --password "$PASSWORD" --nickname other "$(ip_of 2)"
+check "where no systemd runs, --systemd says so" fails 1 'systemd does not run on this host' weave 3 launch --systemd
 
 echo "-- nothing on the wire can be read"
 docker_ 1 run -d --name=secret --net=weave --hostname=topsecret.weave.local bb sh -c 'while true; do echo PlainTextPayload | nc -l -p 4242; done' >/dev/null

@@ -20,6 +20,7 @@ mod progress;
 mod reset;
 mod router;
 mod stop;
+mod systemd;
 pub(crate) mod view;
 
 use std::process::ExitCode;

@@ -36,7 +36,8 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  \
         weave launch --password-file /etc/weave/password\n  \
         weave launch --password-file /etc/weave/password 192.0.2.1 node2.example.com:6783\n  \
-        weave launch --ipalloc-range 10.2.0.0/16 --nickname web-1 192.0.2.1\n\n\
+        weave launch --ipalloc-range 10.2.0.0/16 --nickname web-1 192.0.2.1\n  \
+        weave launch --systemd --password-file /etc/weave/password 192.0.2.1\n\n\
         The first host of a mesh names no peer; every other host names at least one.\n\
         Without password options a password stored by an earlier launch is used.")]
     Launch(LaunchArgs),
@@ -150,6 +151,9 @@ pub(crate) struct RouterOptions {
 /// `weave launch`.
 #[derive(Debug, Args)]
 pub(crate) struct LaunchArgs {
+    /// Run the router as a service of systemd, which starts it before Docker, not as a container
+    #[arg(long)]
+    pub(crate) systemd: bool,
     /// What the router is started with.
     #[command(flatten)]
     pub(crate) options: RouterOptions,

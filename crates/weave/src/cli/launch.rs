@@ -1,18 +1,19 @@
-//! `weave launch`: checks the host, starts the router as a container, waits
-//! until it is ready, makes the Docker network `weave`.
+//! `weave launch`: checks the host, starts the router as a container or as a
+//! service of systemd, waits until it is ready, makes the Docker network `weave`.
 //!
 //! Launched again with the same options it does nothing; with others it names
 //! the difference and changes nothing. Launched by another binary it replaces
 //! the router under the running containers.
 
 mod checks;
+mod service;
 mod start;
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use weave_crypto::StretchedPassword;
-use weave_docker::DockerClient;
+use weave_docker::{DockerClient, RouterState};
 
 use crate::api::client::{Client, ClientError};
 use crate::api::types::StatusReport;
@@ -24,11 +25,14 @@ use super::failure::Failure;
 use super::options::{self, Options};
 use super::password::{self, Given, How};
 use super::progress::Progress;
+use super::systemd::{self, Service};
 use super::{block_on, host, output};
 
 /// What a launch works with.
 struct Launch<'a> {
     options: Options,
+    /// As a service, not as a container.
+    systemd: bool,
     /// Whether any option but the password was given for this launch.
     names_options: bool,
     given: Option<Given>,
@@ -36,6 +40,14 @@ struct Launch<'a> {
     client: Client,
     docker: DockerClient,
     progress: Progress,
+}
+
+/// How a router runs already.
+enum Running {
+    No,
+    Container(RouterState),
+    Service(Service),
+    Foreground,
 }
 
 /// Starts the router.
@@ -58,9 +70,14 @@ pub(crate) fn run(args: &LaunchArgs, settings: &Settings, socket: &Path) -> Resu
     }
     host::require_root("launch")?;
     let binary = checks::own_binary()?;
+    match args.systemd {
+        true => systemd::check()?,
+        false => weave_docker::image::check_static(&binary)?,
+    }
     block_on(async {
         let launch = Launch {
             options,
+            systemd: args.systemd,
             names_options,
             given,
             state_dir: Path::new(DEFAULT_STATE_DIR),
@@ -76,51 +93,77 @@ pub(crate) fn run(args: &LaunchArgs, settings: &Settings, socket: &Path) -> Resu
 
 impl Launch<'_> {
     async fn run(mut self, binary: &[u8]) -> Result<()> {
-        if self.is_running().await? {
-            return self.meet_running(binary).await;
+        match self.running().await? {
+            Running::No => {}
+            Running::Container(router) if !self.systemd => {
+                return self.meet_container(binary, &router).await;
+            }
+            Running::Service(service) if self.systemd => {
+                return self.meet_service(binary, &service).await;
+            }
+            Running::Container(_) => return Err(runs_otherwise("as a container").into()),
+            Running::Service(_) => return Err(runs_otherwise("as a service of systemd").into()),
+            Running::Foreground => return Err(runs_otherwise("in the foreground").into()),
         }
         checks::host(&self.options).await?;
         host::create_private_dir(self.state_dir)?;
         let has_password = self.store_password()?;
         options::save(self.state_dir, &self.options)?;
-        let report = start::start(&self, binary).await?;
+        let report = match self.systemd {
+            true => service::start(&self).await?,
+            false => start::start(&self, binary).await?,
+        };
         self.say_what_is_next(&report, has_password).await;
         Ok(())
     }
 
-    /// Whether a router runs: its container is up, or somebody answers on the
-    /// socket. A container that Docker restarts for ever is not running.
-    async fn is_running(&self) -> Result<bool> {
-        match self.client.fetch::<StatusReport>("/report").await {
-            Err(ClientError::NotRunning(_)) => {}
-            Ok(_) | Err(_) => return Ok(true),
-        }
+    /// A container that Docker restarts for ever is not running, nor is a service that systemd does.
+    async fn running(&self) -> Result<Running> {
+        let answers = match self.client.fetch::<StatusReport>("/report").await {
+            Err(ClientError::NotRunning(_)) => false,
+            Ok(_) | Err(_) => true,
+        };
         let router = self.docker.router().await?;
-        Ok(router
-            .is_some_and(|router| router.running && !router.restarting && router.restarts == 0))
+        let service = systemd::service()?;
+        Ok(match (router, service) {
+            (Some(router), _) if start::is_up(&router) => Running::Container(router),
+            (_, Some(service)) if service.runs => Running::Service(service),
+            (Some(router), _) if answers => Running::Container(router),
+            (None, _) if answers => Running::Foreground,
+            (Some(_) | None, _) => Running::No,
+        })
     }
 
-    async fn meet_running(&mut self, binary: &[u8]) -> Result<()> {
-        let Some(router) = self.docker.router().await? else {
-            return Err(
-                Failure::new("a router is already running in the foreground")
-                    .with_hint("stop it with `weave stop`, then launch again")
-                    .into(),
-            );
-        };
+    async fn meet_container(&mut self, binary: &[u8], router: &RouterState) -> Result<()> {
         let is_other = router.image != weave_docker::image::reference(binary, VERSION);
-        // an upgrade keeps the options of before unless it names some
-        if is_other
+        self.compare(is_other)?;
+        match is_other {
+            true => start::replace(self, binary, router).await,
+            false => Ok(()),
+        }
+    }
+
+    async fn meet_service(&mut self, binary: &[u8], service: &Service) -> Result<()> {
+        let is_other = service::program_of(service)? != binary;
+        self.compare(is_other)?;
+        match is_other {
+            true => service::replace(self).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Compares with what runs; an upgrade keeps the options of before unless it names some.
+    fn compare(&mut self, is_upgrade: bool) -> Result<()> {
+        if is_upgrade
             && !self.names_options
             && let Some(running) = options::load(self.state_dir)
         {
             self.options = running;
         }
         self.compare_with_running()?;
-        if is_other {
-            return start::replace(self, binary, &router).await;
+        if !is_upgrade {
+            output::err("weave is already running, with these options: nothing to do");
         }
-        output::err("weave is already running, with these options: nothing to do");
         Ok(())
     }
 
@@ -175,6 +218,11 @@ impl Launch<'_> {
         let line = next_host(&self.options, self.given.as_ref(), has_password, address);
         output::out(&line);
     }
+}
+
+fn runs_otherwise(how: &str) -> Failure {
+    Failure::new(format!("a router is already running {how}"))
+        .with_hint("stop it with `weave stop`, then launch again: addresses and names are kept")
 }
 
 fn names_options(options: &RouterOptions) -> bool {

@@ -19,7 +19,7 @@ use super::config::DEFAULT_STATE_DIR;
 use super::failure::Failure;
 use super::progress::Progress;
 use super::stop::end_router;
-use super::{block_on, host, output};
+use super::{block_on, host, output, systemd};
 
 use farewell::Farewell;
 
@@ -52,6 +52,7 @@ async fn reset(force: bool, client: &Client) -> Result<()> {
     progress.step("leaving the mesh");
     leave(client, force).await?;
     end_router(docker.as_ref(), client).await?;
+    systemd::remove()?;
     progress.step("cleaning up this host");
     remains::remove_from_kernel().await?;
     remains::remove_from_disk(Path::new(DEFAULT_STATE_DIR))?;

@@ -10,7 +10,7 @@ use crate::api::client::{Client, ClientError};
 
 use super::failure::Failure;
 use super::progress::Progress;
-use super::{block_on, host, output};
+use super::{block_on, host, output, systemd};
 
 /// Seconds that the router has for its goodbye before it is killed.
 pub(super) const GRACE: u16 = 10;
@@ -18,8 +18,8 @@ pub(super) const GRACE: u16 = 10;
 /// What was running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Was {
-    /// A router, in its container or in the foreground.
-    Running,
+    /// A router, and the command that starts it again.
+    Running(&'static str),
     /// None.
     Stopped,
 }
@@ -33,18 +33,18 @@ pub(crate) fn run(socket: &Path) -> Result<()> {
     block_on(async {
         let docker = DockerClient::connect_default().await;
         match end_router(docker.as_ref().ok(), &Client::new(socket)).await? {
-            Was::Running => output::err(
+            Was::Running(again) => output::err(&format!(
                 "weave is stopped. The Docker network `weave`, the bridge and the containers stay: \
                  containers on this host go on talking to each other.\n\
-                 `weave launch` resumes; `weave reset` removes everything.",
-            ),
+                 `{again}` resumes; `weave reset` removes everything."
+            )),
             Was::Stopped => output::err("weave is not running: nothing to stop"),
         }
         Ok(())
     })
 }
 
-/// Ends the router, in whatever way it runs, and removes its container.
+/// Ends the router, in whatever way it runs; removes its container, or disables its service.
 ///
 /// # Errors
 /// When Docker refuses, or a router in the foreground does not end.
@@ -58,9 +58,20 @@ pub(super) async fn end_router(docker: Option<&DockerClient>, client: &Client) -
         // of one that had to be killed: dockerd would wait for whoever made it
         weave_docker::plugin::remove_stale(&weave_docker::plugin_socket())?;
         return Ok(if router.running {
-            Was::Running
+            Was::Running("weave launch")
         } else {
             Was::Stopped
+        });
+    }
+    if let Some(service) = systemd::service()?
+        && service.wanted
+    {
+        Progress::new().step("saying goodbye to the peers");
+        systemd::stop()?;
+        weave_docker::plugin::remove_stale(&weave_docker::plugin_socket())?;
+        return Ok(match service.runs {
+            true => Was::Running("weave launch --systemd"),
+            false => Was::Stopped,
         });
     }
     match client.post::<()>("/stop", &()).await {
@@ -69,7 +80,7 @@ pub(super) async fn end_router(docker: Option<&DockerClient>, client: &Client) -
         Err(error) => return Err(error).context("stop the router"),
     }
     wait_until_gone(client).await?;
-    Ok(Was::Running)
+    Ok(Was::Running("weave launch"))
 }
 
 async fn wait_until_gone(client: &Client) -> Result<()> {

@@ -12,7 +12,8 @@ use super::super::commands::VERSION;
 use super::super::failure::Failure;
 use super::super::output;
 use super::super::stop::GRACE;
-use super::Launch;
+use super::super::systemd;
+use super::{Launch, service};
 
 /// Name of the Docker network.
 pub(crate) const NETWORK: &str = "weave";
@@ -24,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
 /// Last lines of the log that are shown when it does not come up.
-const LOG_LINES: u16 = 20;
+pub(super) const LOG_LINES: u16 = 20;
 
 /// Starts the router, waits until it is ready, makes the network.
 ///
@@ -34,6 +35,9 @@ pub(super) async fn start(launch: &Launch<'_>, binary: &[u8]) -> Result<StatusRe
     launch.progress.step("preparing the image");
     let image = launch.docker.ensure_image(binary, VERSION).await?;
     launch.docker.remove_router().await?;
+    if systemd::service()?.is_some_and(|service| service.wanted) {
+        systemd::stop()?;
+    }
     let args = launch.options.router_args(&launch_id()?);
     launch.progress.step("starting the router");
     let spec = spec(launch, &image, &args);
@@ -63,12 +67,7 @@ pub(super) async fn replace(
     binary: &[u8],
     former: &RouterState,
 ) -> Result<()> {
-    let running = launch.client.fetch::<StatusReport>("/report").await;
-    let version = running.map_or_else(|_| "?".to_owned(), |report| report.version);
-    output::err(&match version == VERSION {
-        true => format!("replacing weave {version} with another build of it"),
-        false => format!("upgrading weave {version} → {VERSION}"),
-    });
+    say_versions(launch).await;
     launch.progress.step("preparing the image");
     let image = launch.docker.ensure_image(binary, VERSION).await?;
     launch.progress.step("replacing the router");
@@ -86,6 +85,15 @@ pub(super) async fn replace(
             Err(error.context("the new router does not come up; the former one runs again"))
         }
     }
+}
+
+pub(super) async fn say_versions(launch: &Launch<'_>) {
+    let running = launch.client.fetch::<StatusReport>("/report").await;
+    let version = running.map_or_else(|_| "?".to_owned(), |report| report.version);
+    output::err(&match version == VERSION {
+        true => format!("replacing weave {version} with another build of it"),
+        false => format!("upgrading weave {version} → {VERSION}"),
+    });
 }
 
 pub(super) fn say_ready(report: &StatusReport) {
@@ -122,6 +130,11 @@ async fn exchange(launch: &Launch<'_>, spec: &RouterSpec) -> Result<StatusReport
 
 async fn bring_up(launch: &Launch<'_>) -> Result<StatusReport> {
     launch.docker.start_router().await?;
+    finish(launch).await
+}
+
+/// Waits until the router that was started is ready, and makes the network.
+pub(super) async fn finish(launch: &Launch<'_>) -> Result<StatusReport> {
     let report = wait_until_ready(launch).await?;
     let network = NetworkSpec {
         name: NETWORK.to_owned(),
@@ -167,10 +180,13 @@ async fn wait_until_ready(launch: &Launch<'_>) -> Result<StatusReport> {
 
 /// A router that ends is started again by Docker: once is too often already.
 async fn check_alive(launch: &Launch<'_>) -> Result<()> {
+    if launch.systemd {
+        return service::check_alive();
+    }
     let Some(router) = launch.docker.router().await? else {
         return Err(Failure::new("somebody removed the router's container").into());
     };
-    if router.running && !router.restarting && router.restarts == 0 {
+    if is_up(&router) {
         return Ok(());
     }
     let why = match router.error.as_str() {
@@ -182,8 +198,19 @@ async fn check_alive(launch: &Launch<'_>) -> Result<()> {
         .into())
 }
 
+/// Whether the container's router runs and never ended.
+pub(super) fn is_up(router: &RouterState) -> bool {
+    router.running && !router.restarting && router.restarts == 0
+}
+
 async fn show_log(launch: &Launch<'_>) {
-    match launch.docker.router_log(LOG_LINES).await {
+    let log = launch.docker.router_log(LOG_LINES).await;
+    show(log.map_err(anyhow::Error::from));
+}
+
+/// Shows the last lines of a router that did not come up.
+pub(super) fn show(log: Result<String>) {
+    match log {
         Ok(log) if log.trim().is_empty() => {}
         Ok(log) => output::err(&format!("the router said:\n{}", indent(&log))),
         Err(error) => output::err(&format!(
@@ -198,7 +225,7 @@ fn indent(log: &str) -> String {
 }
 
 /// Differs from launch to launch.
-fn launch_id() -> Result<String> {
+pub(super) fn launch_id() -> Result<String> {
     let id = getrandom::u64()
         .map_err(|error| Failure::new(format!("the system has no randomness: {error}")))?;
     Ok(format!("{id:016x}"))
