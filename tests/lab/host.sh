@@ -100,6 +100,12 @@ for h in 1 2; do
   check "h$h: and names are" eventually 10 names
   attack $h "a firewall starts" sh -c 'iptables -F; iptables -X; iptables -t nat -F; iptables -P FORWARD DROP'
   attack $h "sysctls are set" sh -c 'for i in all default weave weave-tap; do sysctl -qw net.ipv4.conf.$i.rp_filter=1 net.ipv6.conf.$i.disable_ipv6=0; done; sysctl -qw net.bridge.bridge-nf-call-iptables=1 net.ipv4.ip_forward=0'
+  MAC=$(docker_ $h inspect -f '{{.NetworkSettings.Networks.weave.MacAddress}}' c$h)
+  pinned() { says "^$MAC dev vethwl.* master weave permanent|^$MAC dev vethwl.* master weave static" on $1 bridge fdb show br weave; }
+  check "h$h: the bridge knows a container's MAC for good" pinned $h
+  on $h bridge fdb del "$MAC" dev "$(on $h bridge fdb show br weave | sed -nE "s/^$MAC dev ([^ ]+).*/\1/p")" master
+  check "h$h: it no longer does" refuse pinned $h
+  check "h$h: it does again within 12 s" eventually 12 pinned $h
   check "h$h: the settings of our interfaces are put back" eventually 12 says '^1$' on $h cat /proc/sys/net/ipv6/conf/weave-tap/disable_ipv6
 done
 attack 1 "the TAP no longer floods" sh -c 'ip link set weave-tap down; ip link set weave-tap up; ip link set weave-tap type bridge_slave flood off'

@@ -24,7 +24,8 @@ use crate::daemon::driver::upstreams;
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// Firewall rules are looked at every so many looks, and after each repair.
 const RULES_EVERY: u32 = 2;
-/// Kernel settings of our interfaces are written every so many looks.
+/// Kernel settings of our interfaces, and where the bridges find MACs, are written every so many
+/// looks.
 const SETTINGS_EVERY: u32 = 3;
 /// The DNS redirect of each container is looked at every so many looks.
 const REDIRECTS_EVERY: u32 = 10;
@@ -86,6 +87,7 @@ impl Networks {
             }
             if round % SETTINGS_EVERY == 0 {
                 self.keep_settings(&mut watch).await;
+                self.keep_macs(&mut watch).await;
             }
         }
     }
@@ -110,6 +112,31 @@ impl Networks {
         };
         if let Err(error) = bridge::keep_hosts_out(&self.netlink, &names) {
             watch.failed("settings of interfaces", "", &error);
+        }
+    }
+
+    /// A bridge sends nothing to a container whose MAC it does not know.
+    async fn keep_macs(&self, watch: &mut Watch) {
+        let macs: Vec<_> = {
+            let state = self.state.lock().await;
+            let ports = state.endpoints.values();
+            let ports = ports.map(|record| (linkname::veth_pair(&record.id).0, record.mac.0));
+            let dns = state.dns.iter().flat_map(|dns| {
+                let ports = dns.bridges().filter_map(|bridge| dns.port(bridge));
+                ports.map(|port| (port.to_owned(), dnsns::DNS_MAC))
+            });
+            ports.chain(dns).collect()
+        };
+        let Some(links) = self.links(watch).await else {
+            return;
+        };
+        for (port, mac) in macs {
+            // what is missing, or on no bridge, is put back first
+            if links.get(&port).is_some_and(|link| link.master.is_some())
+                && let Err(error) = self.netlink.pin_mac(&port, mac).await
+            {
+                watch.failed("the MAC of a container", &port, &error);
+            }
         }
     }
 
