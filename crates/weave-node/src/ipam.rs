@@ -298,13 +298,16 @@ impl Ipam {
         self.reachable = peers.into_iter().collect();
     }
 
-    /// Whether this host was told of peers to connect to.
-    pub fn set_has_targets(&mut self, has_targets: bool, now: Time) {
+    /// How many peers this host was told to connect to, and how many of them are connected.
+    pub fn set_targets(&mut self, all: usize, connected: usize, now: Time) {
+        if self.founding.targets == (all, connected) {
+            return;
+        }
         self.stir(now);
-        self.founding.has_targets = has_targets;
-        if has_targets {
+        if all > self.founding.targets.0 {
             self.founding.listen_from(now);
         }
+        self.founding.targets = (all, connected);
     }
 
     /// A peer asks that somebody found the range.

@@ -167,7 +167,7 @@ impl Node {
             ChaCha12Rng::from_seed(random_bytes(&mut rng)),
         );
         let mut ipam = Ipam::new(me, ipam_config(&config, boot), stored, now);
-        ipam.set_has_targets(!targets.is_empty(), now);
+        ipam.set_targets(targets.len(), 0, now);
         let remembered = Remembered::read(stored);
         // our disk may be older than what peers heard of it
         let has_peers = !(targets.is_empty() && remembered.is_empty());
@@ -292,6 +292,7 @@ impl Node {
         }
         self.sessions.handle_timeout(now);
         self.logs.handle_timeout(now);
+        self.count_targets(now);
         self.ipam.handle_timeout(now);
         if self.learned.expire(now) {
             self.dirty.fib = true;

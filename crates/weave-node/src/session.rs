@@ -147,6 +147,11 @@ impl Sessions {
         self.dial_due(now);
     }
 
+    /// How many targets there are that are not ourselves, and how many of them are connected.
+    pub(crate) fn count_targets(&self) -> (usize, usize) {
+        self.dials.count_targets()
+    }
+
     /// Forgets a target; a session that it led to stays.
     pub(crate) fn remove_target(&mut self, name: &str) {
         let abandoned = self.dials.remove_target(name);

@@ -2,7 +2,8 @@
 //!
 //! Nothing is founded before somebody needs an address. A host without targets founds then; one
 //! with targets first listens for ten seconds and asks the peers it reaches, and founds only if
-//! its key is the lowest of them. Of two foundings that meet, one that gave out nothing yields;
+//! its key is the lowest of them and it and its connected targets are the majority of all that it
+//! was told of: the others may be where a founding is. Of two foundings that meet, one that gave out nothing yields;
 //! when both gave out nothing, the one with the higher label does.
 //!
 //! ```text
@@ -39,7 +40,8 @@ const CONTEST: Duration = Duration::from_secs(2);
 /// What is known about foundings apart from the one in force.
 #[derive(Debug)]
 pub(super) struct Founding {
-    pub(super) has_targets: bool,
+    /// Targets, and how many of them are connected.
+    pub(super) targets: (usize, usize),
     pub(super) withdrawing: bool,
     /// A founding of ours is on its way to the disk.
     storing: bool,
@@ -58,7 +60,7 @@ pub(super) struct Founding {
 impl Founding {
     pub(super) const fn new(now: Time) -> Self {
         Self {
-            has_targets: false,
+            targets: (0, 0),
             withdrawing: false,
             storing: false,
             listening_since: now,
@@ -69,6 +71,12 @@ impl Founding {
             contested_since: None,
             not_before: Time::ZERO,
         }
+    }
+
+    /// Whether this host and its connected targets are more than half of all that it was told of.
+    fn has_majority(&self) -> bool {
+        let (all, connected) = self.targets;
+        2 * (connected + 1) > all + 1
     }
 
     /// From now on a founding of the mesh can be heard of.
@@ -154,11 +162,9 @@ impl Ipam {
         }
         let lowest = self.reachable.first().copied();
         let heard_nothing = now >= self.founding.listening_since + LISTEN && now >= since + DEFER;
-        let is_ours = if self.founding.has_targets {
-            heard_nothing && lowest.is_some_and(|lowest| self.me < lowest)
-        } else {
-            true
-        };
+        let is_chosen = lowest.is_some_and(|lowest| self.me < lowest);
+        let is_ours = self.founding.targets.0 == 0
+            || (heard_nothing && is_chosen && self.founding.has_majority());
         if is_ours {
             self.found();
         } else {
@@ -206,6 +212,13 @@ impl Ipam {
             return "just connected, waiting to hear of it from the peers: try again in a few \
                     seconds"
                 .to_owned();
+        }
+        if self.me < *lowest && !self.founding.has_majority() {
+            let (all, connected) = self.founding.targets;
+            return format!(
+                "nobody has founded it yet, and of {all} targets {connected} are connected: more \
+                 must be, or be forgotten (see `weave status connections`, `weave forget`)"
+            );
         }
         let chosen = self.ledger.label(*lowest.min(&self.me));
         format!("nobody has founded it yet, waiting for peer {chosen} to do so: try again")

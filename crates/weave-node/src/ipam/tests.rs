@@ -193,7 +193,7 @@ fn tell(says: &mut Host, hears: &mut Host) {
 /// A founder and a follower that know each other.
 fn pair() -> (Host, Host) {
     let (mut a, mut b) = (Host::new(1), Host::new(2));
-    b.ipam.set_has_targets(true, b.now);
+    b.ipam.set_targets(1, 1, b.now);
     a.allocate(1, RANGE, None);
     a.reach(&[2]);
     b.reach(&[1]);
@@ -583,7 +583,7 @@ fn a_loan_is_not_taken_when_the_return_of_an_earlier_one_may_end_it() {
 #[test]
 fn a_host_with_targets_does_not_found_alone() {
     let mut host = Host::new(2);
-    host.ipam.set_has_targets(true, host.now);
+    host.ipam.set_targets(1, 1, host.now);
     host.pass(20_000);
     let refusal = host.refusal(1, RANGE, None);
     assert!(
@@ -594,10 +594,30 @@ fn a_host_with_targets_does_not_found_alone() {
 }
 
 #[test]
+fn a_host_that_reaches_no_majority_of_what_it_was_told_of_does_not_found() {
+    for (all, connected, founds) in [(1, 0, false), (3, 1, false), (3, 2, true), (2, 1, true)] {
+        let mut host = Host::new(1);
+        host.ipam.set_targets(all, connected, host.now);
+        host.reach(&[2]);
+        host.pass(20_000);
+        if founds {
+            host.ask(1, RANGE, None);
+            host.pass(3000);
+            host.drain();
+        } else {
+            let refusal = host.refusal(1, RANGE, None);
+            let told = format!("of {all} targets {connected} are connected");
+            assert!(refusal.contains(&told), "{refusal}");
+        }
+        assert_eq!(!host.log.is_empty(), founds, "{connected} of {all}");
+    }
+}
+
+#[test]
 fn of_hosts_with_targets_the_lowest_key_founds_after_ten_seconds() {
     let (mut a, mut b) = (Host::new(1), Host::new(2));
     for host in [&mut a, &mut b] {
-        host.ipam.set_has_targets(true, host.now);
+        host.ipam.set_targets(1, 1, host.now);
     }
     a.reach(&[2]);
     b.reach(&[1]);
@@ -618,7 +638,7 @@ fn of_hosts_with_targets_the_lowest_key_founds_after_ten_seconds() {
 #[test]
 fn a_host_without_targets_founds_when_asked() {
     let (mut a, mut b) = (Host::new(9), Host::new(2));
-    b.ipam.set_has_targets(true, b.now);
+    b.ipam.set_targets(1, 1, b.now);
     a.reach(&[2]);
     b.reach(&[9]);
     b.ask(1, RANGE, None);
@@ -732,7 +752,7 @@ fn a_damaged_store_gives_out_nothing() {
 #[test]
 fn requests_beyond_all_measure_are_refused() {
     let mut host = Host::new(2);
-    host.ipam.set_has_targets(true, host.now);
+    host.ipam.set_targets(1, 1, host.now);
     for ticket in 0..=MAX_PENDING as u64 {
         host.ask(ticket, RANGE, None);
     }

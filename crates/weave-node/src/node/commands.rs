@@ -28,10 +28,10 @@ impl Node {
         if self.stored_targets.insert(target.to_owned()) {
             self.store_target(target, true);
         }
-        self.ipam.set_has_targets(true, now);
         if self.started {
             self.sessions.add_target(target, now);
         }
+        self.count_targets(now);
         self.route(now);
     }
 
@@ -44,7 +44,7 @@ impl Node {
             self.store_target(target, false);
         }
         self.sessions.remove_target(target);
-        self.ipam.set_has_targets(!self.targets.is_empty(), now);
+        self.count_targets(now);
         self.route(now);
         true
     }

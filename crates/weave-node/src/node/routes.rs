@@ -79,6 +79,15 @@ impl Node {
         }
     }
 
+    /// Tells the allocator how much of what this host was told of is connected.
+    pub(super) fn count_targets(&mut self, now: Time) {
+        let (all, connected) = match self.started {
+            true => self.sessions.count_targets(),
+            false => (self.targets.len(), 0),
+        };
+        self.ipam.set_targets(all, connected, now);
+    }
+
     fn reached_changed(&mut self, now: Time) {
         self.ipam
             .set_reachable(self.reached.iter().copied().collect(), now);

@@ -256,6 +256,24 @@ impl Dials {
         wanted.map(|(addr, dial)| (*addr, dial))
     }
 
+    /// How many targets there are that are not ourselves, and how many of them are connected.
+    pub(super) fn count_targets(&self) -> (usize, usize) {
+        let of = |target: &Target| {
+            let dials = target
+                .addresses
+                .iter()
+                .filter_map(|addr| self.dials.get(addr));
+            dials.fold((false, false), |(me, connected), dial| {
+                let is_never = dial.state == DialState::Never;
+                (me || is_never, connected || dial.connected_to().is_some())
+            })
+        };
+        let others = self.targets.values().map(of).filter(|(me, _)| !me);
+        others.fold((0, 0), |(all, connected), (_, is_connected)| {
+            (all + 1, connected + usize::from(is_connected))
+        })
+    }
+
     /// Targets whose name has no address.
     pub(super) fn unresolved(&self) -> impl Iterator<Item = (&str, &Lookup)> {
         let without = self

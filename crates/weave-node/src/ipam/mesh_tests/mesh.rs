@@ -368,7 +368,8 @@ impl Mesh {
             ..IpamConfig::default()
         };
         let mut ipam = Ipam::new(peer.id, config, &stored, self.now);
-        ipam.set_has_targets(node > 0 || self.options.founder_has_targets, self.now);
+        let targets = usize::from(node > 0 || self.options.founder_has_targets);
+        ipam.set_targets(targets, targets, self.now);
         peer.ipam = Some(ipam);
         // addresses that the disk had although nobody was told: their containers never started
         let promised: BTreeSet<Ipv4Addr> = self
