@@ -271,10 +271,13 @@ impl Ipam {
         &mut self,
         origin: PeerId,
         slot: u64,
-        _old: Option<&entry::Body>,
+        old: Option<&entry::Body>,
         new: Option<&entry::Body>,
         now: Time,
     ) {
+        if let Some(entry::Body::Peer(_)) = new.or(old) {
+            self.founding.heard_record(origin, new);
+        }
         let touched = self.ledger.apply(origin, slot, new);
         if touched == Touched::default() {
             return;
@@ -308,6 +311,12 @@ impl Ipam {
             self.founding.listen_from(now);
         }
         self.founding.targets = (all, connected);
+    }
+
+    /// Whether this host knows no founding and may not make one, for most of its targets are not
+    /// connected.
+    pub fn awaits_targets(&self) -> bool {
+        self.genesis.is_none() && self.founding.lacks_majority()
     }
 
     /// A peer asks that somebody found the range.

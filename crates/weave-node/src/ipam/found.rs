@@ -2,8 +2,8 @@
 //!
 //! Nothing is founded before somebody needs an address. A host without targets founds then; one
 //! with targets first listens for ten seconds and asks the peers it reaches, and founds only if
-//! its key is the lowest of them and it and its connected targets are the majority of all that it
-//! was told of: the others may be where a founding is. Of two foundings that meet, one that gave out nothing yields;
+//! its key is the lowest of them. It does not while it or a peer that it reaches has connected to
+//! less than the majority of what it was told of: a founding may be there. Of two foundings that meet, one that gave out nothing yields;
 //! when both gave out nothing, the one with the higher label does.
 //!
 //! ```text
@@ -14,8 +14,10 @@
 //! A follower keeps no founding on its disk until something depends on it, so it can follow
 //! another one at any time before that.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use weave_wire::proto::entry::Body;
 use weave_wire::proto::{FoundRequest, control_message};
 use weave_wire::{PeerId, Time};
 
@@ -43,6 +45,8 @@ pub(super) struct Founding {
     /// Targets, and how many of them are connected.
     pub(super) targets: (usize, usize),
     pub(super) withdrawing: bool,
+    /// Peers that know no founding, and are not connected to most of their targets.
+    awaiting: BTreeSet<PeerId>,
     /// A founding of ours is on its way to the disk.
     storing: bool,
     /// A founding would have been heard of if made before this.
@@ -61,6 +65,7 @@ impl Founding {
     pub(super) const fn new(now: Time) -> Self {
         Self {
             targets: (0, 0),
+            awaiting: BTreeSet::new(),
             withdrawing: false,
             storing: false,
             listening_since: now,
@@ -73,10 +78,18 @@ impl Founding {
         }
     }
 
-    /// Whether this host and its connected targets are more than half of all that it was told of.
-    fn has_majority(&self) -> bool {
+    /// Whether this host and its connected targets are at most half of all that it was told of.
+    pub(super) const fn lacks_majority(&self) -> bool {
         let (all, connected) = self.targets;
-        2 * (connected + 1) > all + 1
+        2 * (connected + 1) <= all + 1
+    }
+
+    /// A peer says how it is.
+    pub(super) fn heard_record(&mut self, peer: PeerId, body: Option<&Body>) {
+        match body {
+            Some(Body::Peer(record)) if record.awaits_targets => self.awaiting.insert(peer),
+            Some(_) | None => self.awaiting.remove(&peer),
+        };
     }
 
     /// From now on a founding of the mesh can be heard of.
@@ -164,7 +177,7 @@ impl Ipam {
         let heard_nothing = now >= self.founding.listening_since + LISTEN && now >= since + DEFER;
         let is_chosen = lowest.is_some_and(|lowest| self.me < lowest);
         let is_ours = self.founding.targets.0 == 0
-            || (heard_nothing && is_chosen && self.founding.has_majority());
+            || (heard_nothing && is_chosen && self.who_awaits_targets().is_none());
         if is_ours {
             self.found();
         } else {
@@ -213,15 +226,29 @@ impl Ipam {
                     seconds"
                 .to_owned();
         }
-        if self.me < *lowest && !self.founding.has_majority() {
-            let (all, connected) = self.founding.targets;
+        if let Some(waiting) = self.who_awaits_targets() {
+            let who = match waiting == self.me {
+                true => "this host".to_owned(),
+                false => format!("peer {}", self.ledger.label(waiting)),
+            };
             return format!(
-                "nobody has founded it yet, and of {all} targets {connected} are connected: more \
-                 must be, or be forgotten (see `weave status connections`, `weave forget`)"
+                "nobody has founded it yet, and {who} is not connected to most of its targets: \
+                 they must be, or be forgotten (see `weave status connections`, `weave forget`)"
             );
         }
         let chosen = self.ledger.label(*lowest.min(&self.me));
         format!("nobody has founded it yet, waiting for peer {chosen} to do so: try again")
+    }
+
+    /// Who is kept from hearing of a founding: this host, or a peer that it reaches.
+    fn who_awaits_targets(&self) -> Option<PeerId> {
+        if self.founding.lacks_majority() {
+            return Some(self.me);
+        }
+        let mut awaiting = self.founding.awaiting.iter();
+        awaiting
+            .find(|peer| self.reachable.contains(*peer))
+            .copied()
     }
 
     /// What the peers say that keeps us from founding the range, whatever the time.

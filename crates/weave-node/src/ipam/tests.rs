@@ -606,11 +606,44 @@ fn a_host_that_reaches_no_majority_of_what_it_was_told_of_does_not_found() {
             host.drain();
         } else {
             let refusal = host.refusal(1, RANGE, None);
-            let told = format!("of {all} targets {connected} are connected");
-            assert!(refusal.contains(&told), "{refusal}");
+            let told = "this host is not connected to most of its targets";
+            assert!(refusal.contains(told), "{refusal}");
         }
         assert_eq!(!host.log.is_empty(), founds, "{connected} of {all}");
     }
+}
+
+#[test]
+fn a_host_does_not_found_while_a_peer_that_it_reaches_awaits_its_targets() {
+    let mut host = Host::new(1);
+    host.ipam.set_targets(1, 1, host.now);
+    host.reach(&[2, 3]);
+    host.pass(20_000);
+    let record = |awaits_targets| {
+        entry::Body::Peer(proto::PeerRecord {
+            awaits_targets,
+            ..proto::PeerRecord::default()
+        })
+    };
+    host.ipam
+        .apply(id(3), 1, None, Some(&record(true)), host.now);
+    let refusal = host.refusal(1, RANGE, None);
+    assert!(
+        refusal.contains("is not connected to most of its targets"),
+        "{refusal}"
+    );
+    assert!(host.log.is_empty());
+    host.ipam.apply(
+        id(3),
+        1,
+        Some(&record(true)),
+        Some(&record(false)),
+        host.now,
+    );
+    host.ask(2, RANGE, None);
+    host.pass(3000);
+    host.drain();
+    assert!(!host.log.is_empty());
 }
 
 #[test]

@@ -86,6 +86,9 @@ impl Node {
             false => (self.targets.len(), 0),
         };
         self.ipam.set_targets(all, connected, now);
+        let own = self.logs.peer_record(&self.me);
+        self.dirty.record |=
+            own.is_some_and(|own| own.awaits_targets != self.ipam.awaits_targets());
     }
 
     fn reached_changed(&mut self, now: Time) {

@@ -126,6 +126,7 @@ impl Node {
             max_protocol: self.config.versions.highest.into(),
             capabilities: 0,
             version: self.config.version.clone(),
+            awaits_targets: self.ipam.awaits_targets(),
         };
         self.write(PEER_KEY, Some(entry::Body::Peer(record)), now);
     }
