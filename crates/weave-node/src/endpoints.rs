@@ -148,7 +148,9 @@ pub(crate) struct Endpoints {
     contested: BTreeMap<String, EndpointSpec>,
     next_handle: u64,
     claims: Claims,
+    /// Of the other peers, by slot.
     subnets: BTreeMap<(PeerId, u64), SubnetClaim>,
+    own_subnets: BTreeMap<Cidr, SubnetClaim>,
     live: BTreeSet<PeerId>,
     actions: VecDeque<EndpointAction>,
     changed: bool,
@@ -164,6 +166,7 @@ impl Endpoints {
             next_handle: 0,
             claims: Claims::default(),
             subnets: BTreeMap::new(),
+            own_subnets: BTreeMap::new(),
             live: BTreeSet::from([me]),
             actions: VecDeque::new(),
             changed: false,
@@ -214,6 +217,10 @@ impl Endpoints {
 
     /// A slot of an origin's table holds this now. Other records only clear the slot.
     pub(crate) fn apply(&mut self, origin: PeerId, slot: u64, new: Option<&entry::Body>) {
+        // what is ours counts from the moment that we have it, not when our log says so
+        if origin == self.me {
+            return;
+        }
         let source = (origin, slot);
         let had_subnet = self.subnets.remove(&source).is_some();
         if let Some(subnet) = new.and_then(read_subnet) {
@@ -221,10 +228,6 @@ impl Endpoints {
             self.changed = true;
         }
         self.changed |= had_subnet;
-        // what we announce ourselves counts from the moment it is announced
-        if origin == self.me {
-            return;
-        }
         let was_claim = self.claims.remove(&source);
         self.changed |= was_claim;
         if let Some(record) = new.and_then(read_endpoint) {
@@ -282,13 +285,36 @@ impl Endpoints {
             view.subnets.insert(subnet.cidr);
             view.strict |= subnet.strict;
         }
-        for (_, subnet) in self.subnets.range((self.me, 0)..=(self.me, u64::MAX)) {
-            if let Some(view) = segments.get_mut(&subnet.segment) {
-                view.local = true;
-                view.strict = subnet.strict;
-            }
+        for subnet in self.own_subnets.values() {
+            let view = segments.entry(subnet.segment).or_default();
+            view.members.insert(self.me);
+            view.subnets.insert(subnet.cidr);
+            view.local = true;
+            view.strict = subnet.strict;
         }
         segments
+    }
+
+    /// This host has a bridge for the subnet.
+    pub(crate) fn add_subnet(&mut self, segment: SegmentId, cidr: Cidr, strict: bool) {
+        let subnet = SubnetClaim {
+            segment,
+            cidr,
+            strict,
+        };
+        self.own_subnets.insert(cidr, subnet);
+        self.changed = true;
+    }
+
+    /// Subnets that this host has a bridge for.
+    pub(crate) fn own_subnets(&self) -> impl Iterator<Item = Cidr> + '_ {
+        self.own_subnets.keys().copied()
+    }
+
+    /// The bridge of the subnet is gone.
+    pub(crate) fn remove_subnet(&mut self, cidr: Cidr) {
+        self.own_subnets.remove(&cidr);
+        self.changed = true;
     }
 
     /// What to do next.

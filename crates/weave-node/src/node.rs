@@ -109,7 +109,6 @@ pub struct Node {
     /// Addresses dialled because a peer's record names them.
     dialled: BTreeMap<PeerId, Vec<SocketAddr>>,
     remembered: Remembered,
-    subnets: BTreeMap<weave_wire::Cidr, Subnet>,
     /// Keys of the name records filed under each owner.
     filed_names: BTreeMap<String, BTreeSet<String>>,
     learned: Learned,
@@ -206,7 +205,6 @@ impl Node {
             dialled: BTreeMap::new(),
             remembered,
             resyncs_from,
-            subnets: BTreeMap::new(),
             filed_names: BTreeMap::new(),
             learned: Learned::default(),
             targets,

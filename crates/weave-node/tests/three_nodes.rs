@@ -10,7 +10,8 @@ use weave_node::forward::{DropCounters, Fib, Ingress, Receiver};
 use weave_node::ipam::IpamError;
 use weave_node::names::NameTable;
 use weave_node::{
-    ConnectionState, Node, NodeConfig, NodeStatus, PersistToken, Sink, Writes, check_stored, drain,
+    ConnectionState, Node, NodeConfig, NodeStatus, PersistToken, Sink, Subnet, Writes,
+    check_stored, drain,
 };
 use weave_wire::{Cidr, Mac, PeerId, ReceiverIndex, SegmentId, Time};
 
@@ -418,6 +419,24 @@ fn each_of_three_hosts_gets_an_address_of_its_own() {
     given.sort_unstable();
     given.dedup();
     assert_eq!(given.len(), 3);
+}
+
+#[test]
+fn frames_are_taken_on_a_segment_from_the_moment_that_the_host_has_its_bridge() {
+    let mut mesh = Mesh::connected();
+    let cidr = range();
+    let segment = SegmentId::of_subnet(cidr);
+    let subnet = Subnet {
+        cidr,
+        segment,
+        strict: false,
+    };
+    mesh.with(0, |node, now| node.add_subnet(subnet, now));
+    let fib = mesh.hosts[0].node.fib();
+    assert!(fib.segments.get(&segment).is_some_and(|here| here.local));
+    mesh.with(0, |node, now| node.remove_subnet(cidr, now));
+    let fib = mesh.hosts[0].node.fib();
+    assert!(!fib.segments.get(&segment).is_some_and(|here| here.local));
 }
 
 #[test]

@@ -316,14 +316,16 @@ fn subnet(text: &str, strict: bool) -> (SegmentId, entry::Body) {
 fn members_of_a_segment_are_the_live_peers_that_have_its_subnet() {
     let mut endpoints = with_live(&[LOW]);
     let (segment, body) = subnet("10.32.0.0/12", false);
-    for peer in [LOW, ME, HIGH] {
+    for peer in [LOW, HIGH] {
         endpoints.apply(peer, 4, Some(&body));
     }
+    let cidr = "10.32.0.0/12".parse().expect("a network");
+    endpoints.add_subnet(segment, cidr, false);
     let view = endpoints.segments().remove(&segment).expect("known");
     assert_eq!(view.members, BTreeSet::from([LOW, ME]));
     assert!(view.local && !view.strict);
     endpoints.set_live(&BTreeSet::from([ME, HIGH]));
-    endpoints.apply(ME, 4, None);
+    endpoints.remove_subnet(cidr);
     let view = endpoints.segments().remove(&segment).expect("known");
     assert_eq!(view.members, BTreeSet::from([HIGH]));
     assert!(!view.local);
@@ -332,11 +334,11 @@ fn members_of_a_segment_are_the_live_peers_that_have_its_subnet() {
 #[test]
 fn our_own_word_on_strictness_goes_before_that_of_others() {
     let (segment, strict) = subnet("10.32.0.0/12", true);
-    let (_, lax) = subnet("10.32.0.0/12", false);
     let mut endpoints = with_live(&[LOW, HIGH]);
     endpoints.apply(LOW, 4, Some(&strict));
     assert!(endpoints.segments()[&segment].strict);
-    endpoints.apply(ME, 4, Some(&lax));
+    let cidr = "10.32.0.0/12".parse().expect("a network");
+    endpoints.add_subnet(segment, cidr, false);
     endpoints.apply(HIGH, 4, Some(&strict));
     assert!(!endpoints.segments()[&segment].strict);
 }

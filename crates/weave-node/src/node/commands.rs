@@ -63,7 +63,8 @@ impl Node {
 
     /// This host has a bridge for the subnet now.
     pub fn add_subnet(&mut self, subnet: Subnet, now: Time) {
-        self.subnets.insert(subnet.cidr, subnet);
+        self.endpoints
+            .add_subnet(subnet.segment, subnet.cidr, subnet.strict);
         let record = SubnetRecord {
             ip: ip_bytes(subnet.cidr.first()),
             prefix_len: u32::from(subnet.cidr.prefix_len()),
@@ -78,7 +79,7 @@ impl Node {
 
     /// The bridge of the subnet is gone.
     pub fn remove_subnet(&mut self, cidr: Cidr, now: Time) {
-        self.subnets.remove(&cidr);
+        self.endpoints.remove_subnet(cidr);
         self.write(&format!("subnet/{cidr}"), None, now);
         self.dirty.fib = true;
         self.route(now);

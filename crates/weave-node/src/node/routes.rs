@@ -210,6 +210,6 @@ impl Node {
 
     /// Subnets that this host has a bridge for.
     pub fn local_subnets(&self) -> impl Iterator<Item = Cidr> + '_ {
-        self.subnets.keys().copied()
+        self.endpoints.own_subnets()
     }
 }
