@@ -21,14 +21,17 @@ use super::{EndpointRecord, Kind, NetworkError, Networks, State, plumbing};
 use crate::daemon::driver::upstreams;
 
 /// How often interfaces are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(3);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// An endpoint that is off its container at so many looks in a row is put back: one that is just
+/// leaving is off for a moment.
+const CUT_FOR: u32 = 3;
 /// Firewall rules are looked at every so many looks, and after each repair.
-const RULES_EVERY: u32 = 2;
+const RULES_EVERY: u32 = 6;
 /// Kernel settings of our interfaces, and where the bridges find MACs, are written every so many
 /// looks.
-const SETTINGS_EVERY: u32 = 3;
+const SETTINGS_EVERY: u32 = 9;
 /// The DNS redirect of each container is looked at every so many looks.
-const REDIRECTS_EVERY: u32 = 10;
+const REDIRECTS_EVERY: u32 = 30;
 /// The same is said this often at most: somebody may undo what is put back, again and again.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 /// More interfaces than a container ever has.
@@ -39,9 +42,8 @@ type Links = BTreeMap<String, LinkInfo>;
 /// What is remembered from look to look.
 #[derive(Default)]
 struct Watch {
-    /// Endpoints that were off their container at the last look: a container that is just leaving
-    /// is one for a moment.
-    cut: BTreeSet<String>,
+    /// Endpoints that are off their container, and at how many looks in a row they were.
+    cut: BTreeMap<String, u32>,
     /// When each thing was spoken of.
     said: BTreeMap<String, Instant>,
 }
@@ -56,6 +58,18 @@ impl Watch {
             self.said.insert(what.to_owned(), now);
         }
         silent
+    }
+
+    /// Of the endpoints that are off their container now, those that have been for long enough.
+    fn lasting(&mut self, off: BTreeSet<String>) -> Vec<String> {
+        let mut before = std::mem::take(&mut self.cut);
+        let looks = off.into_iter().map(|id| {
+            let looks = before.remove(&id).unwrap_or(0) + 1;
+            (id, looks)
+        });
+        self.cut = looks.collect();
+        let lasting = self.cut.iter().filter(|(_, looks)| **looks >= CUT_FOR);
+        lasting.map(|(id, _)| id.clone()).collect()
     }
 
     fn put_back(&mut self, what: &'static str, name: &str) {
@@ -163,10 +177,9 @@ impl Networks {
             links = fresh;
         }
         let (replugged, off) = self.keep_ports(&state, &links, watch).await;
-        let lasting = off.intersection(&watch.cut);
-        let lasting = lasting.filter_map(|id| state.endpoints.get(id).cloned());
-        let lasting: Vec<_> = lasting.collect();
-        watch.cut = off;
+        let lasting = watch.lasting(off);
+        let lasting = lasting.iter().filter_map(|id| state.endpoints.get(id));
+        let lasting: Vec<_> = lasting.cloned().collect();
         drop(state);
         for record in &lasting {
             let id = super::short(&record.id);
@@ -354,11 +367,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_endpoint_is_put_back_when_it_was_off_three_times_in_a_row() {
+        let mut watch = Watch::default();
+        let off = |ids: &[&str]| ids.iter().map(|&id| id.to_owned()).collect();
+        for ids in [&["a", "b"][..], &["a"], &[], &["a", "b"], &["a", "b"]] {
+            assert_eq!(watch.lasting(off(ids)), Vec::<String>::new());
+        }
+        assert_eq!(watch.lasting(off(&["a"])), ["a"]);
+    }
+
+    #[test]
     fn what_somebody_undoes_again_and_again_is_said_once_a_minute() {
         let (mut watch, start) = (Watch::default(), Instant::now());
         let said =
-            (0..40_u32).filter(|look| watch.may_say("a bridge weave", start + LOOK_EVERY * *look));
-        assert_eq!(said.collect::<Vec<_>>(), [0, 20]);
+            (0..120_u32).filter(|look| watch.may_say("a bridge weave", start + LOOK_EVERY * *look));
+        assert_eq!(said.collect::<Vec<_>>(), [0, 60]);
         assert!(watch.may_say("a bridge weave-2", start));
     }
 }
