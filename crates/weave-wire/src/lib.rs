@@ -14,6 +14,7 @@ pub mod ether;
 mod header;
 mod ids;
 mod mac;
+pub mod offload;
 mod payload;
 mod time;
 mod versions;
