@@ -137,6 +137,7 @@ fn open(family: Family, port: u16) -> io::Result<Socket> {
         socket.set_only_v6(false)?;
     }
     grow_buffers(&socket);
+    join_datagrams(&socket);
     let fd = socket.as_raw_fd();
     let may_fragment = libc::IP_PMTUDISC_DONT;
     set_option(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, may_fragment)?;
@@ -162,6 +163,12 @@ fn grow_buffers(socket: &Socket) {
     if set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, size).is_err() {
         let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
     }
+}
+
+/// Best effort: kernels before 5.0 give each datagram by itself.
+fn join_datagrams(socket: &Socket) {
+    let fd = socket.as_raw_fd();
+    let _ = set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1);
 }
 
 fn set_option(fd: RawFd, level: libc::c_int, name: libc::c_int, value: i32) -> io::Result<()> {

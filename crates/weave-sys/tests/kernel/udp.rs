@@ -108,6 +108,63 @@ async fn a_datagram_larger_than_the_path_is_fragmented_by_the_kernel() {
 }
 
 #[tokio::test]
+async fn equal_datagrams_to_one_peer_leave_and_arrive_as_one_message() {
+    let (a, b) = two_hosts().await;
+    for (family, to) in [
+        (Family::DualStack, "192.0.2.2"),
+        (Family::DualStack, "2001:db8::2"),
+        (Family::V4Only, "192.0.2.2"),
+    ] {
+        let (a, b) = (bind(&a.netns, family), bind(&b.netns, family));
+        let (mut tx, mut rx) = (a.sender(), b.receiver());
+        let lens = [1300; 40].into_iter().chain([700, 1300, 1300]);
+        let want: Vec<Vec<u8>> = lens.zip(0_u8..).map(|(len, at)| vec![at; len]).collect();
+        for bytes in &want {
+            let room = tx.datagram(addr(to), bytes.len()).unwrap();
+            room.copy_from_slice(bytes);
+        }
+        assert_eq!(tx.pending(), 43);
+        tx.cancel_last();
+        assert_eq!(tx.pending(), 42);
+        tx.flush();
+        assert_eq!((tx.counts().sent, tx.counts().failed()), (42, 0));
+        assert!(tx.cuts());
+        let start = Instant::now();
+        let (mut messages, mut got) = (0, Vec::new());
+        while got.len() < 42 {
+            assert!(start.elapsed() < PATIENCE, "{} came", got.len());
+            messages += rx.recv_batch().unwrap();
+            got.extend(rx.datagrams().map(|(_, bytes)| bytes.to_vec()));
+        }
+        assert_eq!(got, want[..42]);
+        assert!(messages < 10, "{messages} messages");
+    }
+}
+
+#[tokio::test]
+async fn a_run_wider_than_the_path_leaves_one_by_one_and_later_ones_are_still_cut() {
+    let (a, b) = two_hosts().await;
+    let (a, b) = (
+        bind(&a.netns, Family::DualStack),
+        bind(&b.netns, Family::DualStack),
+    );
+    let (mut tx, mut rx) = (a.sender(), b.receiver());
+    for number in 0..10 {
+        tx.datagram(addr("192.0.2.2"), 4000).unwrap().fill(number);
+    }
+    tx.flush();
+    assert_eq!((tx.counts().sent, tx.counts().failed()), (10, 0));
+    assert!(tx.cuts());
+    let mut got = receive(&mut rx, 10);
+    got.sort();
+    assert!(
+        got.iter()
+            .zip(0..)
+            .all(|((_, bytes), at)| bytes == &[at; 4000])
+    );
+}
+
+#[tokio::test]
 async fn an_ipv4_socket_serves_hosts_without_ipv6_and_refuses_ipv6_peers_quietly() {
     let (a, b) = two_hosts().await;
     let (a, b) = (
