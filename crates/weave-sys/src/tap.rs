@@ -1,20 +1,21 @@
 //! TAP devices: the port of a bridge through which frames come to the router and leave it.
 //!
-//! The plain path of today: one frame per system call, no virtio header. The batch shapes are
-//! those of the offload path, so that only this module changes when it comes.
+//! With offloads ([`Mode::Offload`], IFF_VNET_HDR and TUNSETOFFLOAD: tun.rst of the kernel) one read
+//! may give a TCP or UDP super-frame of 64 KiB, and one write take one; each frame has a virtio
+//! header. Where the kernel does not have them, the plain path gives and takes finished frames.
 //!
 //! All methods take `&self`: the TX thread reads, and the RX thread and the TX thread's own ARP
 //! answers write, on one shared [`Tap`]. The kernel takes each frame whole.
 
 mod batch;
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
-use tun_tap::{Iface, Mode};
+use tun_tap::Iface;
 
-pub use batch::{FrameBatch, VNET_HDR_ROOM};
+pub use batch::{FrameBatch, VNET_HDR_LEN, VNET_HDR_ROOM};
 
 use crate::{Error, NetNs, Result, linkname};
 
@@ -24,6 +25,18 @@ const TUNSETPERSIST: libc::c_ulong = 0x4004_54cb;
 /// `_IOR('T', 210, unsigned int)`: of which device is this a descriptor?
 const TUNGETIFF: libc::c_ulong = 0x8004_54d2;
 
+/// `_IOW('T', 202, int)`: make an interface, or attach to one.
+const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
+
+/// `_IOW('T', 208, unsigned int)`: what may be left undone in frames that are read.
+const TUNSETOFFLOAD: libc::c_ulong = 0x4004_54d0;
+
+/// TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_TSO_ECN.
+const TCP_OFFLOADS: libc::c_ulong = 0x01 | 0x02 | 0x04 | 0x08;
+
+/// TUN_F_USO4, TUN_F_USO6: since Linux 6.2, and only together.
+const UDP_OFFLOADS: libc::c_ulong = 0x20 | 0x40;
+
 /// The device that gives TAPs.
 pub(crate) const TUN_DEVICE: &str = "/dev/net/tun";
 
@@ -32,6 +45,22 @@ pub(crate) const TUN_DEVICE: &str = "/dev/net/tun";
 pub struct Tap {
     fd: OwnedFd,
     name: String,
+    mode: Mode,
+}
+
+/// What a TAP leaves to do in the frames that it gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// Checksums, and TCP super-frames to be cut.
+    Offload {
+        /// UDP super-frames too.
+        udp: bool,
+    },
+    /// Nothing.
+    Plain {
+        /// Why it has no offloads.
+        why: String,
+    },
 }
 
 /// What became of a batch of frames written to a TAP.
@@ -52,15 +81,79 @@ impl Tap {
     /// /dev/net/tun, otherwise the kernel's refusal.
     pub fn open(name: &str) -> Result<Self> {
         linkname::validate(name)?;
-        let iface = Iface::without_packet_info(name, Mode::Tap)
+        match Self::open_offload(name) {
+            Ok(tap) => Ok(tap),
+            // it would be taken for the plain path, too
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Err(open_error(name, error)),
+            Err(error) => Self::open_plain(name, error.to_string()),
+        }
+    }
+
+    /// As [`open`](Self::open), without offloads, for the reason given.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_plain(name: &str, why: String) -> Result<Self> {
+        linkname::validate(name)?;
+        let iface = Iface::without_packet_info(name, tun_tap::Mode::Tap)
             .map_err(|source| open_error(name, source))?;
         let name = iface.name().to_owned();
         // SAFETY: into_raw_fd gives the descriptor up, so we are its only owner.
         let fd = unsafe { OwnedFd::from_raw_fd(iface.into_raw_fd()) };
-        let tap = Self { fd, name };
+        let mode = Mode::Plain { why };
+        let tap = Self { fd, name, mode };
         tap.set_flags()
             .map_err(|source| Error::os("set up TAP", &*tap.name, source))?;
         Ok(tap)
+    }
+
+    fn open_offload(name: &str) -> io::Result<Self> {
+        let path = c"/dev/net/tun";
+        let flags = libc::O_RDWR | libc::O_NONBLOCK | libc::O_CLOEXEC;
+        // SAFETY: the path is a C string.
+        let fd = unsafe { libc::open(path.as_ptr(), flags) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: open gave a descriptor that nobody else has.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        // SAFETY: ifreq is plain old data for which all zeroes is a valid value.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+            *to = from.cast_signed();
+        }
+        let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+        request.ifr_ifru.ifru_flags = libc::c_short::try_from(flags).unwrap_or(0);
+        // SAFETY: the kernel reads and writes the request, which lives across the call.
+        if unsafe { libc::ioctl(fd.as_raw_fd(), TUNSETIFF, &raw mut request) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let set = |offloads: libc::c_ulong| {
+            // SAFETY: the request takes its argument by value.
+            match unsafe { libc::ioctl(fd.as_raw_fd(), TUNSETOFFLOAD, offloads) } {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        };
+        let udp = set(TCP_OFFLOADS | UDP_OFFLOADS).is_ok();
+        if !udp {
+            set(TCP_OFFLOADS)?;
+        }
+        Ok(Self {
+            fd,
+            name: name.to_owned(),
+            mode: Mode::Offload { udp },
+        })
+    }
+
+    /// What it leaves to do in frames.
+    pub fn mode(&self) -> &Mode {
+        &self.mode
+    }
+
+    /// Whether its frames have virtio headers.
+    pub fn has_headers(&self) -> bool {
+        matches!(self.mode, Mode::Offload { .. })
     }
 
     /// As [`open`](Self::open), in another network namespace.
@@ -115,9 +208,15 @@ impl Tap {
     /// error comes with the next call.
     pub fn recv_batch(&self, batch: &mut FrameBatch) -> io::Result<usize> {
         batch.clear();
-        while let Some(room) = batch.room() {
+        let header_len = if self.has_headers() { VNET_HDR_LEN } else { 0 };
+        loop {
+            let room = match header_len {
+                0 => batch.room(),
+                _ => batch.room_with_header(),
+            };
+            let Some(room) = room else { break };
             match self.read(room) {
-                Ok(len) => batch.commit(len),
+                Ok(len) => batch.commit(len.saturating_sub(header_len)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) if !batch.is_empty() => break,
@@ -127,11 +226,16 @@ impl Tap {
         Ok(batch.len())
     }
 
-    /// Writes every frame of `batch`, in order. A refused frame does not stop the others.
+    /// Writes every frame of `batch`, in order, as unfinished as it is. A refused frame does not
+    /// stop the others.
     pub fn send_batch(&self, batch: &FrameBatch) -> Written {
         let mut written = Written::default();
-        for frame in batch.frames() {
-            match self.send(frame) {
+        for (header, frame) in batch.with_headers() {
+            let sent = match self.has_headers() {
+                true => self.write(&[IoSlice::new(header), IoSlice::new(frame)]),
+                false => self.write(&[IoSlice::new(frame)]),
+            };
+            match sent {
                 Ok(()) => written.sent += 1,
                 Err(_) => written.dropped += 1,
             }
@@ -139,15 +243,36 @@ impl Tap {
         written
     }
 
-    /// Writes one frame.
+    /// Writes one finished frame.
     ///
     /// # Errors
     /// When the device is down (EIO) or the frame is too short to be one (EINVAL).
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        let header = [0; VNET_HDR_LEN];
+        match self.has_headers() {
+            true => self.write(&[IoSlice::new(&header), IoSlice::new(frame)]),
+            false => self.write(&[IoSlice::new(frame)]),
+        }
+    }
+
+    /// Writes one frame in parts, the first of which is its virtio header; only to a TAP that
+    /// [has them](Self::has_headers).
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and when header and frame contradict each other (EINVAL).
+    pub fn send_parts(&self, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        match self.has_headers() {
+            true => self.write(parts),
+            false => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<()> {
         loop {
-            // SAFETY: frame is readable for its whole length during the call.
+            let count = libc::c_int::try_from(parts.len()).unwrap_or(libc::c_int::MAX);
+            // SAFETY: IoSlice is an iovec on Unix; its parts are readable during the call.
             let written =
-                unsafe { libc::write(self.fd.as_raw_fd(), frame.as_ptr().cast(), frame.len()) };
+                unsafe { libc::writev(self.fd.as_raw_fd(), parts.as_ptr().cast(), count) };
             if written >= 0 {
                 return Ok(());
             }

@@ -1,13 +1,16 @@
 //! A run of Ethernet frames in one arena: what one drain of a TAP gives, or one write takes.
 //!
 //! Invariant: frames lie in the arena in order, without overlap, each after
-//! [`VNET_HDR_ROOM`] free bytes. So the offload path can put a virtio header before any of them
-//! without moving it, and a frame may then be a super-frame of 64 KiB.
+//! [`VNET_HDR_ROOM`] bytes, the last ten of which are its virtio header: all zeroes for a frame
+//! that is finished. A frame may be a super-frame of 64 KiB.
 
 use std::ops::Range;
 
-/// Free bytes before each frame: room for a virtio header (10 or 12 bytes), and 14 so that the
-/// IP header behind the 14 bytes of Ethernet starts on a multiple of four.
+/// Length of a virtio header, in bytes.
+pub const VNET_HDR_LEN: usize = 10;
+
+/// Bytes before each frame: room for a virtio header, and 14 so that the IP header behind the 14
+/// bytes of Ethernet starts on a multiple of four.
 pub const VNET_HDR_ROOM: usize = 14;
 
 /// Frames, in order.
@@ -31,6 +34,22 @@ impl FrameBatch {
             max_frame_len,
             used: 0,
         }
+    }
+
+    /// As [`new`](Self::new), but with so much memory that it takes fewer frames of the greatest
+    /// length, and at least one.
+    pub fn packed(max_frames: usize, max_frame_len: usize, arena_len: usize) -> Self {
+        let arena_len = arena_len.max(slot_len(max_frame_len));
+        Self {
+            arena: vec![0; arena_len].into_boxed_slice(),
+            ..Self::new(0, max_frame_len).with_room_for(max_frames)
+        }
+    }
+
+    fn with_room_for(mut self, max_frames: usize) -> Self {
+        self.frames.reserve_exact(max_frames);
+        self.max_frames = max_frames;
+        self
     }
 
     /// Number of frames.
@@ -61,6 +80,14 @@ impl FrameBatch {
             .filter_map(|range| self.arena.get(range.clone()))
     }
 
+    /// The frames, in order, each with its virtio header.
+    pub fn with_headers(&self) -> impl Iterator<Item = (&[u8; VNET_HDR_LEN], &[u8])> {
+        self.frames.iter().filter_map(|range| {
+            let (before, frame) = self.arena.get(..range.end)?.split_at_checked(range.start)?;
+            Some((before.last_chunk()?, frame))
+        })
+    }
+
     /// Adds a copy of `frame`; `false` (and no change) when the batch is full or the frame is
     /// longer than its limit.
     #[must_use]
@@ -73,10 +100,20 @@ impl FrameBatch {
         true
     }
 
-    /// Writable room for the next frame; [`commit`](Self::commit) says how much of it became one.
+    /// Writable room for the next frame, which is finished; [`commit`](Self::commit) says how much
+    /// of it became one.
     pub fn room(&mut self) -> Option<&mut [u8]> {
+        let room = self.room_with_header()?;
+        let (header, room) = room.split_first_chunk_mut::<VNET_HDR_LEN>()?;
+        *header = [0; VNET_HDR_LEN];
+        Some(room)
+    }
+
+    /// Writable room for a virtio header and the next frame; [`commit`](Self::commit) says how
+    /// much behind the header became one.
+    pub(super) fn room_with_header(&mut self) -> Option<&mut [u8]> {
         let slot = self.next_slot()?;
-        self.arena.get_mut(slot)
+        self.arena.get_mut(slot.start - VNET_HDR_LEN..slot.end)
     }
 
     /// Makes the first `len` bytes of the last [`room`](Self::room) a frame.

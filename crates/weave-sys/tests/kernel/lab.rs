@@ -64,6 +64,16 @@ impl Host {
             .unwrap()
     }
 
+    /// As [`network`](Self::network), with a TAP that gives finished frames.
+    pub(crate) async fn plain_network(&self, name: &str) -> Tap {
+        let spec = spec(name);
+        bridge::ensure_bridge(&self.netlink, &spec).await.unwrap();
+        let open = || Tap::open_plain(&spec.tap, "a test".to_owned());
+        let tap = self.netns.run_in(open).unwrap().unwrap();
+        bridge::plug_tap(&self.netlink, &spec).await.unwrap();
+        tap
+    }
+
     /// A container on `bridge`, with `ethwe`, the address and the multicast route.
     pub(crate) async fn container(&self, bridge: &str, ip: &str, prefix_len: u8) -> Container {
         let ip: Ipv4Addr = ip.parse().unwrap();

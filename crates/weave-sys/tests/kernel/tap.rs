@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use weave_sys::poll::{Poller, Ready};
-use weave_sys::tap::{FrameBatch, Written};
+use weave_sys::tap::{FrameBatch, Mode, Written};
 use weave_sys::{Error, NetNs, Tap};
 
 use crate::lab::{self, Host, MTU, PATIENCE};
@@ -14,7 +14,8 @@ const REMOTE_MAC: [u8; 6] = [0x02, 0x42, 10, 40, 0, 9];
 #[tokio::test]
 async fn a_datagram_of_a_container_comes_out_of_the_tap_with_right_checksums() {
     let host = Host::new().await;
-    let tap = host.network("weave").await;
+    let tap = host.plain_network("weave").await;
+    assert!(!tap.has_headers());
     let container = host.container("weave", "10.32.0.1", 12).await;
     let socket = container.udp(4000);
     socket
@@ -85,6 +86,40 @@ async fn a_full_batch_stops_reading_and_the_rest_comes_with_the_next() {
         seen.extend(batch.frames().map(|frame| frame[20]));
     }
     assert_eq!(seen, [0, 1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn checksums_are_left_open_where_the_kernel_has_offloads() {
+    let host = Host::new().await;
+    let tap = host.network("weave").await;
+    assert!(
+        matches!(tap.mode(), Mode::Offload { .. }),
+        "{:?}",
+        tap.mode()
+    );
+    let container = host.container("weave", "10.32.0.1", 12).await;
+    let socket = container.udp(4000);
+    let to = SocketAddr::new(Ipv4Addr::new(224, 0, 0, 9).into(), 4242);
+    socket.send_to(b"to all", to).unwrap();
+    let mut batch = FrameBatch::packed(64, 65_600, 200_000);
+    let start = std::time::Instant::now();
+    loop {
+        assert!(start.elapsed() < PATIENCE, "no frame of the container");
+        tap.recv_batch(&mut batch).unwrap();
+        let frame = batch
+            .with_headers()
+            .find(|(_, frame)| frame.ends_with(b"to all"));
+        if let Some((header, frame)) = frame {
+            // NEEDS_CSUM, no GSO, the UDP header at 34, its checksum at 6
+            assert_eq!(header[..2], [1, 0]);
+            assert_eq!(
+                header[6..],
+                [34_u16.to_ne_bytes(), 6_u16.to_ne_bytes()].concat()
+            );
+            assert_eq!(lab::checksums_are_right(frame), Some(false));
+            break;
+        }
+    }
 }
 
 #[tokio::test]
