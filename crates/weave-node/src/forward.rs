@@ -11,6 +11,7 @@
 //! nowhere is counted under one [`DropReason`].
 
 mod drops;
+mod encapsulate;
 mod fib;
 mod fragments;
 mod limits;
@@ -21,6 +22,7 @@ mod windows;
 
 use std::net::SocketAddr;
 
+use weave_wire::offload::Checksum;
 use weave_wire::{Mac, PeerId, ReceiverIndex, SegmentId};
 
 pub use drops::{DropCounters, DropReason};
@@ -37,10 +39,14 @@ pub trait Egress {
     fn reply(&mut self, segment: SegmentId, frame: &[u8]);
 }
 
-/// Where a [`Receiver`] puts what it opens.
-pub trait Ingress {
-    /// A frame for the containers of this host.
-    fn deliver(&mut self, segment: SegmentId, frame: &[u8]);
+/// Where a [`Receiver`] puts what it opens: datagrams that live as long as `'d`.
+pub trait Ingress<'d> {
+    /// A frame for the containers of this host, in order. Its bytes may be changed.
+    fn deliver(&mut self, segment: SegmentId, frame: &mut [u8], checksum: Checksum);
+    /// The same, of a frame that lies in its datagram, so that it can be kept beyond the call.
+    fn deliver_lent(&mut self, segment: SegmentId, frame: &'d mut [u8], checksum: Checksum) {
+        self.deliver(segment, frame, checksum);
+    }
     /// A control message that was sealed for this index.
     fn control(&mut self, receiver: ReceiverIndex, from: SocketAddr, plaintext: &[u8]);
     /// A datagram that belongs to a handshake. Nothing of it is authentic yet.

@@ -14,6 +14,7 @@ use weave_node::forward::{
     DropCounters, Egress, Fib, FibSegment, FibSession, Forwarder, Ingress, OpenLane, Owner,
     Receiver,
 };
+use weave_wire::offload::Checksum;
 use weave_wire::{Lane, Mac, PeerId, ReceiverIndex, SegmentId, Time};
 
 thread_local! {
@@ -65,8 +66,8 @@ impl Egress for Wire {
     fn reply(&mut self, _: SegmentId, _: &[u8]) {}
 }
 
-impl Ingress for Wire {
-    fn deliver(&mut self, _: SegmentId, _: &[u8]) {
+impl Ingress<'_> for Wire {
+    fn deliver(&mut self, _: SegmentId, _: &mut [u8], _: Checksum) {
         self.delivered += 1;
     }
 

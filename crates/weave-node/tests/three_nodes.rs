@@ -13,6 +13,7 @@ use weave_node::{
     ConnectionState, Node, NodeConfig, NodeStatus, PersistToken, Sink, Subnet, Writes,
     check_stored, drain,
 };
+use weave_wire::offload::Checksum;
 use weave_wire::{Cidr, Mac, PeerId, ReceiverIndex, SegmentId, Time};
 
 const RANGE: &str = "10.32.0.0/12";
@@ -73,8 +74,8 @@ enum Inbound {
 #[derive(Default)]
 struct Inbox(Vec<Inbound>);
 
-impl Ingress for Inbox {
-    fn deliver(&mut self, _: SegmentId, _: &[u8]) {
+impl Ingress<'_> for Inbox {
+    fn deliver(&mut self, _: SegmentId, _: &mut [u8], _: Checksum) {
         panic!("nobody sends frames here");
     }
 

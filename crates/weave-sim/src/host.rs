@@ -8,6 +8,7 @@ use weave_node::forward::{DropCounters, Egress, Fib, Forwarder, Ingress, Receive
 use weave_node::ipam::IpamError;
 use weave_node::names::NameTable;
 use weave_node::{Node, PersistToken, Sink, Writes};
+use weave_wire::offload::Checksum;
 use weave_wire::{Mac, PeerId, ReceiverIndex, SegmentId, Time, Versions};
 
 use crate::containers::Container;
@@ -151,8 +152,8 @@ pub(crate) enum Inbound {
 #[derive(Debug, Default)]
 pub(crate) struct Inbox(pub(crate) Vec<Inbound>);
 
-impl Ingress for Inbox {
-    fn deliver(&mut self, _segment: SegmentId, frame: &[u8]) {
+impl Ingress<'_> for Inbox {
+    fn deliver(&mut self, _segment: SegmentId, frame: &mut [u8], _checksum: Checksum) {
         self.0.push(Inbound::Frame(frame.to_vec()));
     }
 

@@ -88,8 +88,12 @@ pub enum PayloadKind {
     Fragment = 1,
     /// One control message.
     Control = 2,
-    /// Several Ethernet frames; reserved.
+    /// Several Ethernet frames of one segment.
     Frames = 3,
+    /// One Ethernet frame whose checksum is partial.
+    UnsummedFrame = 4,
+    /// A part of an Ethernet frame whose checksum is partial.
+    UnsummedFragment = 5,
 }
 
 impl PayloadKind {
@@ -99,7 +103,9 @@ impl PayloadKind {
             1 => Ok(Self::Fragment),
             2 => Ok(Self::Control),
             3 => Ok(Self::Frames),
-            4..16 => Err(DatagramError::Kind),
+            4 => Ok(Self::UnsummedFrame),
+            5 => Ok(Self::UnsummedFragment),
+            6..16 => Err(DatagramError::Kind),
             _ => Err(DatagramError::Reserved),
         }
     }
@@ -228,9 +234,15 @@ impl RelayHeader {
                 circuit,
                 counter,
             }),
-            Ok((_, PayloadKind::Fragment | PayloadKind::Control | PayloadKind::Frames, ..)) => {
-                Err(DatagramError::Kind)
-            }
+            Ok((
+                _,
+                PayloadKind::Fragment
+                | PayloadKind::Control
+                | PayloadKind::Frames
+                | PayloadKind::UnsummedFrame
+                | PayloadKind::UnsummedFragment,
+                ..,
+            )) => Err(DatagramError::Kind),
             Err(error) => Err(error),
         }
     }
@@ -394,6 +406,8 @@ mod tests {
             Just(PayloadKind::Fragment),
             Just(PayloadKind::Control),
             Just(PayloadKind::Frames),
+            Just(PayloadKind::UnsummedFrame),
+            Just(PayloadKind::UnsummedFragment),
         ]
     }
 
@@ -430,7 +444,7 @@ mod tests {
         assert_eq!(broken(0, 0x91), Err(DatagramError::Type));
         assert_eq!(broken(0, 0x01), Err(DatagramError::Type));
         assert_eq!(broken(0, 0x12), Err(DatagramError::Version));
-        assert_eq!(broken(1, 4), Err(DatagramError::Kind));
+        assert_eq!(broken(1, 6), Err(DatagramError::Kind));
         assert_eq!(broken(1, 0x12), Err(DatagramError::Reserved));
         assert_eq!(broken(2, 1), Err(DatagramError::Reserved));
         assert_eq!(broken(4, 3), Err(DatagramError::Kind));

@@ -32,7 +32,8 @@ pub use header::{
 pub use ids::{PeerId, PeerName, SegmentId};
 pub use mac::Mac;
 pub use payload::{
-    FRAGMENT_HEADER_LEN, FRAME_HEADER_LEN, FragmentHeader, MAX_FRAGMENTS, decode_frame,
+    FRAGMENT_HEADER_LEN, FRAME_HEADER_LEN, FragmentHeader, MAX_FRAGMENTS, MAX_RECORD,
+    RECORD_HEADER_LEN, RecordHeader, decode_frame,
 };
 pub use time::Time;
 pub use versions::Versions;

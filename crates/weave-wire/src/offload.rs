@@ -8,6 +8,7 @@
 //! changed. Segments of one super-frame need no more than that to be joined: any run of
 //! neighbours is a valid super-frame, so a loss costs one segment and not the whole.
 
+mod checksum;
 mod cut;
 mod headers;
 mod join;
@@ -16,6 +17,7 @@ mod virtio;
 #[cfg(test)]
 mod tests;
 
+pub use checksum::{Checksum, complete, is_plain};
 pub use cut::Cutter;
 pub use join::Joiner;
 pub use virtio::{Gso, Offload, VNET_HEADER_LEN, VnetHeader};

@@ -1,5 +1,6 @@
 //! What stands inside the seal, in front of a frame or a part of one.
 
+use crate::offload::Checksum;
 use crate::{DatagramError, SegmentId};
 
 /// Bytes in front of a sealed frame: its segment.
@@ -8,6 +9,12 @@ pub const FRAME_HEADER_LEN: usize = 4;
 /// Bytes in front of a sealed part of a frame.
 pub const FRAGMENT_HEADER_LEN: usize = 12;
 
+/// Bytes in front of each frame where several share a datagram.
+pub const RECORD_HEADER_LEN: usize = 2;
+
+/// Longest frame that shares a datagram, in bytes.
+pub const MAX_RECORD: u16 = 0x7fff;
+
 /// A frame is cut in at most this many fragments.
 pub const MAX_FRAGMENTS: u8 = 4;
 
@@ -15,11 +22,54 @@ pub const MAX_FRAGMENTS: u8 = 4;
 ///
 /// # Errors
 /// [`DatagramError::TooShort`] when the segment is not complete.
-pub const fn decode_frame(plaintext: &[u8]) -> Result<(SegmentId, &[u8]), DatagramError> {
-    let Some((segment, frame)) = plaintext.split_first_chunk::<FRAME_HEADER_LEN>() else {
+pub const fn decode_frame(plaintext: &mut [u8]) -> Result<(SegmentId, &mut [u8]), DatagramError> {
+    let Some((segment, frame)) = plaintext.split_first_chunk_mut::<FRAME_HEADER_LEN>() else {
         return Err(DatagramError::TooShort);
     };
     Ok((SegmentId(u32::from_le_bytes(*segment)), frame))
+}
+
+/// In front of each of several frames that share a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RecordHeader {
+    /// Length of the frame, at most [`MAX_RECORD`]; longer ones are cut off.
+    pub len: u16,
+    /// Whether its checksum is complete.
+    pub checksum: Checksum,
+}
+
+impl RecordHeader {
+    /// The header as it travels.
+    pub const fn encode(&self) -> [u8; RECORD_HEADER_LEN] {
+        let len = self.len & MAX_RECORD;
+        match self.checksum {
+            Checksum::Complete => len.to_le_bytes(),
+            Checksum::Partial => (len | !MAX_RECORD).to_le_bytes(),
+        }
+    }
+
+    /// Splits the first frame off what is left of a datagram with several: its header, its bytes,
+    /// and the rest.
+    ///
+    /// # Errors
+    /// [`DatagramError::TooShort`] when the frame is not complete, or empty.
+    pub const fn take(bytes: &mut [u8]) -> Result<(Self, &mut [u8], &mut [u8]), DatagramError> {
+        let Some((header, rest)) = bytes.split_first_chunk_mut::<RECORD_HEADER_LEN>() else {
+            return Err(DatagramError::TooShort);
+        };
+        let bits = u16::from_le_bytes(*header);
+        let header = Self {
+            len: bits & MAX_RECORD,
+            checksum: match bits & !MAX_RECORD {
+                0 => Checksum::Complete,
+                _ => Checksum::Partial,
+            },
+        };
+        match rest.split_at_mut_checked(header.len as usize) {
+            Some((frame, rest)) if !frame.is_empty() => Ok((header, frame, rest)),
+            Some(_) | None => Err(DatagramError::TooShort),
+        }
+    }
 }
 
 impl SegmentId {
@@ -119,7 +169,7 @@ mod tests {
             FragmentHeader::decode(&reserved[..11]),
             Err(DatagramError::TooShort)
         );
-        assert_eq!(decode_frame(&[1, 2, 3]), Err(DatagramError::TooShort));
+        assert_eq!(decode_frame(&mut [1, 2, 3]), Err(DatagramError::TooShort));
     }
 
     proptest! {
@@ -136,13 +186,45 @@ mod tests {
 
         #[test]
         fn a_frame_survives_the_wire(segment: u32, frame: Vec<u8>) {
-            let bytes = [&SegmentId(segment).encode()[..], &frame].concat();
-            prop_assert_eq!(decode_frame(&bytes), Ok((SegmentId(segment), &frame[..])));
+            let mut bytes = [&SegmentId(segment).encode()[..], &frame].concat();
+            let mut frame = frame;
+            prop_assert_eq!(decode_frame(&mut bytes), Ok((SegmentId(segment), &mut frame[..])));
         }
 
         #[test]
-        fn arbitrary_plaintext_never_panics(bytes: Vec<u8>) {
-            let _ = decode_frame(&bytes);
+        fn frames_that_share_a_datagram_survive_the_wire(
+            frames in proptest::collection::vec(
+                (proptest::collection::vec(any::<u8>(), 1..200), any::<bool>()), 1..20),
+        ) {
+            let frames: Vec<_> = frames
+                .into_iter()
+                .map(|(frame, partial)| {
+                    (frame, if partial { Checksum::Partial } else { Checksum::Complete })
+                })
+                .collect();
+            let mut bytes = Vec::new();
+            for (frame, checksum) in &frames {
+                let len = u16::try_from(frame.len()).expect("short");
+                bytes.extend(RecordHeader { len, checksum: *checksum }.encode());
+                bytes.extend(frame);
+            }
+            let mut rest = bytes.as_mut_slice();
+            let mut out = Vec::new();
+            while !rest.is_empty() {
+                let (header, frame, left) = RecordHeader::take(rest).expect("a record");
+                out.push((frame.to_vec(), header.checksum));
+                rest = left;
+            }
+            prop_assert_eq!(out, frames);
+        }
+
+        #[test]
+        fn arbitrary_plaintext_never_panics(mut bytes: Vec<u8>) {
+            let _ = decode_frame(&mut bytes);
+            let mut rest = bytes.as_mut_slice();
+            while let Ok((_, _, left)) = RecordHeader::take(rest) {
+                rest = left;
+            }
             let _ = FragmentHeader::decode(&bytes);
         }
     }

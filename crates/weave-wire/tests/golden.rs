@@ -6,10 +6,11 @@ use std::fs;
 use std::path::Path;
 
 use prost::Message as _;
+use weave_wire::offload::Checksum;
 use weave_wire::proto::{ControlMessage, LoanReturn, Ping, control_message::Body};
 use weave_wire::{
     Cidr, DatagramType, FragmentHeader, HandshakeHeader, Lane, PayloadKind, PeerId, ReceiverIndex,
-    RelayHeader, SealedHeader, SegmentId, decode_control, decode_frame,
+    RecordHeader, RelayHeader, SealedHeader, SegmentId, decode_control, decode_frame,
 };
 
 /// Vectors that other crates check carry this in front of their name.
@@ -67,6 +68,10 @@ fn control(body: Body) -> Vec<u8> {
     ControlMessage { body: Some(body) }.encode_to_vec()
 }
 
+fn record(len: u16, checksum: Checksum) -> [u8; 2] {
+    RecordHeader { len, checksum }.encode()
+}
+
 fn computed() -> BTreeMap<String, Vec<u8>> {
     let key = std::array::from_fn(|index| u8::try_from(index).expect("a small index"));
     let genesis: Vec<u8> = (0..16).collect();
@@ -85,10 +90,39 @@ fn computed() -> BTreeMap<String, Vec<u8>> {
                 .to_vec(),
         ),
         (
+            "sealed-frames",
+            sealed(PayloadKind::Frames, 3, Lane::Data, 7)
+                .encode()
+                .to_vec(),
+        ),
+        (
+            "sealed-unsummed-frame",
+            sealed(PayloadKind::UnsummedFrame, 3, Lane::Data, 7)
+                .encode()
+                .to_vec(),
+        ),
+        (
+            "sealed-unsummed-fragment",
+            sealed(PayloadKind::UnsummedFragment, 3, Lane::Data, 7)
+                .encode()
+                .to_vec(),
+        ),
+        (
             "sealed-control",
             sealed(PayloadKind::Control, 0, Lane::Control, (1 << 40) + 1)
                 .encode()
                 .to_vec(),
+        ),
+        (
+            "payload-frames",
+            [
+                &segment("10.32.0.0/12").encode()[..],
+                &record(1, Checksum::Complete),
+                &[0xff],
+                &record(2, Checksum::Partial),
+                &[0xee, 0xdd],
+            ]
+            .concat(),
         ),
         (
             "payload-frame",
@@ -175,8 +209,19 @@ fn the_documented_bytes_are_read_as_what_they_were_made_of() {
     );
     let (header, part) = FragmentHeader::decode(&vectors["payload-fragment"]).expect("a fragment");
     assert_eq!((header, part), (fragment(), &[0xff][..]));
-    let (found, frame) = decode_frame(&vectors["payload-frame"]).expect("a frame");
-    assert_eq!((found, frame), (segment("10.32.0.0/12"), &[0xff][..]));
+    let mut payload = vectors["payload-frame"].clone();
+    let (found, frame) = decode_frame(&mut payload).expect("a frame");
+    assert_eq!((found, &*frame), (segment("10.32.0.0/12"), &[0xff][..]));
+    let mut payload = vectors["payload-frames"].clone();
+    let (_, records) = decode_frame(&mut payload).expect("frames");
+    let (header, frame, records) = RecordHeader::take(records).expect("the first");
+    assert_eq!(
+        (header.checksum, &*frame),
+        (Checksum::Complete, &[0xff][..])
+    );
+    let (header, frame, records) = RecordHeader::take(records).expect("the second");
+    let expected = (Checksum::Partial, &[0xee, 0xdd][..]);
+    assert_eq!(((header.checksum, &*frame), records.len()), (expected, 0));
     let reject = HandshakeHeader::decode(&vectors["reject"]).expect("a header");
     assert_eq!(reject, handshake(DatagramType::Reject, 10));
     let relay = RelayHeader::decode(&vectors["relay"]).expect("a header");

@@ -46,8 +46,6 @@ drop_reasons! {
     WrongLane = "wrong_lane",
     /// Sealed payload that is incomplete or contradicts itself.
     BadPayload = "bad_payload",
-    /// Sealed payload of a kind that this version does not read.
-    UnsupportedPayload = "unsupported_payload",
     /// Fragment that does not belong to the others of its frame.
     FragmentMismatch = "fragment_mismatch",
     /// Incomplete frame given up after its time.
@@ -84,6 +82,8 @@ drop_reasons! {
     LaneClosed = "lane_closed",
     /// No room to send.
     EgressFull = "egress_full",
+    /// Frame that the bridge did not take.
+    TapRefused = "tap_refused",
     /// Frame that does not fit the path, even in fragments.
     TooBig = "too_big",
     /// Frame for an unknown station, or question for an unknown address, over the limit.

@@ -3,16 +3,11 @@
 //! The receiver keeps incomplete frames for two seconds, at most 64 of a session and 256 in all;
 //! the oldest gives way. Buffers are used again, so that nothing is allocated in steady state.
 
-use weave_wire::{
-    FRAGMENT_HEADER_LEN, FragmentHeader, MAX_FRAGMENTS, SEALED_HEADER_LEN, SegmentId, TAG_LEN, Time,
-};
+use weave_wire::{FragmentHeader, MAX_FRAGMENTS, SegmentId, Time};
 
 use std::time::Duration;
 
 use super::{DropCounters, DropReason};
-
-/// Bytes of a datagram that a fragment needs for itself.
-pub(super) const OVERHEAD: usize = SEALED_HEADER_LEN + FRAGMENT_HEADER_LEN + TAG_LEN;
 
 const KEPT_FOR: Duration = Duration::from_secs(2);
 const MOST_OF_A_SESSION: usize = 64;
@@ -130,7 +125,7 @@ impl Reassembly {
         part: &[u8],
         now: Time,
         drops: &DropCounters,
-    ) -> Option<&[u8]> {
+    ) -> Option<&mut [u8]> {
         self.expire(now, drops);
         let at = self.find_or_begin(session, header, now, drops);
         let incomplete = self.incomplete.get_mut(at)?;
@@ -147,7 +142,7 @@ impl Reassembly {
             self.whole.extend_from_slice(part);
         }
         self.keep(done.parts);
-        Some(&self.whole)
+        Some(&mut self.whole)
     }
 
     fn find_or_begin(
@@ -260,7 +255,7 @@ mod tests {
             let frame = self
                 .reassembly
                 .add(session, *header, part, now, &self.drops);
-            frame.map(<[u8]>::to_vec)
+            frame.map(|frame| frame.to_vec())
         }
     }
 

@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use weave_wire::ether::NdView;
+use weave_wire::offload::Checksum;
 use weave_wire::{
     DatagramError, DatagramType, FragmentHeader, HandshakeHeader, Lane, Mac, PayloadKind, PeerId,
-    SEALED_HEADER_LEN, SealedHeader, SegmentId, TAG_LEN, Time, decode_frame,
+    RecordHeader, SEALED_HEADER_LEN, SealedHeader, SegmentId, TAG_LEN, Time, decode_frame,
 };
 
 use super::fragments::Reassembly;
@@ -40,13 +41,13 @@ impl Receiver {
     }
 
     /// Takes a datagram from the network. Its bytes are opened where they lie.
-    pub fn receive_datagram(
+    pub fn receive_datagram<'d>(
         &mut self,
         fib: &Fib,
         from: SocketAddr,
-        datagram: &mut [u8],
+        datagram: &'d mut [u8],
         now: Time,
-        ingress: &mut impl Ingress,
+        ingress: &mut impl Ingress<'d>,
     ) {
         let received = match DatagramType::of(datagram) {
             Ok(DatagramType::Sealed) => self.receive_sealed(fib, from, datagram, now, ingress),
@@ -67,37 +68,39 @@ impl Receiver {
         }
     }
 
-    fn receive_sealed(
+    fn receive_sealed<'d>(
         &mut self,
         fib: &Fib,
         from: SocketAddr,
-        datagram: &mut [u8],
+        datagram: &'d mut [u8],
         now: Time,
-        ingress: &mut impl Ingress,
+        ingress: &mut impl Ingress<'d>,
     ) -> Result<(), DropReason> {
         let header = SealedHeader::decode(datagram).map_err(reason_of)?;
         let (lane, plaintext) = self.open(fib, &header, datagram, now)?;
-        match (header.kind, lane.lane) {
-            (PayloadKind::Frame, Lane::Data) => {
-                let (segment, frame) = decode_frame(plaintext).map_err(payload_reason)?;
-                self.receive_frame(fib, lane.peer, segment, frame, now, ingress)
+        if lane.lane == Lane::Control && header.kind == PayloadKind::Control {
+            ingress.control(header.receiver, from, plaintext);
+            return Ok(());
+        }
+        if lane.lane != Lane::Data {
+            return Err(DropReason::WrongLane);
+        }
+        let source = Source { lane, now };
+        match header.kind {
+            PayloadKind::Frame => {
+                self.receive_frame(fib, source, plaintext, Checksum::Complete, ingress)
             }
-            (PayloadKind::Fragment, Lane::Data) => {
-                let (part, bytes) = FragmentHeader::decode(plaintext).map_err(payload_reason)?;
-                self.receive_fragment(fib, lane, part, bytes, now, ingress)
+            PayloadKind::UnsummedFrame => {
+                self.receive_frame(fib, source, plaintext, Checksum::Partial, ingress)
             }
-            (PayloadKind::Control, Lane::Control) => {
-                ingress.control(header.receiver, from, plaintext);
-                Ok(())
+            PayloadKind::Frames => self.receive_frames(fib, source, plaintext, ingress),
+            PayloadKind::Fragment => {
+                self.receive_fragment(fib, source, plaintext, Checksum::Complete, ingress)
             }
-            (PayloadKind::Frames, Lane::Data) => Err(DropReason::UnsupportedPayload),
-            (
-                PayloadKind::Frame
-                | PayloadKind::Fragment
-                | PayloadKind::Control
-                | PayloadKind::Frames,
-                Lane::Data | Lane::Control | Lane::Relay,
-            ) => Err(DropReason::WrongLane),
+            PayloadKind::UnsummedFragment => {
+                self.receive_fragment(fib, source, plaintext, Checksum::Partial, ingress)
+            }
+            PayloadKind::Control => Err(DropReason::WrongLane),
         }
     }
 
@@ -108,7 +111,7 @@ impl Receiver {
         header: &SealedHeader,
         datagram: &'d mut [u8],
         now: Time,
-    ) -> Result<(&'f Arc<OpenLane>, &'d [u8]), DropReason> {
+    ) -> Result<(&'f Arc<OpenLane>, &'d mut [u8]), DropReason> {
         if datagram.len() < SEALED_HEADER_LEN + TAG_LEN {
             return Err(DropReason::TooShort);
         }
@@ -131,62 +134,108 @@ impl Receiver {
             return Err(DropReason::Replayed);
         }
         lane.heard.store(now.as_nanos(), Ordering::Relaxed);
-        let plaintext = sealed.get(..len).ok_or(DropReason::BadPayload)?;
+        let plaintext = sealed.get_mut(..len).ok_or(DropReason::BadPayload)?;
         Ok((lane, plaintext))
     }
 
-    fn receive_fragment(
+    fn receive_fragment<'d>(
         &mut self,
         fib: &Fib,
-        lane: &OpenLane,
-        header: FragmentHeader,
-        part: &[u8],
-        now: Time,
-        ingress: &mut impl Ingress,
+        source: Source<'_>,
+        plaintext: &[u8],
+        checksum: Checksum,
+        ingress: &mut impl Ingress<'d>,
     ) -> Result<(), DropReason> {
+        let (header, part) = FragmentHeader::decode(plaintext).map_err(payload_reason)?;
         if part.is_empty() {
             return Err(DropReason::BadPayload);
         }
-        local_segment(fib, header.segment)?;
-        let session = lane.receiver.slot();
-        let Some(frame) = self.reassembly.add(session, header, part, now, &self.drops) else {
+        let segment = header.segment;
+        local_segment(fib, segment)?;
+        let session = source.lane.receiver.slot();
+        let whole = self
+            .reassembly
+            .add(session, header, part, source.now, &self.drops);
+        let Some(frame) = whole else {
             return Ok(());
         };
-        let heard = accept(fib, lane.peer, header.segment, frame)?;
-        ingress.deliver(header.segment, frame);
-        self.learn(heard, lane.peer, header.segment, now, ingress);
+        let heard = accept(fib, source.lane.peer, segment, frame)?;
+        ingress.deliver(segment, frame, checksum);
+        self.learn(heard, source, segment, ingress);
         Ok(())
     }
 
-    fn receive_frame(
+    fn receive_frame<'d>(
         &mut self,
         fib: &Fib,
-        peer: PeerId,
-        segment: SegmentId,
-        frame: &[u8],
-        now: Time,
-        ingress: &mut impl Ingress,
+        source: Source<'_>,
+        plaintext: &'d mut [u8],
+        checksum: Checksum,
+        ingress: &mut impl Ingress<'d>,
     ) -> Result<(), DropReason> {
-        let heard = accept(fib, peer, segment, frame)?;
-        ingress.deliver(segment, frame);
-        self.learn(heard, peer, segment, now, ingress);
+        let (segment, frame) = decode_frame(plaintext).map_err(payload_reason)?;
+        self.take_frame(fib, source, segment, frame, checksum, ingress)
+    }
+
+    /// Several frames of one segment. One that may not pass does not keep the others.
+    fn receive_frames<'d>(
+        &mut self,
+        fib: &Fib,
+        source: Source<'_>,
+        plaintext: &'d mut [u8],
+        ingress: &mut impl Ingress<'d>,
+    ) -> Result<(), DropReason> {
+        let (segment, mut rest) = decode_frame(plaintext).map_err(payload_reason)?;
+        if rest.is_empty() {
+            return Err(DropReason::BadPayload);
+        }
+        while !rest.is_empty() {
+            let (record, frame, left) = RecordHeader::take(rest).map_err(payload_reason)?;
+            let checksum = record.checksum;
+            if let Err(reason) = self.take_frame(fib, source, segment, frame, checksum, ingress) {
+                self.drops.count(reason);
+            }
+            rest = left;
+        }
         Ok(())
     }
 
-    fn learn(
+    fn take_frame<'d>(
+        &mut self,
+        fib: &Fib,
+        source: Source<'_>,
+        segment: SegmentId,
+        frame: &'d mut [u8],
+        checksum: Checksum,
+        ingress: &mut impl Ingress<'d>,
+    ) -> Result<(), DropReason> {
+        let heard = accept(fib, source.lane.peer, segment, frame)?;
+        ingress.deliver_lent(segment, frame, checksum);
+        self.learn(heard, source, segment, ingress);
+        Ok(())
+    }
+
+    fn learn<'d>(
         &mut self,
         heard: Option<Mac>,
-        peer: PeerId,
+        source: Source<'_>,
         segment: SegmentId,
-        now: Time,
-        ingress: &mut impl Ingress,
+        ingress: &mut impl Ingress<'d>,
     ) {
+        let peer = source.lane.peer;
         if let Some(mac) = heard
-            && self.recent.is_news(segment, mac, peer, now)
+            && self.recent.is_news(segment, mac, peer, source.now)
         {
             ingress.learned(segment, mac, peer);
         }
     }
+}
+
+/// Where an opened datagram came from, and when.
+#[derive(Clone, Copy)]
+struct Source<'f> {
+    lane: &'f OpenLane,
+    now: Time,
 }
 
 /// The receive rule: whether a frame from this peer may reach our containers. Answers its source

@@ -2,14 +2,14 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use weave_crypto::ReplayWindow;
 use weave_wire::ether::{ArpOp, ArpView, NdView, arp_reply, neighbour_advertisement};
-use weave_wire::{FRAME_HEADER_LEN, Mac, PayloadKind, SEALED_HEADER_LEN, SegmentId, TAG_LEN, Time};
+use weave_wire::offload::{Offload, VnetHeader};
+use weave_wire::{Mac, SegmentId, Time};
 
-use super::fragments::{self, Cuts};
+use super::encapsulate::{Encapsulator, Pack, Path, Ready};
 use super::limits::{Flood, FloodLimits};
 use super::policy::{self, Frame, Packet};
-use super::{DropCounters, DropReason, Egress, Fib, FibSegment, FibSession, Owner};
+use super::{DropCounters, DropReason, Egress, Fib, FibSegment, Owner};
 
 /// Decides about frames of local containers, and seals what leaves the host.
 ///
@@ -19,7 +19,7 @@ use super::{DropCounters, DropReason, Egress, Fib, FibSegment, FibSession, Owner
 pub struct Forwarder {
     drops: DropCounters,
     limits: FloodLimits,
-    next_fragment_id: u32,
+    encapsulator: Encapsulator,
 }
 
 /// What becomes of a frame.
@@ -46,11 +46,11 @@ impl Forwarder {
         Self {
             drops,
             limits: FloodLimits::default(),
-            next_fragment_id: 0,
+            encapsulator: Encapsulator::default(),
         }
     }
 
-    /// Takes a frame that a container of this host sent on `segment`.
+    /// Takes a finished frame that a container of this host sent on `segment`.
     pub fn forward_frame(
         &mut self,
         fib: &Fib,
@@ -59,24 +59,64 @@ impl Forwarder {
         now: Time,
         egress: &mut impl Egress,
     ) {
-        let Some(here) = fib.segments.get(&segment) else {
-            return self.drops.count(DropReason::UnknownSegment);
-        };
-        let view = match policy::admit(fib, frame) {
-            Ok(view) => view,
-            Err(reason) => return self.drops.count(reason),
-        };
-        let verdict = decide(fib, segment, &view);
-        let asker = view.ethernet.src();
-        match verdict {
+        let frames = [(VnetHeader::default(), frame)];
+        self.forward_frames(fib, segment, frames, now, egress);
+    }
+
+    /// Takes frames that containers of this host sent on `segment`, in order, each with what is
+    /// left to do for it. Small ones that follow each other to the same peer share a datagram.
+    pub fn forward_frames<'a>(
+        &mut self,
+        fib: &Fib,
+        segment: SegmentId,
+        frames: impl IntoIterator<Item = (VnetHeader, &'a [u8])>,
+        now: Time,
+        egress: &mut impl Egress,
+    ) {
+        let mut pack = Pack::new();
+        for (header, bytes) in frames {
+            let frame = match Unfinished::of(fib, segment, header, bytes) {
+                Ok(frame) => frame,
+                Err(reason) => {
+                    self.drops.count(reason);
+                    continue;
+                }
+            };
+            self.forward(fib, segment, &frame, now, &mut pack, egress);
+        }
+        self.send_pack(fib, segment, &mut pack, now, egress);
+    }
+
+    fn forward<'a>(
+        &mut self,
+        fib: &Fib,
+        segment: SegmentId,
+        frame: &Unfinished<'a, '_>,
+        now: Time,
+        pack: &mut Pack<'a>,
+        egress: &mut impl Egress,
+    ) {
+        let asker = frame.view.ethernet.src();
+        match decide(fib, segment, &frame.view) {
             Verdict::Drop(reason) => self.drops.count(reason),
-            Verdict::Send(index) => self.send(fib, index, segment, frame, now, egress),
-            Verdict::Replicate => self.replicate(fib, here, segment, frame, now, egress),
+            Verdict::Send(index) => {
+                if !share(fib, index, segment, frame, now, pack) {
+                    self.send_pack(fib, segment, pack, now, egress);
+                    if !share(fib, index, segment, frame, now, pack) {
+                        self.send(fib, index, segment, frame, now, egress);
+                    }
+                }
+            }
+            Verdict::Replicate => {
+                self.send_pack(fib, segment, pack, now, egress);
+                self.replicate(fib, segment, frame, now, egress);
+            }
             Verdict::Flood(flood) => {
                 if !self.limits.take(segment, flood, now) {
                     return self.drops.count(DropReason::FloodLimited);
                 }
-                self.replicate(fib, here, segment, frame, now, egress);
+                self.send_pack(fib, segment, pack, now, egress);
+                self.replicate(fib, segment, frame, now, egress);
             }
             Verdict::AnswerArp(request, mac) => {
                 egress.reply(segment, &arp_reply(&request, asker, mac));
@@ -94,71 +134,104 @@ impl Forwarder {
     fn replicate(
         &mut self,
         fib: &Fib,
-        here: &FibSegment,
         segment: SegmentId,
-        frame: &[u8],
+        frame: &Unfinished<'_, '_>,
         now: Time,
         egress: &mut impl Egress,
     ) {
-        for index in &here.members {
+        for index in &frame.here.members {
             self.send(fib, *index, segment, frame, now, egress);
         }
     }
 
-    /// Seals a frame for one session, in fragments when it does not fit.
     fn send(
         &mut self,
         fib: &Fib,
         index: usize,
         segment: SegmentId,
-        frame: &[u8],
+        frame: &Unfinished<'_, '_>,
         now: Time,
         egress: &mut impl Egress,
     ) {
-        let Some(session) = fib.sessions.get(index) else {
-            return self.drops.count(DropReason::NoSession);
-        };
-        let sent = if SEALED_HEADER_LEN + FRAME_HEADER_LEN + frame.len() + TAG_LEN
-            <= session.max_datagram
-        {
-            seal(
-                session,
-                PayloadKind::Frame,
-                [&segment.encode(), frame],
-                now,
-                egress,
-            )
-        } else {
-            self.send_cut(session, segment, frame, now, egress)
-        };
+        let sent = path(fib, index, segment, now).and_then(|path| {
+            self.encapsulator
+                .send(path, frame.bytes, frame.offload, egress)
+        });
         if let Err(reason) = sent {
             self.drops.count(reason);
         }
     }
 
-    fn send_cut(
+    /// Sends the frames that have waited for others.
+    fn send_pack(
         &mut self,
-        session: &FibSession,
+        fib: &Fib,
         segment: SegmentId,
-        frame: &[u8],
+        pack: &mut Pack<'_>,
         now: Time,
         egress: &mut impl Egress,
-    ) -> Result<(), DropReason> {
-        let room = session.max_datagram.saturating_sub(fragments::OVERHEAD);
-        let cuts =
-            Cuts::new(segment, self.next_fragment_id, frame, room).ok_or(DropReason::TooBig)?;
-        self.next_fragment_id = self.next_fragment_id.wrapping_add(1);
-        for (header, part) in cuts {
-            seal(
-                session,
-                PayloadKind::Fragment,
-                [&header.encode(), part],
-                now,
-                egress,
-            )?;
+    ) {
+        let Some(index) = pack.session() else { return };
+        let frames = pack.take();
+        let count = frames.0.len();
+        let sent = path(fib, index, segment, now)
+            .and_then(|path| self.encapsulator.send_pack(path, frames, egress));
+        if let Err(reason) = sent {
+            (0..count).for_each(|_| self.drops.count(reason));
         }
-        Ok(())
     }
+}
+
+/// A frame as a container sent it.
+struct Unfinished<'a, 'f> {
+    bytes: &'a [u8],
+    view: Frame<'a>,
+    offload: Offload,
+    here: &'f FibSegment,
+}
+
+impl<'a, 'f> Unfinished<'a, 'f> {
+    fn of(
+        fib: &'f Fib,
+        segment: SegmentId,
+        header: VnetHeader,
+        bytes: &'a [u8],
+    ) -> Result<Self, DropReason> {
+        let here = fib.segments.get(&segment);
+        Ok(Self {
+            bytes,
+            here: here.ok_or(DropReason::UnknownSegment)?,
+            view: policy::admit(fib, bytes)?,
+            offload: header.offload().map_err(|_| DropReason::MalformedFrame)?,
+        })
+    }
+}
+
+fn path(fib: &Fib, index: usize, segment: SegmentId, now: Time) -> Result<Path<'_>, DropReason> {
+    let session = fib.sessions.get(index).ok_or(DropReason::NoSession)?;
+    Ok(Path {
+        session,
+        segment,
+        now,
+    })
+}
+
+/// Lets a frame wait for those that follow it, when it is small.
+fn share<'a>(
+    fib: &Fib,
+    index: usize,
+    segment: SegmentId,
+    frame: &Unfinished<'a, '_>,
+    now: Time,
+    pack: &mut Pack<'a>,
+) -> bool {
+    let (Ok(path), Some(ready)) = (
+        path(fib, index, segment, now),
+        Ready::new(frame.bytes, frame.offload),
+    ) else {
+        return false;
+    };
+    pack.add(index, path, ready)
 }
 
 fn decide(fib: &Fib, segment: SegmentId, frame: &Frame<'_>) -> Verdict {
@@ -224,39 +297,4 @@ impl Question {
             Self::Neighbour { asker, target } => Verdict::AnswerNeighbour { asker, target, mac },
         }
     }
-}
-
-/// Copies the parts into room for a datagram and seals them there.
-fn seal(
-    session: &FibSession,
-    kind: PayloadKind,
-    parts: [&[u8]; 2],
-    now: Time,
-    egress: &mut impl Egress,
-) -> Result<(), DropReason> {
-    // Room that was taken is sent, so whether the lane still seals is asked before.
-    let lane = &session.data;
-    if now >= lane.stop_at() || lane.sealed() >= ReplayWindow::COUNTER_LIMIT {
-        return Err(DropReason::LaneClosed);
-    }
-    let [header, body] = parts;
-    let len = SEALED_HEADER_LEN + header.len() + body.len() + TAG_LEN;
-    let datagram = egress
-        .datagram(session.addr, len)
-        .ok_or(DropReason::EgressFull)?;
-    let plaintext = datagram.get_mut(SEALED_HEADER_LEN..).and_then(|rest| {
-        let (head, rest) = rest.split_at_mut_checked(header.len())?;
-        let (tail, _) = rest.split_at_mut_checked(body.len())?;
-        Some((head, tail))
-    });
-    let Some((head, tail)) = plaintext else {
-        datagram.fill(0);
-        return Err(DropReason::EgressFull);
-    };
-    head.copy_from_slice(header);
-    tail.copy_from_slice(body);
-    lane.seal(kind, now, datagram).map_err(|_| {
-        datagram.fill(0);
-        DropReason::LaneClosed
-    })
 }

@@ -9,6 +9,7 @@ use weave_node::forward::{
     DropCounters, DropReason, Egress, Fib, FibSegment, FibSession, Forwarder, Ingress, OpenLane,
     Owner, Receiver,
 };
+use weave_wire::offload::{Checksum, VnetHeader};
 use weave_wire::{Lane, Mac, PeerId, ReceiverIndex, SegmentId, Time};
 
 pub(crate) const SEGMENT: SegmentId = SegmentId(0x447a_b075);
@@ -149,6 +150,15 @@ impl Host {
         sent
     }
 
+    /// What leaves when a container of this host sends frames that are read together.
+    pub(crate) fn send_all(&mut self, frames: &[(VnetHeader, Vec<u8>)]) -> Sent {
+        let mut sent = Sent::default();
+        let frames = frames.iter().map(|(header, frame)| (*header, &frame[..]));
+        self.forwarder
+            .forward_frames(&self.fib, SEGMENT, frames, NOW, &mut sent);
+        sent
+    }
+
     /// What arrives when a datagram comes from the network.
     pub(crate) fn receive(&mut self, datagram: &[u8]) -> Received {
         self.receive_at(datagram, NOW)
@@ -249,6 +259,8 @@ impl Egress for Sent {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Received {
     pub(crate) frames: Vec<Vec<u8>>,
+    /// How many of them have a partial checksum.
+    pub(crate) unsummed: usize,
     pub(crate) control: Vec<(ReceiverIndex, SocketAddr, Vec<u8>)>,
     pub(crate) handshakes: Vec<Vec<u8>>,
     pub(crate) learned: Vec<(Mac, PeerId)>,
@@ -260,10 +272,11 @@ impl Received {
     }
 }
 
-impl Ingress for Received {
-    fn deliver(&mut self, segment: SegmentId, frame: &[u8]) {
+impl Ingress<'_> for Received {
+    fn deliver(&mut self, segment: SegmentId, frame: &mut [u8], checksum: Checksum) {
         assert_eq!(segment, SEGMENT);
         self.frames.push(frame.to_vec());
+        self.unsummed += usize::from(checksum == Checksum::Partial);
     }
 
     fn control(&mut self, receiver: ReceiverIndex, from: SocketAddr, plaintext: &[u8]) {

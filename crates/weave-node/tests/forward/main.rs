@@ -2,6 +2,7 @@
 
 mod bench;
 mod corpus;
+mod offload;
 mod pair;
 mod receive;
 mod send;

@@ -228,11 +228,8 @@ fn a_payload_on_the_wrong_lane_is_dropped() {
         (Lane::Control, PayloadKind::Frame, DropReason::WrongLane),
         (Lane::Control, PayloadKind::Fragment, DropReason::WrongLane),
         (Lane::Data, PayloadKind::Control, DropReason::WrongLane),
-        (
-            Lane::Data,
-            PayloadKind::Frames,
-            DropReason::UnsupportedPayload,
-        ),
+        (Lane::Control, PayloadKind::Frames, DropReason::WrongLane),
+        (Lane::Data, PayloadKind::Frames, DropReason::BadPayload),
         (Lane::Data, PayloadKind::Fragment, DropReason::BadPayload),
     ];
     for (name, kind, reason) in cases {

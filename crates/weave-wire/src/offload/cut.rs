@@ -20,6 +20,9 @@ impl<'a> Cutter<'a> {
     /// When the headers are not there or there is nothing to cut.
     pub fn new(frame: &'a [u8], gso: Gso, size: usize, start: usize) -> Result<Self, OffloadError> {
         let layout = Layout::of(frame, gso, start)?;
+        if Layout::found(frame) != Some(layout) {
+            return Err(OffloadError::Headers);
+        }
         let payload = frame.len() - layout.payload;
         if size == 0 || payload == 0 {
             return Err(OffloadError::Size);
@@ -29,6 +32,21 @@ impl<'a> Cutter<'a> {
             layout,
             size,
             count: payload.div_ceil(size),
+        })
+    }
+
+    /// The same in shorter segments, so that none is longer than `longest` bytes with its headers.
+    /// `None` when that cannot be: UDP datagrams stay what they are.
+    pub fn narrowed(self, longest: usize) -> Option<Self> {
+        if self.longest() <= longest {
+            return Some(self);
+        }
+        let size = longest.checked_sub(self.layout.payload)?;
+        let payload = self.frame.len() - self.layout.payload;
+        (self.layout.gso == Gso::Tcp && size > 0).then(|| Self {
+            size,
+            count: payload.div_ceil(size),
+            ..self
         })
     }
 
@@ -59,10 +77,8 @@ impl<'a> Cutter<'a> {
             return;
         };
         head.copy_from_slice(headers);
-        for (to, from) in tail.chunks_mut(payload.len().max(1)).zip([payload]) {
-            if to.len() == from.len() {
-                to.copy_from_slice(from);
-            }
+        if let Some(to) = tail.get_mut(..payload.len()) {
+            to.copy_from_slice(payload);
         }
         let former = self.frame.len() - self.layout.payload;
         self.layout.set_payload_len(head, former, payload.len());

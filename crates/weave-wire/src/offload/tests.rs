@@ -236,7 +236,7 @@ proptest! {
                 prop_assert_eq!(vnet.hdr_len as usize, run[0].len() - size);
                 cut_all(&Cutter::new(&whole, gso, size, start).unwrap())
             }
-            Offload::Checksum { start } => {
+            Offload::Checksum { start, .. } => {
                 prop_assert_eq!((count, start), (1, sent.start()));
                 vec![whole]
             }
@@ -334,7 +334,10 @@ fn what_no_tap_of_ours_gives_is_refused() {
     };
     assert_eq!(with(0, 0, 0).offload(), Ok(Offload::Whole));
     assert_eq!(with(2, 0, 0).offload(), Ok(Offload::Whole), "DATA_VALID");
-    let checksum = Offload::Checksum { start: 34 };
+    let checksum = Offload::Checksum {
+        start: 34,
+        offset: 16,
+    };
     assert_eq!(with(1, 0, 0).offload(), Ok(checksum));
     let cut = Offload::Cut {
         gso: Gso::Tcp,

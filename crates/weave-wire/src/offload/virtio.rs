@@ -46,10 +46,12 @@ pub enum Gso {
 pub enum Offload {
     /// Nothing: the frame is finished.
     Whole,
-    /// The checksum of the TCP or UDP header there is partial.
+    /// The checksum is partial.
     Checksum {
-        /// Offset of that header in the frame.
+        /// Where the summed part begins, from the beginning of the frame.
         start: usize,
+        /// Where the sum belongs, from there.
+        offset: usize,
     },
     /// The same, and the frame is to be cut.
     Cut {
@@ -93,7 +95,10 @@ impl VnetHeader {
         let start = usize::from(self.csum_start);
         let partial = self.flags & NEEDS_CHECKSUM != 0;
         let gso = match self.gso_type & !ECN {
-            GSO_NONE if partial => return Ok(Offload::Checksum { start }),
+            GSO_NONE if partial => {
+                let offset = usize::from(self.csum_offset);
+                return Ok(Offload::Checksum { start, offset });
+            }
             GSO_NONE => return Ok(Offload::Whole),
             GSO_TCP_V4 | GSO_TCP_V6 => Gso::Tcp,
             GSO_UDP => Gso::Udp,

@@ -4,6 +4,7 @@
 //! what is not a frame goes to the control loop, which may drop it under load.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,19 +13,26 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use weave_node::forward::{DropCounters, Egress, Fib, Forwarder, Ingress, Receiver};
+use weave_node::forward::{DropCounters, DropReason, Egress, Fib, Forwarder, Ingress, Receiver};
 use weave_sys::Tap;
 use weave_sys::poll::{Poller, Ready, Waker};
 use weave_sys::tap::FrameBatch;
 use weave_sys::udp::{UdpTx, Underlay};
+use weave_wire::offload::{Checksum, VnetHeader};
 use weave_wire::{Mac, PeerId, ReceiverIndex, SegmentId};
 
 use super::clock::Clock;
 
+mod coalesce;
+
+use coalesce::Run;
+
 /// Frames read from one TAP in a row, before the next has its turn.
 const TAP_BATCH: usize = 64;
-/// Room for the largest frame: container MTU, Ethernet header, VLAN tags, and jumbo networks.
-const MAX_FRAME: usize = 9_216;
+/// Room for the largest frame: an IP packet of greatest length, Ethernet header and VLAN tags.
+const MAX_FRAME: usize = 65_535 + 22;
+/// Bytes read from one TAP in a row: a few of the largest frames, so that they stay in the cache.
+const TAP_ARENA: usize = 256 << 10;
 /// Control datagrams that may wait for the control loop.
 pub(crate) const CONTROL_QUEUE: usize = 1_024;
 
@@ -138,7 +146,7 @@ struct TxThread {
 impl TxThread {
     fn run(mut self) {
         let mut ready = Ready::new();
-        let mut batch = FrameBatch::new(TAP_BATCH, MAX_FRAME);
+        let mut batch = FrameBatch::packed(TAP_BATCH, MAX_FRAME, TAP_ARENA);
         let mut taps: Arc<Taps> = Arc::default();
         while !self.shared.stop.load(Ordering::Relaxed) {
             self.adopt(&mut taps);
@@ -199,10 +207,11 @@ impl TxThread {
             udp: &mut self.udp,
             tap,
         };
-        for frame in batch.frames() {
-            self.forwarder
-                .forward_frame(&fib, segment, frame, now, &mut egress);
-        }
+        let frames = batch
+            .with_headers()
+            .map(|(header, frame)| (VnetHeader::decode(header), frame));
+        self.forwarder
+            .forward_frames(&fib, segment, frames, now, &mut egress);
         self.udp.flush();
     }
 }
@@ -253,32 +262,79 @@ impl RxThread {
                 let mut ingress = Delivery {
                     taps: &taps,
                     control: &self.control,
+                    drops: &self.shared.drops,
+                    run: None,
                 };
                 for (from, datagram) in udp.datagrams() {
                     self.receiver
                         .receive_datagram(&fib, from, datagram, now, &mut ingress);
                 }
+                ingress.flush();
             }
         }
     }
 }
 
-struct Delivery<'a> {
+/// Puts frames on their TAPs. Neighbours that were cut from one super-frame become one again.
+struct Delivery<'a, 'd> {
     taps: &'a Taps,
     control: &'a mpsc::Sender<Incoming>,
+    drops: &'a DropCounters,
+    run: Option<(&'a Tap, Run<'d>)>,
 }
 
-impl Delivery<'_> {
+impl<'a, 'd> Delivery<'a, 'd> {
     /// The queue is bounded: what does not fit is lost, as any datagram may be.
     fn hand_over(&self, incoming: Incoming) {
         let _ = self.control.try_send(incoming);
     }
+
+    /// Writes what has waited for its neighbours.
+    fn flush(&mut self) {
+        if let Some((tap, run)) = self.run.take() {
+            self.note(run.write_to(tap));
+        }
+    }
+
+    fn note(&self, written: io::Result<()>) {
+        if written.is_err() {
+            self.drops.count(DropReason::TapRefused);
+        }
+    }
+
+    fn tap(&self, segment: SegmentId) -> Option<&'a Tap> {
+        let tap = self.taps.get(&segment);
+        if tap.is_none() {
+            self.drops.count(DropReason::UnknownSegment);
+        }
+        tap.map(|tap| &**tap)
+    }
 }
 
-impl Ingress for Delivery<'_> {
-    fn deliver(&mut self, segment: SegmentId, frame: &[u8]) {
-        if let Some(tap) = self.taps.get(&segment) {
-            let _ = tap.send(frame);
+impl<'d> Ingress<'d> for Delivery<'_, 'd> {
+    fn deliver(&mut self, segment: SegmentId, frame: &mut [u8], checksum: Checksum) {
+        self.flush();
+        if let Some(tap) = self.tap(segment) {
+            self.note(coalesce::write(tap, frame, checksum));
+        }
+    }
+
+    fn deliver_lent(&mut self, segment: SegmentId, frame: &'d mut [u8], checksum: Checksum) {
+        let Some(tap) = self.tap(segment) else { return };
+        if checksum == Checksum::Complete || !tap.has_headers() {
+            return self.deliver(segment, frame, checksum);
+        }
+        let frame = match &mut self.run {
+            Some((of, run)) if std::ptr::eq(*of, tap) => match run.add(frame) {
+                Ok(()) => return,
+                Err(frame) => frame,
+            },
+            Some(_) | None => frame,
+        };
+        self.flush();
+        match Run::begin(frame) {
+            Ok(run) => self.run = Some((tap, run)),
+            Err(frame) => self.note(coalesce::write(tap, frame, checksum)),
         }
     }
 
