@@ -1,4 +1,5 @@
-//! In steady state a frame costs no allocation, in either direction, whole or in fragments.
+//! In steady state a frame costs no allocation, in either direction: whole, in fragments, in
+//! segments, or in a datagram with others.
 //!
 //! A file of its own: it replaces the allocator by one that counts.
 #![allow(unsafe_code, reason = "an allocator cannot be written without")]
@@ -14,7 +15,7 @@ use weave_node::forward::{
     DropCounters, Egress, Fib, FibSegment, FibSession, Forwarder, Ingress, OpenLane, Owner,
     Receiver,
 };
-use weave_wire::offload::Checksum;
+use weave_wire::offload::{Checksum, VnetHeader};
 use weave_wire::{Lane, Mac, PeerId, ReceiverIndex, SegmentId, Time};
 
 thread_local! {
@@ -142,7 +143,22 @@ fn frame(src: Mac, len: usize) -> Vec<u8> {
     ];
     let mut frame = [&TO.0[..], &src.0, &[8, 0], &header].concat();
     frame.resize(len, 0x5a);
+    let [high, low] = u16::try_from(len - 14).expect("short").to_be_bytes();
+    frame[16..18].copy_from_slice(&[high, low]);
+    frame[46] = 0x50;
     frame
+}
+
+/// Says that a TCP frame is to be cut, and its checksum is partial.
+fn to_be_cut() -> VnetHeader {
+    VnetHeader {
+        flags: 1,
+        gso_type: 1,
+        hdr_len: 54,
+        gso_size: 1316,
+        csum_start: 34,
+        csum_offset: 16,
+    }
 }
 
 #[test]
@@ -156,17 +172,29 @@ fn frames_cost_no_allocation_in_steady_state() {
         frame(FROM, 4000),
         frame(UNANNOUNCED, 100),
     ];
+    let super_frame = frame(FROM, 20_000);
+    let segments = (20_000_usize - 54).div_ceil(1316);
     let mut wire = Wire {
-        buffer: vec![0; 16_384],
+        buffer: vec![0; 65_536],
         ends: Vec::with_capacity(64),
         delivered: 0,
         learned: 0,
     };
     let from = SocketAddr::from(([192, 0, 2, 1], 6783));
     let mut round = |wire: &mut Wire| {
-        for frame in &frames {
+        for batch in 0..=frames.len() {
             wire.ends.clear();
-            tx.forward_frame(&sender, SEGMENT, frame, NOW, wire);
+            let whole = frames
+                .iter()
+                .map(|frame| (VnetHeader::default(), &frame[..]));
+            match frames.get(batch) {
+                Some(frame) => tx.forward_frame(&sender, SEGMENT, frame, NOW, wire),
+                None => {
+                    let unfinished = [(to_be_cut(), &super_frame[..])].into_iter();
+                    let all = whole.clone().chain(unfinished).chain(whole);
+                    tx.forward_frames(&sender, SEGMENT, all, NOW, wire);
+                }
+            }
             let mut start = 0;
             for at in 0..wire.ends.len() {
                 let end = wire.ends[at];
@@ -185,6 +213,9 @@ fn frames_cost_no_allocation_in_steady_state() {
         round(&mut wire);
     }
     assert_eq!(ALLOCATIONS.with(Cell::get), before);
-    assert_eq!((wire.delivered, wire.learned), (4 * 1001, 1));
+    assert_eq!(
+        (wire.delivered, wire.learned),
+        ((3 * 4 + segments) * 1001, 1)
+    );
     assert!(drops.snapshot().all(|(_, count)| count == 0), "{drops:?}");
 }
