@@ -60,6 +60,8 @@ pub(crate) struct DaemonConfig {
     pub(crate) has_password: bool,
     /// Where the state can be read by HTTP, if anywhere.
     pub(crate) status_addr: Option<SocketAddr>,
+    /// Whether AES-256-GCM goes before ChaCha20-Poly1305, where a peer prefers it too.
+    pub(crate) prefer_aes: bool,
     /// No DNS server and no redirect in containers.
     pub(crate) no_dns: bool,
     /// No plugin, no container watcher.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use super::options::CipherChoice;
+
 /// A network for containers on several Docker hosts: encrypted, by name.
 #[derive(Debug, Parser)]
 #[command(
@@ -140,6 +142,9 @@ pub(crate) struct RouterOptions {
     /// Where the state can be read by HTTP, or `off` [default: 127.0.0.1:6782]
     #[arg(long, env = "WEAVE_STATUS_ADDR", value_name = "ADDR:PORT")]
     pub(crate) status_addr: Option<String>,
+    /// Cipher of the traffic between hosts; `auto` is what the processors of both do faster [default: auto]
+    #[arg(long, env = "WEAVE_CIPHER", value_name = "CIPHER")]
+    pub(crate) cipher: Option<CipherChoice>,
     /// Serve no DNS
     #[arg(long, env = "WEAVE_NO_DNS", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_dns: bool,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::failure::Failure;
+use super::options::CipherChoice;
 
 /// Where the file is.
 const PATH: &str = "/etc/weave/weave.toml";
@@ -37,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) port: Option<u16>,
     /// `--status-addr`.
     pub(crate) status_addr: Option<String>,
+    /// `--cipher`.
+    pub(crate) cipher: Option<CipherChoice>,
     /// `--no-dns`.
     pub(crate) no_dns: bool,
     /// Peers of `launch` and `router` when none is named.
@@ -93,13 +96,14 @@ mod tests {
         let settings = parse(
             "socket = '/a'\nstate-dir = '/b'\npassword-file = '/c'\nnickname = 'n'\n\
              ipalloc-range = '10.2.0.0/16'\nipalloc-default-subnet = '10.2.1.0/24'\n\
-             port = 7000\nstatus-addr = 'off'\nno-dns = true\npeers = ['192.0.2.1']\n",
+             port = 7000\nstatus-addr = 'off'\ncipher = 'aes-256-gcm'\nno-dns = true\npeers = ['192.0.2.1']\n",
         )
         .unwrap();
         assert_eq!(settings.socket(None), Path::new("/a"));
         assert_eq!(settings.socket(Some(Path::new("/x"))), Path::new("/x"));
         assert_eq!(settings.port, Some(7000));
         assert_eq!(settings.status_addr.as_deref(), Some("off"));
+        assert_eq!(settings.cipher, Some(CipherChoice::Aes256Gcm));
         assert_eq!(settings.peers, ["192.0.2.1"]);
         assert_eq!(Settings::default().socket(None), Path::new(DEFAULT_SOCKET));
     }

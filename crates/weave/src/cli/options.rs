@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use weave_wire::{Cidr, PORT};
 
@@ -28,6 +29,50 @@ const MAX_NICKNAME: usize = 64;
 /// Smallest range or subnet: /30 has two addresses for containers.
 const MAX_PREFIX_LEN: u8 = 30;
 
+/// Cipher of the traffic between hosts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum CipherChoice {
+    /// What the processors of both hosts do faster.
+    #[default]
+    Auto,
+    /// ChaCha20-Poly1305, whatever the other host prefers.
+    #[value(name = "chacha20-poly1305")]
+    #[serde(rename = "chacha20-poly1305")]
+    ChaCha20Poly1305,
+    /// AES-256-GCM, unless the other host prefers ChaCha20-Poly1305.
+    #[value(name = "aes-256-gcm")]
+    #[serde(rename = "aes-256-gcm")]
+    Aes256Gcm,
+}
+
+impl CipherChoice {
+    /// Whether AES-256-GCM goes first: with instructions for AES and for carry-less products it is
+    /// the faster one.
+    pub(crate) fn prefers_aes(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Auto => {
+                std::is_x86_feature_detected!("aes") && std::is_x86_feature_detected!("pclmulqdq")
+            }
+            #[cfg(target_arch = "aarch64")]
+            Self::Auto => {
+                std::arch::is_aarch64_feature_detected!("aes")
+                    && std::arch::is_aarch64_feature_detected!("pmull")
+            }
+            #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+            Self::Auto => false,
+            Self::ChaCha20Poly1305 => false,
+            Self::Aes256Gcm => true,
+        }
+    }
+
+    fn name(self) -> String {
+        self.to_possible_value()
+            .map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
 /// What a router is started with, but for the password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Options {
@@ -43,6 +88,8 @@ pub(crate) struct Options {
     pub(crate) port: u16,
     /// Where the state can be read by HTTP, if anywhere.
     pub(crate) status_addr: Option<SocketAddr>,
+    /// Cipher of the traffic between hosts.
+    pub(crate) cipher: CipherChoice,
     /// Serve no DNS.
     pub(crate) no_dns: bool,
 }
@@ -94,6 +141,7 @@ impl Options {
             default_subnet,
             port: flags.port.or(file.port).unwrap_or(PORT),
             status_addr: status.map_or(Ok(Some(DEFAULT_STATUS)), parse_status)?,
+            cipher: flags.cipher.or(file.cipher).unwrap_or_default(),
             no_dns: flags.no_dns || file.no_dns,
         })
     }
@@ -110,6 +158,9 @@ impl Options {
         ];
         if self.status_addr != Some(DEFAULT_STATUS) {
             args.push(format!("--status-addr={}", status_text(self.status_addr)));
+        }
+        if self.cipher != CipherChoice::Auto {
+            args.push(format!("--cipher={}", self.cipher.name()));
         }
         if self.no_dns {
             args.push("--no-dns".to_owned());
@@ -162,6 +213,7 @@ impl Options {
             status_text(self.status_addr),
             status_text(new.status_addr),
         );
+        compare("--cipher", self.cipher.name(), new.cipher.name());
         compare("--no-dns", yes_no(self.no_dns), yes_no(new.no_dns));
         compare("peers", list(&self.peers), list(&new.peers));
         lines
@@ -267,6 +319,8 @@ struct Saved {
     port: u16,
     #[serde(default = "default_status")]
     status_addr: String,
+    #[serde(default)]
+    cipher: CipherChoice,
     no_dns: bool,
 }
 
@@ -290,6 +344,7 @@ pub(crate) fn save(state_dir: &Path, options: &Options) -> Result<()> {
         default_subnet: options.default_subnet.to_string(),
         port: options.port,
         status_addr: status_text(options.status_addr),
+        cipher: options.cipher,
         no_dns: options.no_dns,
     };
     let path = state_dir.join(FILE);
@@ -308,6 +363,7 @@ pub(crate) fn load(state_dir: &Path) -> Option<Options> {
         default_subnet: saved.default_subnet.parse().ok()?,
         port: saved.port,
         status_addr: parse_status(&saved.status_addr).ok()?,
+        cipher: saved.cipher,
         no_dns: saved.no_dns,
     })
 }
@@ -363,9 +419,10 @@ mod tests {
         given.peers = vec!["192.0.2.1".to_owned(), "192.0.2.1".to_owned()];
         given.no_dns = true;
         given.status_addr = Some("off".to_owned());
+        given.cipher = Some(CipherChoice::Aes256Gcm);
         given.ipalloc_range = Some("10.2.0.0/16".to_owned());
         let args = resolved(&given).router_args("7f");
-        insta::assert_snapshot!(args.join(" "), @"router --launch-id=7f --nickname=a --ipalloc-range=10.2.0.0/16 --ipalloc-default-subnet=10.2.0.0/16 --port=6783 --status-addr=off --no-dns -- 192.0.2.1");
+        insta::assert_snapshot!(args.join(" "), @"router --launch-id=7f --nickname=a --ipalloc-range=10.2.0.0/16 --ipalloc-default-subnet=10.2.0.0/16 --port=6783 --status-addr=off --cipher=aes-256-gcm --no-dns -- 192.0.2.1");
         assert_eq!(
             resolved(&given).shared_args(),
             " --ipalloc-range 10.2.0.0/16"
@@ -424,6 +481,7 @@ mod tests {
         other.port = Some(7000);
         other.no_dns = true;
         other.status_addr = Some("off".to_owned());
+        other.cipher = Some(CipherChoice::ChaCha20Poly1305);
         insta::assert_snapshot!(running.differences(&resolved(&other)).join("\n"));
         std::fs::write(dir.path().join(FILE), "{").unwrap();
         assert_eq!(load(dir.path()), None);

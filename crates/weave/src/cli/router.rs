@@ -52,6 +52,7 @@ pub(crate) fn run(args: &RouterArgs, settings: &Settings, socket: &Path) -> Resu
         has_password: stretched.is_some(),
         password: stretched.map_or_else(no_password, Ok)?,
         status_addr: options.status_addr,
+        prefer_aes: options.cipher.prefers_aes(),
         no_dns: options.no_dns,
         no_docker: args.no_docker,
         dns_domain: weave_docker::DEFAULT_DOMAIN.to_owned(),

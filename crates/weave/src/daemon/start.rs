@@ -251,7 +251,7 @@ fn node_config(config: &DaemonConfig) -> NodeConfig {
         mesh_name: MESH_NAME.to_owned(),
         password: config.password.clone(),
         password_generation: 0,
-        prefer_aes: has_fast_aes(),
+        prefer_aes: config.prefer_aes,
         port: config.port,
         range: Some(config.range),
         default_subnet: Some(config.default_subnet),
@@ -259,14 +259,6 @@ fn node_config(config: &DaemonConfig) -> NodeConfig {
         anycast: vec![IpAddr::V4(DNS_ADDRESS)],
         wall_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
     }
-}
-
-/// Whether AES-256-GCM is faster than ChaCha20-Poly1305 here.
-fn has_fast_aes() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::is_x86_feature_detected!("aes") && std::is_x86_feature_detected!("pclmulqdq");
-    #[cfg(not(target_arch = "x86_64"))]
-    return false;
 }
 
 /// That dockerd may start now, where systemd runs us (sd_notify(3)).
