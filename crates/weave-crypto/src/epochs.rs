@@ -28,6 +28,7 @@ use rand_core::RngCore;
 use weave_wire::{Lane, ReceiverIndex, Time};
 use zeroize::Zeroizing;
 
+use crate::aead::Suite;
 use crate::chain::{Chain, Role};
 use crate::lane::SendLane;
 use crate::x25519::{EphemeralKey, WeakKey};
@@ -163,6 +164,11 @@ impl<K: KeyAgreement> Epochs<K> {
             confirm_at: None,
             expired: false,
         }
+    }
+
+    /// The cipher of all epochs.
+    pub const fn suite(&self) -> Suite {
+        self.shape.suite
     }
 
     /// The epoch that seals.

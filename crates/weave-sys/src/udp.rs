@@ -32,6 +32,7 @@ pub const BATCH: usize = 64;
 pub struct Underlay {
     socket: Arc<Socket>,
     family: Family,
+    joins: bool,
 }
 
 /// Which addresses the socket itself speaks.
@@ -61,14 +62,20 @@ impl Underlay {
     /// # Errors
     /// As [`bind`](Self::bind); also where the host does not have that family.
     pub fn bind_family(family: Family, port: u16) -> Result<Self> {
-        let socket = open(family, port).map_err(|source| match source.raw_os_error() {
+        let (socket, joins) = open(family, port).map_err(|source| match source.raw_os_error() {
             Some(libc::EADDRINUSE) => Error::PortTaken { port },
             Some(_) | None => Error::os("bind UDP port", port.to_string(), source),
         })?;
         Ok(Self {
             socket: Arc::new(socket),
             family,
+            joins,
         })
+    }
+
+    /// Whether the kernel joins runs of datagrams that are received.
+    pub fn joins(&self) -> bool {
+        self.joins
     }
 
     /// The port that is bound.
@@ -123,7 +130,8 @@ impl AsRawFd for Underlay {
     }
 }
 
-fn open(family: Family, port: u16) -> io::Result<Socket> {
+/// The socket, and whether it joins datagrams.
+fn open(family: Family, port: u16) -> io::Result<(Socket, bool)> {
     let (domain, any): (_, IpAddr) = match family {
         Family::DualStack => (Domain::IPV6, Ipv6Addr::UNSPECIFIED.into()),
         Family::V4Only => (Domain::IPV4, Ipv4Addr::UNSPECIFIED.into()),
@@ -137,7 +145,7 @@ fn open(family: Family, port: u16) -> io::Result<Socket> {
         socket.set_only_v6(false)?;
     }
     grow_buffers(&socket);
-    join_datagrams(&socket);
+    let joins = join_datagrams(&socket);
     let fd = socket.as_raw_fd();
     let may_fragment = libc::IP_PMTUDISC_DONT;
     set_option(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, may_fragment)?;
@@ -150,7 +158,7 @@ fn open(family: Family, port: u16) -> io::Result<Socket> {
         )?;
     }
     socket.bind(&SocketAddr::new(any, port).into())?;
-    Ok(socket)
+    Ok((socket, joins))
 }
 
 /// Best effort: beyond the sysctl limits where we may, else up to them.
@@ -166,9 +174,9 @@ fn grow_buffers(socket: &Socket) {
 }
 
 /// Best effort: kernels before 5.0 give each datagram by itself.
-fn join_datagrams(socket: &Socket) {
+fn join_datagrams(socket: &Socket) -> bool {
     let fd = socket.as_raw_fd();
-    let _ = set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1);
+    set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok()
 }
 
 fn set_option(fd: RawFd, level: libc::c_int, name: libc::c_int, value: i32) -> io::Result<()> {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rand_core::RngCore;
-use weave_crypto::{Chain, EpochAction, Epochs, RekeyError, RekeyMessage, SendLane, SessionShape};
+use weave_crypto::{
+    Chain, EpochAction, Epochs, RekeyError, RekeyMessage, SendLane, SessionShape, Suite,
+};
 use weave_wire::{
     Lane, PayloadKind, PeerId, ReceiverIndex, SEALED_HEADER_LEN, TAG_LEN, Time, codec,
 };
@@ -52,6 +54,11 @@ impl Keys {
     /// The protocol version that was chosen.
     pub(super) const fn version(&self) -> u8 {
         self.version
+    }
+
+    /// The cipher that was chosen.
+    pub(super) const fn suite(&self) -> Suite {
+        self.epochs.suite()
     }
 
     /// Where frames are sealed.

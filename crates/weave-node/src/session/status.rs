@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use weave_crypto::Suite;
 use weave_wire::{PeerId, Time};
 
 /// One line of `status connections`.
@@ -21,6 +22,8 @@ pub struct ConnectionStatus {
     pub nickname: String,
     /// Protocol version of the session, once there is one.
     pub version: Option<u8>,
+    /// Cipher of the session, once there is one.
+    pub cipher: Option<Suite>,
     /// When the next attempt is made, while none is under way.
     pub retry: Option<Retry>,
 }

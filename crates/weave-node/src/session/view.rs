@@ -84,6 +84,7 @@ impl Sessions {
             peer: Some(session.peer()),
             nickname: session.who.nickname.clone(),
             version: Some(session.keys.version()),
+            cipher: Some(session.keys.suite()),
             retry: None,
         }
     }
@@ -157,6 +158,7 @@ const fn attempt_status(
         peer,
         nickname: String::new(),
         version: None,
+        cipher: None,
         retry,
     }
 }

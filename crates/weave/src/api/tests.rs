@@ -51,6 +51,7 @@ fn report() -> StatusReport {
         dns: None,
         plugin: None,
         process: None,
+        offloads: None,
         drops: std::collections::BTreeMap::new(),
     }
 }

@@ -33,9 +33,33 @@ pub(crate) struct StatusReport {
     /// What the router uses of its host.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) process: Option<ProcessStatus>,
+    /// What the data path leaves to the kernel.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) offloads: Option<OffloadStatus>,
     /// Frames and datagrams dropped, by reason.
     #[serde(default)]
     pub(crate) drops: BTreeMap<String, u64>,
+}
+
+/// What the data path leaves to the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OffloadStatus {
+    /// Of the datagrams between hosts: `gso` to cut runs of them, `gro` to join them.
+    pub(crate) udp: Vec<String>,
+    /// Of the frames of each bridge.
+    pub(crate) taps: Vec<TapStatus>,
+}
+
+/// What a TAP leaves to the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TapStatus {
+    /// Its name.
+    pub(crate) name: String,
+    /// `checksum`, `tso` and `uso`: checksums, TCP and UDP super-frames.
+    pub(crate) offloads: Vec<String>,
+    /// Why there are none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) reason: Option<String>,
 }
 
 /// What the router uses of its host.
@@ -150,6 +174,9 @@ pub(crate) struct ConnectionStatus {
     /// Largest datagram of this path in bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) mtu: Option<u32>,
+    /// What its datagrams leave to the kernel: `gso`, `gro`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(crate) offloads: Vec<String>,
 }
 
 /// A live peer.

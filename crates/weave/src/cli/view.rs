@@ -6,8 +6,8 @@
 use std::fmt::Write;
 
 use crate::api::types::{
-    ConnectionState, ConnectionStatus, DnsEntry, DnsStatus, IpamOwner, IpamStatus, PeerConnection,
-    PeerStatus, PsEntry, RouterStatus, StatusReport,
+    ConnectionState, ConnectionStatus, DnsEntry, DnsStatus, IpamOwner, IpamStatus, OffloadStatus,
+    PeerConnection, PeerStatus, PsEntry, RouterStatus, StatusReport,
 };
 
 /// Column at which labels end.
@@ -73,6 +73,23 @@ fn router(text: &mut String, report: &StatusReport) {
     line(text, "Connections", &count_connections(&router.connections));
     line(text, "Peers", &count_peers(router));
     line(text, "TrustedSubnets", "none");
+    if let Some(offloads) = &report.offloads {
+        line(text, "Offloads", &self::offloads(offloads));
+    }
+}
+
+/// `tso uso checksum gso gro`, or what is missing and why.
+fn offloads(status: &OffloadStatus) -> String {
+    let plain = status.taps.iter().find(|tap| tap.offloads.is_empty());
+    let taps = match (plain, status.taps.first()) {
+        (Some(tap), _) => {
+            let reason = tap.reason.as_deref().unwrap_or("unknown");
+            vec![format!("none on {}: {reason};", tap.name)]
+        }
+        (None, Some(tap)) => tap.offloads.clone(),
+        (None, None) => Vec::new(),
+    };
+    or_none(&[taps, status.udp.clone()].concat().join(" "))
 }
 
 fn line(text: &mut String, label: &str, value: &str) {
@@ -163,6 +180,9 @@ fn attributes(connection: &ConnectionStatus) -> Vec<String> {
     }
     if let Some(mtu) = connection.mtu {
         attributes.push(format!("mtu={mtu}"));
+    }
+    if !connection.offloads.is_empty() {
+        attributes.push(format!("offloads={}", connection.offloads.join(",")));
     }
     if let Some(rtt) = connection.rtt_us {
         attributes.push(format!("rtt={}.{:02}ms", rtt / 1000, rtt % 1000 / 10));

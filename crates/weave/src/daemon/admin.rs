@@ -7,10 +7,13 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use weave_node::{ConnectionState as NodeState, ConnectionStatus as NodeConnection};
 use weave_node::{NodeStatus, Retry};
+use weave_sys::Tap;
+use weave_sys::tap::Mode;
 use weave_wire::{PeerId, Time};
 
 use super::attach::Attacher;
 use super::control::{SharedNames, Stopped};
+use super::data::Shared;
 use super::expose::Exposer;
 use super::listen::Listeners;
 use super::networks::{EXPOSED, EndpointRecord, Kind, Networks};
@@ -18,8 +21,9 @@ use super::resolve;
 use super::{DaemonConfig, VERSIONS};
 use crate::api::types::{
     AttachRequest, ConnectRequest, ConnectionState, ConnectionStatus, DetachRequest, DnsEntry,
-    DnsStatus, ExposeRequest, ForgetRequest, HideRequest, IpamOwner, IpamStatus, PeerConnection,
-    PeerResult, PeerStatus, PluginStatus, ProcessStatus, PsEntry, RouterStatus, StatusReport,
+    DnsStatus, ExposeRequest, ForgetRequest, HideRequest, IpamOwner, IpamStatus, OffloadStatus,
+    PeerConnection, PeerResult, PeerStatus, PluginStatus, ProcessStatus, PsEntry, RouterStatus,
+    StatusReport, TapStatus,
 };
 use crate::api::{ApiError, ApiErrorKind, Router};
 use crate::dns::{Dns, TTL};
@@ -176,6 +180,7 @@ impl Admin {
                 driver_name: weave_docker::DRIVER_NAME.to_owned(),
             }),
             process: process(),
+            offloads: Some(self.offloads()),
             drops,
         }
     }
@@ -194,9 +199,21 @@ impl Admin {
             connections: status
                 .connections
                 .iter()
-                .map(|connection| connection_status(connection, status, now))
+                .map(|connection| {
+                    let offloads = udp_offloads(self.networks.data().shared());
+                    connection_status(connection, status, offloads, now)
+                })
                 .collect(),
             peers: peers(status),
+        }
+    }
+
+    fn offloads(&self) -> OffloadStatus {
+        let shared = self.networks.data().shared();
+        let taps = shared.taps.load();
+        OffloadStatus {
+            udp: udp_offloads(shared),
+            taps: taps.values().map(|tap| tap_status(tap)).collect(),
         }
     }
 
@@ -228,6 +245,26 @@ impl Admin {
     }
 }
 
+fn udp_offloads(shared: &Shared) -> Vec<String> {
+    let udp = shared.udp_offloads();
+    let named = [(udp.cuts, "gso"), (udp.joins, "gro")];
+    let here = named.iter().filter(|(is_on, _)| *is_on);
+    here.map(|(_, name)| (*name).to_owned()).collect()
+}
+
+fn tap_status(tap: &Tap) -> TapStatus {
+    let (offloads, reason): (&[&str], _) = match tap.mode() {
+        Mode::Offload { udp: true } => (&["tso", "uso", "checksum"], None),
+        Mode::Offload { udp: false } => (&["tso", "checksum"], None),
+        Mode::Plain { why } => (&[], Some(why.clone())),
+    };
+    TapStatus {
+        name: tap.name().to_owned(),
+        offloads: offloads.iter().map(|name| (*name).to_owned()).collect(),
+        reason,
+    }
+}
+
 fn process() -> Option<ProcessStatus> {
     let usage = weave_sys::usage::usage().ok()?;
     Some(ProcessStatus {
@@ -244,6 +281,7 @@ fn nickname(status: &NodeStatus, peer: &PeerId) -> String {
 fn connection_status(
     connection: &NodeConnection,
     status: &NodeStatus,
+    offloads: Vec<String>,
     now: Time,
 ) -> ConnectionStatus {
     let established = connection.state == NodeState::Established;
@@ -278,9 +316,12 @@ fn connection_status(
         info: (!established && !info.is_empty()).then_some(info),
         retry_in_ms: retry_in.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
         protocol_version: connection.version.map(u32::from),
-        cipher: None,
+        cipher: connection
+            .cipher
+            .map(|cipher| cipher.to_string().to_lowercase()),
         rtt_us: None,
         mtu: None,
+        offloads: if established { offloads } else { Vec::new() },
     }
 }
 

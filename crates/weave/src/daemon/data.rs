@@ -59,7 +59,28 @@ pub(crate) struct Shared {
     pub(crate) taps: ArcSwap<Taps>,
     /// Frames and datagrams dropped, by reason.
     pub(crate) drops: DropCounters,
+    udp_cuts: AtomicBool,
+    udp_joins: bool,
     stop: AtomicBool,
+}
+
+/// What the datagrams between hosts leave to the kernel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UdpOffloads {
+    /// Runs are cut there (UDP_SEGMENT).
+    pub(crate) cuts: bool,
+    /// Runs are joined there (UDP_GRO).
+    pub(crate) joins: bool,
+}
+
+impl Shared {
+    /// What the datagrams leave to the kernel, as far as is known by now.
+    pub(crate) fn udp_offloads(&self) -> UdpOffloads {
+        UdpOffloads {
+            cuts: self.udp_cuts.load(Ordering::Relaxed),
+            joins: self.udp_joins,
+        }
+    }
 }
 
 /// The running threads.
@@ -83,6 +104,8 @@ impl DataPath {
             fib: ArcSwap::default(),
             taps: ArcSwap::default(),
             drops: DropCounters::new(),
+            udp_cuts: AtomicBool::new(true),
+            udp_joins: underlay.joins(),
             stop: AtomicBool::new(false),
         });
         let tx = TxThread {
@@ -213,6 +236,9 @@ impl TxThread {
         self.forwarder
             .forward_frames(&fib, segment, frames, now, &mut egress);
         self.udp.flush();
+        if !self.udp.cuts() {
+            self.shared.udp_cuts.store(false, Ordering::Relaxed);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::types::{PluginStatus, ProcessStatus};
+use crate::api::types::{PluginStatus, ProcessStatus, TapStatus};
 
 use super::*;
 
@@ -24,6 +24,7 @@ fn bare(address: &str, outbound: bool, state: ConnectionState) -> ConnectionStat
         cipher: None,
         rtt_us: None,
         mtu: None,
+        offloads: Vec::new(),
     }
 }
 
@@ -35,6 +36,7 @@ fn all_connections() -> Vec<ConnectionStatus> {
         cipher: Some("aes-256-gcm".to_owned()),
         rtt_us: Some(412),
         mtu: Some(1410),
+        offloads: vec!["gso".to_owned(), "gro".to_owned()],
         ..bare("192.0.2.12:33866", false, ConnectionState::Established)
     };
     let silent = ConnectionStatus {
@@ -154,6 +156,14 @@ fn full() -> StatusReport {
             open_files: 40,
             open_files_limit: 1024,
             resident_bytes: 12 << 20,
+        }),
+        offloads: Some(OffloadStatus {
+            udp: vec!["gso".to_owned(), "gro".to_owned()],
+            taps: vec![TapStatus {
+                name: "weave-tap".to_owned(),
+                offloads: ["tso", "uso", "checksum"].map(str::to_owned).to_vec(),
+                reason: None,
+            }],
         }),
         drops: BTreeMap::from([("no_such_peer".to_owned(), 3)]),
     }
