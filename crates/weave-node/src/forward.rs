@@ -26,7 +26,7 @@ use weave_wire::offload::Checksum;
 use weave_wire::{Mac, PeerId, ReceiverIndex, SegmentId};
 
 pub use drops::{DropCounters, DropReason};
-pub use fib::{Fib, FibSegment, FibSession, OpenLane, Owner};
+pub use fib::{Fib, FibSegment, FibSession, Lookup, OpenLane, Owner};
 pub use receive::Receiver;
 pub use send::Forwarder;
 

@@ -1,12 +1,14 @@
 //! The forwarding table: an immutable snapshot of everything that the data path decides on.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use weave_crypto::{OpenKey, SendLane};
 use weave_wire::{Lane, Mac, PeerId, ReceiverIndex, SegmentId};
+
+/// A table that frames are looked up in: seeded differently in each, and cheap for short keys.
+pub type Lookup<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
 
 /// What the data path knows. Built once by the control side, then only looked up.
 ///
@@ -16,16 +18,16 @@ pub struct Fib {
     /// Sessions that frames can be sent in.
     pub sessions: Vec<FibSession>,
     /// Every key under which datagrams may arrive, by receiver index.
-    pub open: HashMap<u32, Arc<OpenLane>>,
+    pub open: Lookup<u32, Arc<OpenLane>>,
     /// Segments that have members somewhere.
-    pub segments: HashMap<SegmentId, FibSegment>,
+    pub segments: Lookup<SegmentId, FibSegment>,
     /// Announced stations.
-    pub macs: HashMap<(SegmentId, Mac), Owner>,
+    pub macs: Lookup<(SegmentId, Mac), Owner>,
     /// Announced addresses, with the station that has each.
-    pub ips: HashMap<(SegmentId, IpAddr), (Mac, Owner)>,
+    pub ips: Lookup<(SegmentId, IpAddr), (Mac, Owner)>,
     /// Stations heard without announcement, with the index of the session they are behind. Only
     /// a direction to send in: they are nobody's, and an announcement goes before.
-    pub learned: HashMap<(SegmentId, Mac), usize>,
+    pub learned: Lookup<(SegmentId, Mac), usize>,
     /// Addresses that every host has for itself, of which nothing may cross the overlay.
     pub ignored_ips: Vec<IpAddr>,
 }

@@ -1,10 +1,11 @@
 //! How much each segment may flood: unknown stations and unknown addresses cost every member a
 //! datagram, so a bucket of tokens stands before them.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use weave_wire::{SegmentId, Time};
+
+use super::fib::Lookup;
 
 /// Tokens per second of each bucket, and how many it holds.
 const RATE: u64 = 100;
@@ -44,7 +45,7 @@ impl Bucket {
 /// The buckets of all segments. Holds an entry for each segment that has flooded.
 #[derive(Debug, Default)]
 pub(super) struct FloodLimits {
-    segments: HashMap<SegmentId, (Bucket, Bucket)>,
+    segments: Lookup<SegmentId, (Bucket, Bucket)>,
 }
 
 impl FloodLimits {

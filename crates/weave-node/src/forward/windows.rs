@@ -1,10 +1,10 @@
 //! The replay windows of all keys that datagrams may arrive under.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use weave_crypto::ReplayWindow;
 
+use super::fib::Lookup;
 use super::{Fib, OpenLane};
 
 /// One window for each key, from its first authentic datagram on.
@@ -13,7 +13,7 @@ use super::{Fib, OpenLane};
 /// with another key. Windows of keys that left the table go when the next one comes.
 #[derive(Debug, Default)]
 pub(super) struct Windows {
-    by_index: HashMap<u32, Window>,
+    by_index: Lookup<u32, Window>,
 }
 
 #[derive(Debug)]

@@ -193,25 +193,28 @@ impl Layout {
         }
     }
 
-    /// Whether two frames of this layout are alike in all that segments of one super-frame share.
+    /// Whether two frames of this layout are alike in all that segments of one super-frame share:
+    /// all of the headers but lengths, checksums, IPv4 id, TCP sequence number and flags.
     pub(super) fn is_alike(&self, one: &[u8], other: &[u8]) -> bool {
-        let differs = |at: usize| {
-            let in_network = at.wrapping_sub(self.network);
-            let in_transport = at.wrapping_sub(self.transport);
-            let of_network = match self.is_v6 {
-                false => matches!(in_network, 2..=5 | 10..=11),
-                true => matches!(in_network, 4..=5),
-            };
-            let of_transport = match self.gso {
-                Gso::Tcp => matches!(in_transport, 4..=7 | 13 | 16..=17),
-                Gso::Udp => matches!(in_transport, 4..=7),
-            };
-            of_network || of_transport
+        let (network, transport) = (self.network, self.transport);
+        let between = match self.is_v6 {
+            false => [network + 6..network + 10, network + 12..transport + 4],
+            true => [network + 6..network + 6, network + 6..transport + 4],
         };
-        let pairs = one.iter().zip(other).take(self.payload).enumerate();
-        one.len() >= self.payload
-            && other.len() >= self.payload
-            && pairs.into_iter().all(|(at, (a, b))| a == b || differs(at))
+        let first = 0..network + if self.is_v6 { V6_LENGTH } else { V4_LENGTH };
+        let behind = match self.gso {
+            Gso::Tcp => [
+                transport + 8..transport + TCP_FLAGS,
+                transport + TCP_FLAGS + 1..transport + 16,
+                transport + 18..self.payload,
+            ],
+            Gso::Udp => [0..0, 0..0, self.payload..self.payload],
+        };
+        let mut shared = [first].into_iter().chain(between).chain(behind);
+        shared.all(|part| {
+            let one = one.get(part.clone());
+            one.is_some() && one == other.get(part)
+        })
     }
 }
 
