@@ -33,6 +33,8 @@ pub struct NetworkSpec {
     pub mac: MacBytes,
     /// MTU of bridge, TAP and containers.
     pub mtu: u32,
+    /// Why the TAP is to have no offloads, if it is.
+    pub plain: Option<String>,
 }
 
 /// Makes the bridge and the TAP, or brings those that are there into shape, and opens the TAP.
@@ -56,7 +58,11 @@ pub async fn ensure_network(netlink: &Netlink, spec: &NetworkSpec) -> Result<Tap
 pub async fn open_tap(netlink: &Netlink, spec: &NetworkSpec) -> Result<Tap> {
     let deadline = tokio::time::Instant::now() + PREDECESSOR_ENDS;
     loop {
-        match Tap::open_in(netlink.netns(), &spec.tap) {
+        let open = || match &spec.plain {
+            Some(why) => Tap::open_plain(&spec.tap, why.clone()),
+            None => Tap::open(&spec.tap),
+        };
+        match netlink.netns().run_in(open)? {
             Err(Error::TapBusy { .. }) if tokio::time::Instant::now() < deadline => {
                 tokio::time::sleep(BUSY_POLL).await;
             }

@@ -104,6 +104,8 @@ impl Tap {
         let tap = Self { fd, name, mode };
         tap.set_flags()
             .map_err(|source| Error::os("set up TAP", &*tap.name, source))?;
+        // a device that is kept still has the offloads of its last user; kernels without any refuse
+        let _ = set_offloads(&tap.fd, 0);
         Ok(tap)
     }
 
@@ -128,16 +130,9 @@ impl Tap {
         if unsafe { libc::ioctl(fd.as_raw_fd(), TUNSETIFF, &raw mut request) } != 0 {
             return Err(io::Error::last_os_error());
         }
-        let set = |offloads: libc::c_ulong| {
-            // SAFETY: the request takes its argument by value.
-            match unsafe { libc::ioctl(fd.as_raw_fd(), TUNSETOFFLOAD, offloads) } {
-                0 => Ok(()),
-                _ => Err(io::Error::last_os_error()),
-            }
-        };
-        let udp = set(TCP_OFFLOADS | UDP_OFFLOADS).is_ok();
+        let udp = set_offloads(&fd, TCP_OFFLOADS | UDP_OFFLOADS).is_ok();
         if !udp {
-            set(TCP_OFFLOADS)?;
+            set_offloads(&fd, TCP_OFFLOADS)?;
         }
         Ok(Self {
             fd,
@@ -316,6 +311,14 @@ impl AsFd for Tap {
 impl AsRawFd for Tap {
     fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
+    }
+}
+
+fn set_offloads(fd: &OwnedFd, offloads: libc::c_ulong) -> io::Result<()> {
+    // SAFETY: the request takes its argument by value.
+    match unsafe { libc::ioctl(fd.as_raw_fd(), TUNSETOFFLOAD, offloads) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -33,6 +33,7 @@ pub struct Underlay {
     socket: Arc<Socket>,
     family: Family,
     joins: bool,
+    cuts: bool,
 }
 
 /// Which addresses the socket itself speaks.
@@ -70,7 +71,22 @@ impl Underlay {
             socket: Arc::new(socket),
             family,
             joins,
+            cuts: true,
         })
+    }
+
+    /// Leaves nothing to the kernel any more: every datagram is sent and received by itself. For
+    /// senders and receivers that are taken from here on.
+    pub fn without_offloads(mut self) -> Self {
+        let _ = set_option(self.as_raw_fd(), libc::SOL_UDP, libc::UDP_GRO, 0);
+        self.joins = false;
+        self.cuts = false;
+        self
+    }
+
+    /// Whether runs of datagrams are left to the kernel to cut.
+    pub fn cuts(&self) -> bool {
+        self.cuts
     }
 
     /// Whether the kernel joins runs of datagrams that are received.

@@ -64,6 +64,8 @@ pub(crate) struct DaemonConfig {
     pub(crate) prefer_aes: bool,
     /// No DNS server and no redirect in containers.
     pub(crate) no_dns: bool,
+    /// Whether the kernel is left to cut, join or sum nothing.
+    pub(crate) no_offloads: bool,
     /// No plugin, no container watcher.
     pub(crate) no_docker: bool,
     /// DNS domain without dots at the ends, `weave.local`.

@@ -81,11 +81,11 @@ pub struct Reservation<'a> {
 impl UdpTx {
     pub(super) fn new(underlay: Underlay) -> Self {
         Self {
+            cuts: underlay.cuts,
             underlay,
             arena: vec![0; ARENA_LEN].into_boxed_slice(),
             run: Vec::with_capacity(BATCH),
             used: 0,
-            cuts: true,
             counts: SendCounts::default(),
         }
     }

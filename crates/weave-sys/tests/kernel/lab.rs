@@ -66,12 +66,11 @@ impl Host {
 
     /// As [`network`](Self::network), with a TAP that gives finished frames.
     pub(crate) async fn plain_network(&self, name: &str) -> Tap {
-        let spec = spec(name);
-        bridge::ensure_bridge(&self.netlink, &spec).await.unwrap();
-        let open = || Tap::open_plain(&spec.tap, "a test".to_owned());
-        let tap = self.netns.run_in(open).unwrap().unwrap();
-        bridge::plug_tap(&self.netlink, &spec).await.unwrap();
-        tap
+        let spec = NetworkSpec {
+            plain: Some("a test".to_owned()),
+            ..spec(name)
+        };
+        bridge::ensure_network(&self.netlink, &spec).await.unwrap()
     }
 
     /// A container on `bridge`, with `ethwe`, the address and the multicast route.
@@ -140,6 +139,7 @@ pub(crate) fn spec(name: &str) -> NetworkSpec {
         tap: format!("{name}-tap"),
         mac: [0x02, 0xbb, 0, 0, 0, 1],
         mtu: MTU,
+        plain: None,
     }
 }
 

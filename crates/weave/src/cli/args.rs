@@ -148,6 +148,9 @@ pub(crate) struct RouterOptions {
     /// Serve no DNS
     #[arg(long, env = "WEAVE_NO_DNS", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_dns: bool,
+    /// Move each frame and datagram by itself: slow, for network drivers that spoil longer ones
+    #[arg(long, env = "WEAVE_NO_OFFLOADS", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) no_offloads: bool,
     /// Peers to connect to, HOST[:PORT]
     #[arg(value_name = "PEER")]
     pub(crate) peers: Vec<String>,

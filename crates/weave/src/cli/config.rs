@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) cipher: Option<CipherChoice>,
     /// `--no-dns`.
     pub(crate) no_dns: bool,
+    /// `--no-offloads`.
+    pub(crate) no_offloads: bool,
     /// Peers of `launch` and `router` when none is named.
     pub(crate) peers: Vec<String>,
 }
@@ -96,7 +98,7 @@ mod tests {
         let settings = parse(
             "socket = '/a'\nstate-dir = '/b'\npassword-file = '/c'\nnickname = 'n'\n\
              ipalloc-range = '10.2.0.0/16'\nipalloc-default-subnet = '10.2.1.0/24'\n\
-             port = 7000\nstatus-addr = 'off'\ncipher = 'aes-256-gcm'\nno-dns = true\npeers = ['192.0.2.1']\n",
+             port = 7000\nstatus-addr = 'off'\ncipher = 'aes-256-gcm'\nno-dns = true\nno-offloads = true\npeers = ['192.0.2.1']\n",
         )
         .unwrap();
         assert_eq!(settings.socket(None), Path::new("/a"));

@@ -92,6 +92,8 @@ pub(crate) struct Options {
     pub(crate) cipher: CipherChoice,
     /// Serve no DNS.
     pub(crate) no_dns: bool,
+    /// Leave nothing to the kernel.
+    pub(crate) no_offloads: bool,
 }
 
 impl Options {
@@ -143,6 +145,7 @@ impl Options {
             status_addr: status.map_or(Ok(Some(DEFAULT_STATUS)), parse_status)?,
             cipher: flags.cipher.or(file.cipher).unwrap_or_default(),
             no_dns: flags.no_dns || file.no_dns,
+            no_offloads: flags.no_offloads || file.no_offloads,
         })
     }
 
@@ -164,6 +167,9 @@ impl Options {
         }
         if self.no_dns {
             args.push("--no-dns".to_owned());
+        }
+        if self.no_offloads {
+            args.push("--no-offloads".to_owned());
         }
         args.push("--".to_owned());
         args.extend(self.peers.iter().cloned());
@@ -215,6 +221,11 @@ impl Options {
         );
         compare("--cipher", self.cipher.name(), new.cipher.name());
         compare("--no-dns", yes_no(self.no_dns), yes_no(new.no_dns));
+        compare(
+            "--no-offloads",
+            yes_no(self.no_offloads),
+            yes_no(new.no_offloads),
+        );
         compare("peers", list(&self.peers), list(&new.peers));
         lines
     }
@@ -322,6 +333,8 @@ struct Saved {
     #[serde(default)]
     cipher: CipherChoice,
     no_dns: bool,
+    #[serde(default)]
+    no_offloads: bool,
 }
 
 /// What was not kept before there was a choice.
@@ -346,6 +359,7 @@ pub(crate) fn save(state_dir: &Path, options: &Options) -> Result<()> {
         status_addr: status_text(options.status_addr),
         cipher: options.cipher,
         no_dns: options.no_dns,
+        no_offloads: options.no_offloads,
     };
     let path = state_dir.join(FILE);
     host::write_private(&path, &serde_json::to_vec_pretty(&saved)?)
@@ -365,6 +379,7 @@ pub(crate) fn load(state_dir: &Path) -> Option<Options> {
         status_addr: parse_status(&saved.status_addr).ok()?,
         cipher: saved.cipher,
         no_dns: saved.no_dns,
+        no_offloads: saved.no_offloads,
     })
 }
 
@@ -418,11 +433,12 @@ mod tests {
         given.password = Some("do-not-show-me".to_owned());
         given.peers = vec!["192.0.2.1".to_owned(), "192.0.2.1".to_owned()];
         given.no_dns = true;
+        given.no_offloads = true;
         given.status_addr = Some("off".to_owned());
         given.cipher = Some(CipherChoice::Aes256Gcm);
         given.ipalloc_range = Some("10.2.0.0/16".to_owned());
         let args = resolved(&given).router_args("7f");
-        insta::assert_snapshot!(args.join(" "), @"router --launch-id=7f --nickname=a --ipalloc-range=10.2.0.0/16 --ipalloc-default-subnet=10.2.0.0/16 --port=6783 --status-addr=off --cipher=aes-256-gcm --no-dns -- 192.0.2.1");
+        insta::assert_snapshot!(args.join(" "), @"router --launch-id=7f --nickname=a --ipalloc-range=10.2.0.0/16 --ipalloc-default-subnet=10.2.0.0/16 --port=6783 --status-addr=off --cipher=aes-256-gcm --no-dns --no-offloads -- 192.0.2.1");
         assert_eq!(
             resolved(&given).shared_args(),
             " --ipalloc-range 10.2.0.0/16"
@@ -480,6 +496,7 @@ mod tests {
         other.ipalloc_default_subnet = Some("10.2.1.0/24".to_owned());
         other.port = Some(7000);
         other.no_dns = true;
+        other.no_offloads = true;
         other.status_addr = Some("off".to_owned());
         other.cipher = Some(CipherChoice::ChaCha20Poly1305);
         insta::assert_snapshot!(running.differences(&resolved(&other)).join("\n"));

@@ -106,7 +106,7 @@ impl DataPath {
             fib: ArcSwap::default(),
             taps: ArcSwap::default(),
             drops: DropCounters::new(),
-            udp_cuts: AtomicBool::new(true),
+            udp_cuts: AtomicBool::new(underlay.cuts()),
             udp_joins: underlay.joins(),
             stop: AtomicBool::new(false),
         });

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio::sync::Mutex;
 use weave_node::Subnet;
+use weave_sys::bridge::NetworkSpec;
 use weave_sys::dnsns::DnsNamespace;
 use weave_sys::firewall::BridgeRules;
 use weave_sys::{NetNs, Netlink, Tap};
@@ -61,6 +62,8 @@ pub(crate) struct Parts {
     pub(crate) default_subnet: Cidr,
     /// Whether containers are given the DNS server.
     pub(crate) dns: bool,
+    /// Whether the kernel is left to cut, join and sum.
+    pub(crate) offloads: bool,
 }
 
 /// The networks of this host.
@@ -339,7 +342,7 @@ impl Networks {
         if state.bridges.contains_key(&segment) {
             return Ok(());
         }
-        let spec = plumbing::network_spec(subnet, self.parts.default_subnet, &self.parts.me);
+        let spec = self.network_spec(subnet);
         let tap = weave_sys::bridge::ensure_network(&self.netlink, &spec).await?;
         self.ensure_rules(&spec.bridge).await?;
         if let Some(dns) = &mut state.dns
@@ -401,6 +404,11 @@ impl Networks {
         plumbing::blocking(move || rules.ensure(&bridge))
             .await
             .map(|placed| placed.changed)
+    }
+
+    fn network_spec(&self, subnet: Cidr) -> NetworkSpec {
+        let parts = &self.parts;
+        plumbing::network_spec(subnet, parts.default_subnet, parts.offloads, &parts.me)
     }
 
     fn publish_taps(&self, state: &State) {

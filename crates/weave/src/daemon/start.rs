@@ -59,7 +59,10 @@ async fn serve(config: DaemonConfig) -> anyhow::Result<()> {
     preflight::check_net_admin()?;
     preflight::check_tun()?;
     let clock = Clock::start();
-    let underlay = Underlay::bind(config.port)?;
+    let mut underlay = Underlay::bind(config.port)?;
+    if config.no_offloads {
+        underlay = underlay.without_offloads();
+    }
     let (store, contents) = Store::open(&config.state_dir)?;
     weave_node::check_stored(&contents)
         .with_context(|| format!("cannot use the store {}", store.path().display()))?;
@@ -90,6 +93,7 @@ async fn serve(config: DaemonConfig) -> anyhow::Result<()> {
         range: config.range,
         default_subnet: config.default_subnet,
         dns: !config.no_dns,
+        offloads: !config.no_offloads,
     };
     let networks = Arc::new(Networks::restore(parts, &contents).await?);
     let stop = Arc::new(Notify::new());

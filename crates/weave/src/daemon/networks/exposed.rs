@@ -32,7 +32,7 @@ impl Networks {
     pub(crate) async fn bridge_mac(&self, segment: SegmentId) -> Option<Mac> {
         let state = self.state.lock().await;
         let subnet = state.bridges.get(&segment)?.subnet;
-        let spec = plumbing::network_spec(subnet, self.parts.default_subnet, &self.parts.me);
+        let spec = self.network_spec(subnet);
         Some(Mac(spec.mac))
     }
 

@@ -17,7 +17,7 @@ use weave_sys::veth::{self, Attachment, PORT_FLAGS};
 use weave_sys::{NetNs, Netlink, dnsns, linkname};
 use weave_wire::SegmentId;
 
-use super::{EndpointRecord, Kind, NetworkError, Networks, State, plumbing};
+use super::{EndpointRecord, Kind, NetworkError, Networks, State};
 use crate::daemon::driver::upstreams;
 
 /// How often interfaces are looked at.
@@ -244,7 +244,7 @@ impl Networks {
             return Ok(false);
         };
         let subnet = kept.subnet;
-        let spec = plumbing::network_spec(subnet, self.parts.default_subnet, &self.parts.me);
+        let spec = self.network_spec(subnet);
         let (found, tap) = (links.get(&spec.bridge), links.get(&spec.tap));
         let mut repaired = false;
         if !found.is_some_and(|link| is_as(link, &spec)) {

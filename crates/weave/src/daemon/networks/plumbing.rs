@@ -6,7 +6,12 @@ use weave_sys::linkname::{DEFAULT_BRIDGE, DEFAULT_TAP};
 use weave_wire::{CONTAINER_MTU, Cidr, PeerId, SegmentId};
 
 /// The devices of a subnet: `weave` for the default one, named by segment for others.
-pub(super) fn network_spec(subnet: Cidr, default_subnet: Cidr, me: &PeerId) -> NetworkSpec {
+pub(super) fn network_spec(
+    subnet: Cidr,
+    default_subnet: Cidr,
+    offloads: bool,
+    me: &PeerId,
+) -> NetworkSpec {
     let segment = SegmentId::of_subnet(subnet);
     let (bridge, tap) = if subnet == default_subnet {
         (DEFAULT_BRIDGE.to_owned(), DEFAULT_TAP.to_owned())
@@ -20,6 +25,7 @@ pub(super) fn network_spec(subnet: Cidr, default_subnet: Cidr, me: &PeerId) -> N
         tap,
         mac: bridge_mac(segment, me),
         mtu: mtu(),
+        plain: (!offloads).then(|| "switched off by --no-offloads".to_owned()),
     }
 }
 
@@ -65,8 +71,8 @@ mod tests {
     fn device_names_fit_the_kernel_and_tell_networks_apart() {
         let default = "10.32.0.0/12".parse().unwrap();
         let me = PeerId([7; 32]);
-        let first = network_spec(default, default, &me);
-        let second = network_spec("10.33.0.0/24".parse().unwrap(), default, &me);
+        let first = network_spec(default, default, true, &me);
+        let second = network_spec("10.33.0.0/24".parse().unwrap(), default, true, &me);
         assert_eq!(
             (first.bridge.as_str(), first.tap.as_str()),
             ("weave", "weave-tap")
