@@ -20,13 +20,17 @@ install_tools() {
   done
   # the dynamic busybox would find no libraries in the lab's image
   dpkg -s busybox-static >/dev/null 2>&1 || missing+=(busybox-static)
-  [ ${#missing[@]} = 0 ] && return
-  say "installing: ${missing[*]}"
+  [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
+}
+
+# install_packages PACKAGE...
+install_packages() {
+  say "installing: $*"
   apt-get update -qq
-  # services of the packages must not start: the lab has its own
+  # services of the packages must not start: the lab and the benchmark have their own
   local policy=/usr/sbin/policy-rc.d
   if [ ! -e "$policy" ]; then printf '#!/bin/sh\nexit 101\n' >"$policy"; chmod +x "$policy"; trap 'rm -f /usr/sbin/policy-rc.d' EXIT; fi
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
   if [ "$(cat "$policy" 2>/dev/null)" = $'#!/bin/sh\nexit 101' ]; then rm -f "$policy"; trap - EXIT; fi
 }
 
