@@ -1,5 +1,7 @@
 //! One entry for every chore.
 
+mod bench;
+
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};
 
@@ -22,11 +24,21 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Measure.
+    #[command(subcommand)]
+    Bench(Bench),
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// Compare weave with other overlays on one topology, in turn, in one run.
+    Overlays(bench::Options),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().chore {
         Chore::Sim { arguments } => sim(&arguments),
+        Chore::Bench(Bench::Overlays(options)) => bench::run(&options),
     }
 }
 
