@@ -11,6 +11,7 @@ mod machine;
 mod measure;
 mod overlay;
 mod plot;
+mod progress;
 mod report;
 mod stage;
 mod statistics;
@@ -21,12 +22,12 @@ mod udp;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 
 use overlay::Overlay;
+use progress::{Labelled, Progress, Say};
 use report::{Entry, Failure, Report, Sample};
 use stage::Stage;
 
@@ -95,27 +96,14 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         nix::unistd::geteuid().is_root(),
         "this makes network namespaces and needs root\nhint: sudo -E env \"PATH=$PATH\" cargo xtask bench overlays"
     );
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let top = top.canonicalize().context("find the workspace")?;
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| top.join("target"), Into::into);
-    let target = std::path::absolute(target)?;
-    let out = options.out.clone().unwrap_or_else(|| target.join("bench"));
-    let out = std::path::absolute(out)?;
-    std::fs::create_dir_all(&out).with_context(|| format!("make {}", out.display()))?;
-    let weave = options.weave_bin.as_ref().map(|given| {
-        let path = given.canonicalize();
-        path.with_context(|| format!("find {}", given.display()))
-    });
-    let weave = weave.transpose()?;
-    std::env::set_current_dir(&top).context("enter the workspace")?;
-    let progress = Progress(Instant::now());
+    let places = Places::find(options)?;
+    let progress = Progress::start();
     let overlays = chosen(&overlay::read_all(Path::new("benches/overlays"))?, options)?;
-    let tools = install::Tools::new(&target);
-    tools.provide_own(&progress)?;
+    let tools = install::Tools::new(&places.target);
+    tools.provide_own(&overlays, &progress)?;
     let is_measured = overlays.iter().any(|overlay| overlay.uses_weave);
-    let weave = match weave {
-        None if is_measured => Some(build_weave(&target, &progress)?),
+    let weave = match places.weave {
+        None if is_measured => Some(build_weave(&places.target, &progress)?),
         given => given,
     };
     let stages = stage::Environment {
@@ -129,11 +117,42 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             .entries
             .push(entry(overlay, &tools, &stages, &progress));
     }
-    measure_all(options, &stages, &mut report, &out, &progress)?;
-    report.write(&out)?;
-    progress.say(&format!("written to {}", out.display()));
-    out_text(&table::render(&report));
+    measure_all(options, &stages, &mut report, &places.out, &progress)?;
+    report.write(&places.out)?;
+    progress.say(&format!("written to {}", places.out.display()));
+    write!(std::io::stdout(), "{}", table::render(&report))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where things are; from here on, all is done in the top directory of the project.
+#[derive(Debug)]
+struct Places {
+    target: PathBuf,
+    out: PathBuf,
+    /// The weave that was given.
+    weave: Option<PathBuf>,
+}
+
+impl Places {
+    /// # Errors
+    /// When there is no such weave, or the place for the report cannot be made.
+    fn find(options: &Options) -> Result<Self> {
+        let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let top = top.canonicalize().context("find the workspace")?;
+        let target = std::env::var_os("CARGO_TARGET_DIR");
+        let target = target.map_or_else(|| top.join("target"), PathBuf::from);
+        let target = std::path::absolute(target)?;
+        let out = options.out.clone().unwrap_or_else(|| target.join("bench"));
+        let out = std::path::absolute(out)?;
+        std::fs::create_dir_all(&out).with_context(|| format!("make {}", out.display()))?;
+        let weave = options.weave_bin.as_ref().map(|given| {
+            let path = given.canonicalize();
+            path.with_context(|| format!("find {}", given.display()))
+        });
+        let weave = weave.transpose()?;
+        std::env::set_current_dir(&top).context("enter the workspace")?;
+        Ok(Self { target, out, weave })
+    }
 }
 
 fn chosen(all: &[Overlay], options: &Options) -> Result<Vec<Overlay>> {
@@ -244,41 +263,4 @@ fn repeat(
     if let Err(error) = outcome {
         entry.fail(progress, Failure::new(repetition, &error, stage.log_tail()));
     }
-}
-
-/// Tells on standard error what happens, with the seconds since the start.
-#[derive(Debug)]
-struct Progress(Instant);
-
-/// The same, for one overlay and repetition.
-#[derive(Debug)]
-struct Labelled<'a>(&'a Progress, &'a str);
-
-/// Somewhere to tell what happens.
-trait Say {
-    fn say(&self, text: &str);
-}
-
-impl Progress {
-    fn labelled<'a>(&'a self, label: &'a str) -> Labelled<'a> {
-        Labelled(self, label)
-    }
-}
-
-impl Say for Progress {
-    fn say(&self, text: &str) {
-        let seconds = self.0.elapsed().as_secs();
-        // There is nowhere left to complain.
-        let _ = writeln!(std::io::stderr().lock(), "{seconds:5} s  {text}");
-    }
-}
-
-impl Say for Labelled<'_> {
-    fn say(&self, text: &str) {
-        self.0.say(&format!("{}: {text}", self.1));
-    }
-}
-
-fn out_text(text: &str) {
-    let _ = write!(std::io::stdout().lock(), "{text}");
 }

@@ -2,6 +2,7 @@
 //!
 //! Debian packages go into the system, crates into a directory of the target directory.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -9,8 +10,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::Say;
 use super::overlay::{Need, Overlay};
+use super::progress::Say;
 
 /// What the harness itself runs: command and Debian package.
 const OWN: [(&str, &str); 8] = [
@@ -49,16 +50,20 @@ impl Tools {
         path
     }
 
-    /// Provides what the harness itself runs.
+    /// Provides what the harness itself runs. With it, in one go, come the Debian packages of
+    /// the overlays; where that fails, [`provide`](Self::provide) tells for which.
     ///
     /// # Errors
-    /// When a package cannot be installed.
-    pub(super) fn provide_own(&self, progress: &impl Say) -> Result<()> {
-        let needs = OWN.map(|(command, package)| Need {
+    /// When the harness cannot have its own.
+    pub(super) fn provide_own(&self, overlays: &[Overlay], progress: &impl Say) -> Result<()> {
+        let own = OWN.map(|(command, package)| Need {
             command: command.to_owned(),
             package: package.to_owned(),
         });
-        self.provide_debian(&needs, progress)
+        let others = overlays.iter().flat_map(|overlay| &overlay.debian);
+        let all: Vec<_> = own.iter().chain(others).cloned().collect();
+        let together = self.provide_debian(&all, progress);
+        together.or_else(|_| self.provide_debian(&own, progress))
     }
 
     /// Provides what an overlay needs.
@@ -84,7 +89,8 @@ impl Tools {
         if missing.is_empty() {
             return Ok(());
         }
-        let packages: Vec<_> = missing.iter().map(|need| &*need.package).collect();
+        let packages: BTreeSet<_> = missing.iter().map(|need| &*need.package).collect();
+        let packages: Vec<_> = packages.into_iter().collect();
         progress.say(&format!("installing {}", packages.join(" ")));
         run(Command::new("bash")
             .args(["-c", APT, "bash"])

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::Options;
 use super::figures::{Figure, Figures};
+use super::progress::{Labelled, Say};
 use super::stage::{self, Side, Stage};
 use super::traffic::{self, RoundTrips, Tcp};
 use super::udp::{self, Ends};
-use super::{Labelled, Options, Say};
 
 /// Beyond its own time, any tool is given so long.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,12 +32,15 @@ pub(super) struct Effort {
     pings: u32,
     /// Length of one probe with datagrams.
     probe: Duration,
-    /// Steps of the search for the loss-free rate.
+    /// Steps of the search for the highest rate that gets through.
     steps: u32,
+    /// Datagrams that may be lost of those that get through, percent.
+    tolerated: f64,
 }
 
 impl Effort {
     pub(super) fn new(options: &Options) -> Self {
+        let tolerated = options.loss + 0.5;
         if options.quick {
             return Self {
                 repetitions: 1,
@@ -45,6 +49,7 @@ impl Effort {
                 pings: 100,
                 probe: Duration::from_millis(200),
                 steps: 4,
+                tolerated,
             };
         }
         Self {
@@ -54,6 +59,7 @@ impl Effort {
             pings: 1000,
             probe: Duration::from_millis(500),
             steps: 7,
+            tolerated,
         }
     }
 }
@@ -156,7 +162,7 @@ impl<'a> Session<'a> {
         let (from, to) = (self.stage.netns(client), self.stage.netns(server));
         let mut ends = Ends::open(&from, &to, &self.stage.address(server))?;
         let probe = |rate| ends.probe(size, rate, self.effort.probe);
-        let rates = udp::search(self.effort.steps, probe)?;
+        let rates = udp::search(self.effort.steps, self.effort.tolerated, probe)?;
         let kilo = |rate| f64::from(u32::try_from(rate).unwrap_or(u32::MAX)) / 1e3;
         let (held, flooded) = (kilo(rates.loss_free), kilo(rates.flood));
         self.note(loss_free, held);

@@ -8,8 +8,9 @@ use serde::Serialize;
 use super::figures::{Figure, Figures};
 use super::machine::Machine;
 use super::overlay::Overlay;
+use super::progress::Say;
 use super::statistics::{self, Spread};
-use super::{Options, Say, plot, table};
+use super::{Options, plot, table};
 
 /// Everything.
 #[derive(Debug, Serialize)]

@@ -54,7 +54,7 @@ pub(super) struct Probe {
 /// What a search found, datagrams per second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rates {
-    /// Received at the highest rate that lost less than 0.5 %; 0 when all did.
+    /// Received at the highest rate that lost no more than is tolerated; 0 when all did.
     pub(super) loss_free: u64,
     /// Received of a flood.
     pub(super) flood: u64,
@@ -115,8 +115,10 @@ impl Ends {
 }
 
 impl Probe {
-    fn is_loss_free(self) -> bool {
-        self.sent.saturating_sub(self.received) * 1000 < self.sent * 5
+    /// Whether less than so many percent were lost.
+    fn lost_less_than(self, percent: f64) -> bool {
+        let lost = self.sent.saturating_sub(self.received) as f64;
+        lost * 100.0 < percent * self.sent as f64
     }
 
     fn offered(self) -> u64 {
@@ -128,13 +130,14 @@ impl Probe {
     }
 }
 
-/// Looks for the highest rate that loses less than 0.5 %: a flood, then `steps` times the middle.
-/// A rate that fails is tried once more, as anything on the machine can spoil one probe.
+/// Looks for the highest rate that loses less than `tolerated` percent: a flood, then `steps` times
+/// the middle. A rate that fails is tried once more, as anything on the machine can spoil one probe.
 ///
 /// # Errors
 /// When a probe does.
 pub(super) fn search(
     steps: u32,
+    tolerated: f64,
     mut probe: impl FnMut(Option<u64>) -> Result<Probe>,
 ) -> Result<Rates> {
     let flood = probe(None)?;
@@ -142,7 +145,7 @@ pub(super) fn search(
         loss_free: 0,
         flood: flood.arrived(),
     };
-    if flood.is_loss_free() {
+    if flood.lost_less_than(tolerated) {
         found.loss_free = found.flood;
         return Ok(found);
     }
@@ -151,10 +154,10 @@ pub(super) fn search(
     for _ in 0..steps {
         let rate = u64::midpoint(low, high);
         let mut outcome = probe(Some(rate))?;
-        if !outcome.is_loss_free() {
+        if !outcome.lost_less_than(tolerated) {
             outcome = probe(Some(rate))?;
         }
-        if outcome.is_loss_free() {
+        if outcome.lost_less_than(tolerated) {
             found.loss_free = found.loss_free.max(outcome.arrived());
             low = rate;
         } else {
@@ -286,7 +289,7 @@ mod tests {
 
     #[test]
     fn the_search_comes_close_to_what_a_path_carries() {
-        let found = search(8, path(70_000, 150_000)).unwrap();
+        let found = search(8, 0.5, path(70_000, 150_000)).unwrap();
         assert_eq!(found.flood, 70_000);
         assert!((69_000..=70_000).contains(&found.loss_free), "{found:?}");
     }
@@ -295,7 +298,7 @@ mod tests {
     fn a_flood_that_arrives_needs_no_search() {
         let mut probes = 0;
         let mut path = path(90_000, 80_000);
-        let found = search(8, |rate| {
+        let found = search(8, 0.5, |rate| {
             probes += 1;
             path(rate)
         });
@@ -307,7 +310,7 @@ mod tests {
     fn a_rate_that_fails_once_is_tried_again() {
         let mut path = path(60_000, 150_000);
         let mut number = 0;
-        let found = search(8, |rate| {
+        let found = search(8, 0.5, |rate| {
             number += 1;
             let mut outcome = path(rate)?;
             if number % 2 == 0 {
@@ -328,7 +331,8 @@ mod tests {
                 took: Duration::from_secs(1),
             })
         };
-        assert_eq!(search(6, lossy).unwrap().loss_free, 0);
+        assert_eq!(search(6, 0.5, lossy).unwrap().loss_free, 0);
+        assert!(search(6, 10.5, lossy).unwrap().loss_free > 0);
     }
 
     #[test]
@@ -358,6 +362,6 @@ mod tests {
             .unwrap();
         assert!((300..=400).contains(&outcome.sent), "{outcome:?}");
         assert_eq!(outcome.received, outcome.sent);
-        assert!(outcome.is_loss_free());
+        assert!(outcome.lost_less_than(0.5));
     }
 }
