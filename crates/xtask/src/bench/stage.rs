@@ -25,6 +25,9 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long the hosts have until they reach each other.
 const REACH_LIMIT: Duration = Duration::from_secs(20);
 
+/// Then they have so long to come to rest.
+const SETTLE: Duration = Duration::from_millis(500);
+
 /// Clock ticks per second in /proc, which is the same on all of Linux but alpha and ia64.
 const TICKS: f64 = 100.0;
 
@@ -143,6 +146,7 @@ impl<'a> Stage<'a> {
                 .status()
                 .is_ok_and(|status| status.success())
             {
+                std::thread::sleep(SETTLE);
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(100));
