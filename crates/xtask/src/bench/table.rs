@@ -132,7 +132,8 @@ pub(super) fn number(value: f64) -> String {
     let decimals = match value.abs() {
         size if size >= 100.0 => 0,
         size if size >= 10.0 => 1,
-        _ => 2,
+        size if size >= 0.1 || size == 0.0 => 2,
+        _ => 3,
     };
     format!("{value:.decimals$}")
 }
@@ -200,7 +201,10 @@ mod tests {
 
     #[test]
     fn numbers_have_about_three_digits() {
-        let numbers = [0.0, 0.126, 9.994, 12.34, 219.4, 65_535.0].map(number);
-        assert_eq!(numbers, ["0.00", "0.13", "9.99", "12.3", "219", "65535"]);
+        let numbers = [0.0, 0.0391, 0.126, 9.994, 12.34, 219.4, 65_535.0].map(number);
+        assert_eq!(
+            numbers,
+            ["0.00", "0.039", "0.13", "9.99", "12.3", "219", "65535"]
+        );
     }
 }
