@@ -5,10 +5,12 @@
 //! checksums in particular. A view exists only when all it gives access to is there.
 
 mod arp;
+mod flow;
 mod ip;
 mod nd;
 
 pub use arp::{ARP_REPLY_LEN, ArpOp, ArpView, arp_reply};
+pub use flow::flow_hash;
 pub use ip::{Ipv4View, Ipv6View, is_dhcp_server};
 pub use nd::{NEIGHBOUR_ADVERTISEMENT_LEN, NdView, neighbour_advertisement};
 

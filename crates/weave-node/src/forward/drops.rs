@@ -82,6 +82,8 @@ drop_reasons! {
     LaneClosed = "lane_closed",
     /// No room to send.
     EgressFull = "egress_full",
+    /// Super-frame or long datagram given up because too much waits, so that its sender slows down.
+    Congested = "congested",
     /// Frame that the bridge did not take.
     TapRefused = "tap_refused",
     /// Frame that does not fit the path, even in fragments.

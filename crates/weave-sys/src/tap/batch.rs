@@ -100,6 +100,22 @@ impl FrameBatch {
         true
     }
 
+    /// As [`push`](Self::push), of a frame that its virtio header says is not finished.
+    #[must_use]
+    pub fn push_with_header(&mut self, header: &[u8; VNET_HDR_LEN], frame: &[u8]) -> bool {
+        let Some(room) = self.room_with_header() else {
+            return false;
+        };
+        let (to, rest) = room.split_at_mut(VNET_HDR_LEN);
+        let Some(rest) = rest.get_mut(..frame.len()) else {
+            return false;
+        };
+        to.copy_from_slice(header);
+        rest.copy_from_slice(frame);
+        self.commit(frame.len());
+        true
+    }
+
     /// Writable room for the next frame, which is finished; [`commit`](Self::commit) says how much
     /// of it became one.
     pub fn room(&mut self) -> Option<&mut [u8]> {

@@ -107,6 +107,11 @@ impl UdpRx {
         Ok(self.slots.len())
     }
 
+    /// Bytes of the last batch.
+    pub fn bytes(&self) -> usize {
+        self.slots.iter().map(|slot| slot.len).sum()
+    }
+
     /// The datagrams of the last batch, in order of arrival, with their senders. They may be
     /// changed (opened) where they lie. One without bytes, or too long for its buffer, is left out.
     pub fn datagrams(&mut self) -> impl Iterator<Item = (SocketAddr, &mut [u8])> {

@@ -16,25 +16,26 @@ use tokio::sync::mpsc;
 use weave_node::forward::{DropCounters, DropReason, Egress, Fib, Forwarder, Ingress, Receiver};
 use weave_sys::Tap;
 use weave_sys::poll::{Poller, Ready, Waker};
-use weave_sys::tap::FrameBatch;
 use weave_sys::udp::{UdpTx, Underlay};
 use weave_wire::offload::{Checksum, VnetHeader};
 use weave_wire::{Mac, PeerId, ReceiverIndex, SegmentId};
 
 use super::clock::Clock;
 
+mod backlog;
 mod coalesce;
+mod congestion;
 
+use backlog::Backlog;
 use coalesce::Run;
+use congestion::Congestion;
 
-/// Frames of one batch.
-const TAP_BATCH: usize = 64;
-/// Room for the largest frame: an IP packet of greatest length, Ethernet header and VLAN tags.
-const MAX_FRAME: usize = 65_535 + 22;
-/// Batches read from one TAP before the next has its turn.
+/// Batches sent for one TAP before the next has its turn.
 const TURNS: usize = 16;
-/// Bytes read from one TAP in a row: a few of the largest frames, so that they stay in the cache.
-const TAP_ARENA: usize = 256 << 10;
+/// Bytes that were waiting in the socket beyond which senders are to slow down.
+const TOO_MUCH: usize = 512 << 10;
+/// Datagrams up to this length, in bytes, are not lost for that.
+const SMALL: usize = 512;
 /// Control datagrams that may wait for the control loop.
 pub(crate) const CONTROL_QUEUE: usize = 1_024;
 
@@ -171,7 +172,7 @@ struct TxThread {
 impl TxThread {
     fn run(mut self) {
         let mut ready = Ready::new();
-        let mut batch = FrameBatch::packed(TAP_BATCH, MAX_FRAME, TAP_ARENA);
+        let mut backlog = Backlog::new();
         let mut taps: Arc<Taps> = Arc::default();
         while !self.shared.stop.load(Ordering::Relaxed) {
             self.adopt(&mut taps);
@@ -184,12 +185,7 @@ impl TxThread {
                 let segment = u32::try_from(*token).map(SegmentId);
                 if let Some(tap) = segment.ok().and_then(|segment| taps.get(&segment)) {
                     let segment = SegmentId(u32::try_from(*token).unwrap_or(0));
-                    self.forward(segment, tap, &mut batch);
-                    let mut turns = 1;
-                    while turns < TURNS && linger(!batch.is_empty()) {
-                        self.forward(segment, tap, &mut batch);
-                        turns += 1;
-                    }
+                    self.serve(segment, tap, &mut backlog);
                 }
             }
         }
@@ -218,25 +214,63 @@ impl TxThread {
         *taps = new;
     }
 
-    fn forward(&mut self, segment: SegmentId, tap: &Tap, batch: &mut FrameBatch) {
-        match tap.recv_batch(batch) {
-            Ok(_) => {}
-            Err(error) => {
+    /// Sends what waits at a TAP: other flows at once, bulk one batch at a time.
+    fn serve(&mut self, segment: SegmentId, tap: &Tap, backlog: &mut Backlog) {
+        let mut turns = 0;
+        let mut had_something = true;
+        while turns < TURNS && had_something {
+            had_something = self.take_in(segment, tap, backlog);
+            turns += 1;
+            if let Some(batch) = backlog.next() {
+                self.forward(segment, tap, batch.bulk());
+                backlog.done(batch);
+            } else {
+                had_something = linger(had_something);
+            }
+        }
+        while let Some(batch) = backlog.next() {
+            self.forward(segment, tap, batch.bulk());
+            backlog.done(batch);
+        }
+    }
+
+    /// Reads all that waits, as far as there is room, and sends what is not bulk; answers whether
+    /// there was something.
+    fn take_in(&mut self, segment: SegmentId, tap: &Tap, backlog: &mut Backlog) -> bool {
+        let mut had_something = false;
+        while let Some(mut frames) = backlog.take_free() {
+            if let Err(error) = tap.recv_batch(&mut frames) {
                 // a TAP that is down or gone stays readable: do not spin on it
                 tracing::debug!(%error, tap = tap.name(), "cannot read the TAP");
                 std::thread::sleep(Duration::from_millis(50));
-                return;
+            }
+            let is_all = !frames.is_full();
+            had_something |= !frames.is_empty();
+            let batch = backlog.sort(frames);
+            self.forward(segment, tap, batch.others());
+            backlog.keep(batch);
+            if is_all {
+                return had_something;
             }
         }
+        if backlog.give_one_up(self.clock.now()) {
+            self.shared.drops.count(DropReason::Congested);
+        }
+        had_something
+    }
+
+    fn forward<'a>(
+        &mut self,
+        segment: SegmentId,
+        tap: &Tap,
+        frames: impl Iterator<Item = (VnetHeader, &'a [u8])>,
+    ) {
         let fib = self.shared.fib.load();
         let now = self.clock.now();
         let mut egress = Underlaid {
             udp: &mut self.udp,
             tap,
         };
-        let frames = batch
-            .with_headers()
-            .map(|(header, frame)| (VnetHeader::decode(header), frame));
         self.forwarder
             .forward_frames(&fib, segment, frames, now, &mut egress);
         self.udp.flush();
@@ -288,6 +322,7 @@ impl RxThread {
             return;
         }
         let mut ready = Ready::new();
+        let mut congestion = Congestion::default();
         while !self.shared.stop.load(Ordering::Relaxed) {
             if let Err(error) = self.poller.wait(&mut ready, None) {
                 tracing::error!(%error, "the receive thread cannot wait");
@@ -297,6 +332,7 @@ impl RxThread {
             let mut received = true;
             while linger(received) {
                 received = matches!(udp.recv_batch(), Ok(count) if count > 0);
+                let waited = udp.bytes();
                 let fib = self.shared.fib.load();
                 let taps = self.shared.taps.load();
                 let now = self.clock.now();
@@ -306,7 +342,13 @@ impl RxThread {
                     drops: &self.shared.drops,
                     run: None,
                 };
+                let mut is_too_much = waited > TOO_MUCH && congestion.is_to_be_told(now);
                 for (from, datagram) in udp.datagrams() {
+                    if is_too_much && datagram.len() > SMALL {
+                        is_too_much = false;
+                        self.shared.drops.count(DropReason::Congested);
+                        continue;
+                    }
                     self.receiver
                         .receive_datagram(&fib, from, datagram, now, &mut ingress);
                 }
