@@ -2,8 +2,9 @@
 //!
 //! [`Underlay`] owns the socket; each thread that receives or sends takes a [`UdpRx`] or
 //! [`UdpTx`] of its own from it. Addresses seen by callers are plain: an IPv4 peer is a V4
-//! address, whatever the socket's family. Datagrams larger than the path are fragmented by the
-//! kernel (no DF), since a path's MTU is not probed yet.
+//! address, whatever the socket's family. Datagrams larger than the path are fragmented on their
+//! way (no DF), so that a path that has narrowed costs fragments and no datagrams; only the
+//! probes that find out how long a datagram may be are sent with DF.
 
 mod addr;
 mod rx;
@@ -124,6 +125,24 @@ impl Underlay {
     /// # Errors
     /// What the kernel says of this destination.
     pub fn send_to(&self, to: SocketAddr, datagram: &[u8]) -> io::Result<()> {
+        self.send_now(to, datagram)
+    }
+
+    /// Sends one datagram with DF, whatever the kernel thinks of the path. For one thread.
+    ///
+    /// What other threads send in the same moment leaves with DF, too, or is refused if it is
+    /// longer than the MTU of the interface: rare, and lost at worst, as any datagram may be.
+    ///
+    /// # Errors
+    /// As [`send_to`](Self::send_to); also when it is too long for the first link.
+    pub fn send_unfragmented(&self, to: SocketAddr, datagram: &[u8]) -> io::Result<()> {
+        discover_mtu(&self.socket, self.family, Discovery::Probe)?;
+        let sent = self.send_now(to, datagram);
+        discover_mtu(&self.socket, self.family, Discovery::Off)?;
+        sent
+    }
+
+    fn send_now(&self, to: SocketAddr, datagram: &[u8]) -> io::Result<()> {
         let to = match (self.family, to) {
             (Family::DualStack, SocketAddr::V4(v4)) => {
                 SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())
@@ -162,19 +181,32 @@ fn open(family: Family, port: u16) -> io::Result<(Socket, bool)> {
     }
     grow_buffers(&socket);
     let joins = join_datagrams(&socket);
-    let fd = socket.as_raw_fd();
-    let may_fragment = libc::IP_PMTUDISC_DONT;
-    set_option(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, may_fragment)?;
-    if family == Family::DualStack {
-        set_option(
-            fd,
-            libc::IPPROTO_IPV6,
-            libc::IPV6_MTU_DISCOVER,
-            may_fragment,
-        )?;
-    }
+    discover_mtu(&socket, family, Discovery::Off)?;
     socket.bind(&SocketAddr::new(any, port).into())?;
     Ok((socket, joins))
+}
+
+/// What the kernel does about the MTU of paths.
+#[derive(Debug, Clone, Copy)]
+enum Discovery {
+    /// No DF. Over IPv4 it also remembers no MTU of a path, for it would go on cutting datagrams
+    /// for ten minutes after the path has widened; routers cut them. Over IPv6 they do not.
+    Off,
+    /// DF, and no MTU but that of the interface counts.
+    Probe,
+}
+
+fn discover_mtu(socket: &Socket, family: Family, discovery: Discovery) -> io::Result<()> {
+    let (v4, v6) = match discovery {
+        Discovery::Off => (libc::IP_PMTUDISC_OMIT, libc::IPV6_PMTUDISC_DONT),
+        Discovery::Probe => (libc::IP_PMTUDISC_PROBE, libc::IPV6_PMTUDISC_PROBE),
+    };
+    let fd = socket.as_raw_fd();
+    set_option(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, v4)?;
+    if family == Family::DualStack {
+        set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, v6)?;
+    }
+    Ok(())
 }
 
 /// Best effort: beyond the sysctl limits where we may, else up to them.

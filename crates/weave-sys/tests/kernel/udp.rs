@@ -165,6 +165,28 @@ async fn a_run_wider_than_the_path_leaves_one_by_one_and_later_ones_are_still_cu
 }
 
 #[tokio::test]
+async fn a_probe_arrives_whole_or_not_at_all_and_what_follows_may_be_fragmented_again() {
+    let (a, b) = two_hosts().await;
+    let (a, b) = (
+        bind(&a.netns, Family::DualStack),
+        bind(&b.netns, Family::DualStack),
+    );
+    let mut rx = b.receiver();
+    for (to, most) in [("192.0.2.2", 1472), ("2001:db8::2", 1452)] {
+        let to = addr(to);
+        let error = a.send_unfragmented(to, &vec![1; most + 1]).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
+        a.send_unfragmented(to, &vec![2; most]).unwrap();
+        a.send_to(to, &[3; 4000]).unwrap();
+        let lens: Vec<_> = receive(&mut rx, 2)
+            .iter()
+            .map(|(_, bytes)| bytes.len())
+            .collect();
+        assert_eq!(lens, [most, 4000]);
+    }
+}
+
+#[tokio::test]
 async fn an_ipv4_socket_serves_hosts_without_ipv6_and_refuses_ipv6_peers_quietly() {
     let (a, b) = two_hosts().await;
     let (a, b) = (
