@@ -1,16 +1,16 @@
 //! Empties a node's outputs. The daemon and the simulator use this one drain,
 //! so that both see outputs in the same order.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use weave_wire::Time;
 
-use crate::Node;
 use crate::forward::Fib;
 use crate::ipam::IpamError;
 use crate::names::NameTable;
 use crate::node::{Event, PersistToken};
+use crate::{Node, Transmit};
 
 /// Writes to the durable store: a key with its value, or with none to remove it.
 pub type Writes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
@@ -18,7 +18,7 @@ pub type Writes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 /// Where a node's outputs go.
 pub trait Sink {
     /// A datagram for the underlay.
-    fn transmit(&mut self, to: SocketAddr, datagram: Vec<u8>);
+    fn transmit(&mut self, transmit: Transmit);
     /// Writes to be made durable together; then [`Node::handle_persisted`] is called.
     fn persist(&mut self, token: PersistToken, writes: Writes);
     /// The forwarding table changed.
@@ -47,7 +47,7 @@ pub fn drain(node: &mut Node, now: Time, sink: &mut impl Sink) {
             Event::Conflict { message } => sink.conflict(message),
         }
     }
-    while let Some((to, datagram)) = node.poll_transmit() {
-        sink.transmit(to, datagram);
+    while let Some(transmit) = node.poll_transmit() {
+        sink.transmit(transmit);
     }
 }

@@ -32,7 +32,7 @@ use crate::gossip::Logs;
 use crate::ipam::{Ipam, IpamConfig, IpamError};
 use crate::names::{NameTable, Names};
 use crate::next_format;
-use crate::session::{SessionConfig, Sessions};
+use crate::session::{SessionConfig, Sessions, Transmit};
 pub use commands::Subnet;
 use remembered::Remembered;
 pub use status::{NodeStatus, PeerInfo};
@@ -161,7 +161,11 @@ impl Node {
             .chain(&config.targets)
             .cloned()
             .collect();
-        let sessions = Sessions::new(
+        #[cfg_attr(
+            not(feature = "seeded-bugs"),
+            expect(unused_mut, reason = "bugs are seeded")
+        )]
+        let mut sessions = Sessions::new(
             session_config(&config, &identity, boot),
             ChaCha12Rng::from_seed(random_bytes(&mut rng)),
         );
@@ -187,6 +191,7 @@ impl Node {
         logs.speak(config.versions);
         #[cfg(feature = "seeded-bugs")]
         {
+            sessions.seed_bug(config.seeded_bug);
             logs.seed_bug(config.seeded_bug);
             names.seed_bug(config.seeded_bug);
         }
@@ -324,7 +329,7 @@ impl Node {
         self.events.pop_front()
     }
 
-    pub(crate) fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+    pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
         self.sessions.poll_transmit()
     }
 

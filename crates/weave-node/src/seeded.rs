@@ -13,4 +13,6 @@ pub enum SeededBug {
     Resync,
     /// Names of peers that are gone stay visible.
     NameExpiry,
+    /// A path that has narrowed is not noticed.
+    PathMtu,
 }

@@ -3,7 +3,7 @@
 //! Owns who is connected and under which keys; knows nothing of frames, logs or addresses of
 //! containers. The data path opens and seals with the keys of [`Sessions::fib_view`], hands
 //! opened control messages to [`Sessions::handle_control`] and notes in `OpenLane::heard` when a
-//! peer was last heard.
+//! peer was last heard. `path_mtu` finds out how long the datagrams of a session may be.
 //!
 //! ```text
 //!   dialler                                                responder
@@ -33,7 +33,10 @@ mod keepalive;
 mod keys;
 mod limits;
 mod outbound;
+mod path_mtu;
+mod paths;
 mod peer;
+mod rtt;
 mod standing;
 mod status;
 mod targets;
@@ -84,6 +87,17 @@ pub(crate) enum SessionAction {
     FibDirty,
 }
 
+/// A datagram to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transmit {
+    /// Where to.
+    pub to: SocketAddr,
+    /// UDP payload.
+    pub datagram: Vec<u8>,
+    /// It arrives whole or not at all: it is to find out which.
+    pub dont_fragment: bool,
+}
+
 /// All sessions of this peer, and the attempts to have more.
 #[derive(Debug)]
 pub(crate) struct Sessions {
@@ -102,8 +116,10 @@ pub(crate) struct Sessions {
     /// Where peers last saw us.
     observed: BTreeMap<PeerId, SocketAddr>,
     actions: VecDeque<SessionAction>,
-    transmits: VecDeque<(SocketAddr, Vec<u8>)>,
+    transmits: VecDeque<Transmit>,
     drops: SessionDrops,
+    #[cfg(feature = "seeded-bugs")]
+    never_checks_paths: bool,
 }
 
 impl Sessions {
@@ -120,9 +136,16 @@ impl Sessions {
             actions: VecDeque::new(),
             transmits: VecDeque::new(),
             drops: SessionDrops::default(),
+            #[cfg(feature = "seeded-bugs")]
+            never_checks_paths: false,
             config,
             rng,
         }
+    }
+
+    #[cfg(feature = "seeded-bugs")]
+    pub(crate) fn seed_bug(&mut self, bug: Option<crate::seeded::SeededBug>) {
+        self.never_checks_paths = bug == Some(crate::seeded::SeededBug::PathMtu);
     }
 
     /// Connects to a target, for good: `host`, `host:port` or an address. Named again, it is
@@ -274,7 +297,7 @@ impl Sessions {
 
     /// The next datagram to send; to be polled when there is no more action.
     #[must_use]
-    pub(crate) fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+    pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
         self.transmits.pop_front()
     }
 
@@ -295,7 +318,11 @@ impl Sessions {
     }
 
     fn transmit(&mut self, to: SocketAddr, datagram: Vec<u8>) {
-        self.transmits.push_back((to, datagram));
+        self.transmits.push_back(Transmit {
+            to,
+            datagram,
+            dont_fragment: false,
+        });
     }
 
     /// A slot that nothing here uses, not to be guessed.

@@ -10,7 +10,7 @@ use weave_node::forward::{DropCounters, Fib, Ingress, Receiver};
 use weave_node::ipam::IpamError;
 use weave_node::names::NameTable;
 use weave_node::{
-    ConnectionState, Node, NodeConfig, NodeStatus, PersistToken, Sink, Subnet, Writes,
+    ConnectionState, Node, NodeConfig, NodeStatus, PersistToken, Sink, Subnet, Transmit, Writes,
     check_stored, drain,
 };
 use weave_wire::offload::Checksum;
@@ -34,9 +34,9 @@ struct Outbox {
 }
 
 impl Sink for Outbox {
-    fn transmit(&mut self, to: SocketAddr, datagram: Vec<u8>) {
+    fn transmit(&mut self, transmit: Transmit) {
         self.sent += 1;
-        self.datagrams.push_back((to, datagram));
+        self.datagrams.push_back((transmit.to, transmit.datagram));
     }
 
     fn persist(&mut self, token: PersistToken, _: Writes) {

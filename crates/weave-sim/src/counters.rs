@@ -39,6 +39,8 @@ counters! {
     doubled => "doubled",
     /// Datagrams that the network held back so that later ones overtook them.
     reordered => "reordered",
+    /// Datagrams that were too long for their path, and were not to be fragmented or could not.
+    too_long => "too long for the path",
     /// Datagrams that met a partition.
     blocked => "blocked",
     /// Routers that died.
@@ -57,6 +59,8 @@ counters! {
     partitions => "partitions",
     /// Times that one direction broke only.
     one_way => "one-way breaks",
+    /// Links whose MTU changed.
+    mtu_changes => "changes of an MTU",
     /// Writes lost in a crash.
     writes_lost => "writes lost",
     /// Writes cut short by a crash.
@@ -87,6 +91,8 @@ counters! {
     frames => "frames",
     /// Of these, delivered.
     delivered => "delivered",
+    /// Ends of sessions whose path MTU was right in the end, with frames flowing.
+    mtus_found => "path MTUs found",
     /// Virtual milliseconds from the last fault until everybody agreed.
     converged_ms => "ms to converge",
 }

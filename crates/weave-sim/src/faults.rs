@@ -36,6 +36,15 @@ impl World {
         }
     }
 
+    /// A link takes longer datagrams, or no longer such long ones. Nobody is told.
+    pub(crate) fn change_mtu(&mut self) {
+        if self.is_churning {
+            self.after(self.plan.mtu_every, Event::Mtu);
+            self.network.change_mtu();
+            self.counters.mtu_changes += 1;
+        }
+    }
+
     /// Everything that is broken is mended, and everybody is back who is not dead for good.
     pub(crate) fn end_faults(&mut self) {
         self.is_churning = false;

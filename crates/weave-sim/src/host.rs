@@ -7,7 +7,7 @@ use std::sync::Arc;
 use weave_node::forward::{DropCounters, Egress, Fib, Forwarder, Ingress, Receiver};
 use weave_node::ipam::IpamError;
 use weave_node::names::NameTable;
-use weave_node::{Node, PersistToken, Sink, Writes};
+use weave_node::{Node, PersistToken, Sink, Transmit, Writes};
 use weave_wire::offload::Checksum;
 use weave_wire::{Mac, PeerId, ReceiverIndex, SegmentId, Time, Versions};
 
@@ -92,7 +92,7 @@ impl Router {
 /// Something that a node put out.
 #[derive(Debug)]
 pub(crate) enum Output {
-    Transmit(SocketAddr, Vec<u8>),
+    Transmit(Transmit),
     Persist(PersistToken, Writes),
     Allocated(u64, Result<IpAddr, IpamError>),
     Resolve(String),
@@ -110,8 +110,8 @@ pub(crate) struct Outbox {
 }
 
 impl Sink for Outbox {
-    fn transmit(&mut self, to: SocketAddr, datagram: Vec<u8>) {
-        self.outputs.push(Output::Transmit(to, datagram));
+    fn transmit(&mut self, transmit: Transmit) {
+        self.outputs.push(Output::Transmit(transmit));
     }
 
     fn persist(&mut self, token: PersistToken, writes: Writes) {

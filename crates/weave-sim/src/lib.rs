@@ -18,6 +18,7 @@ mod frames;
 mod host;
 mod network;
 mod oracle;
+mod paths;
 mod pings;
 mod plan;
 mod trace;

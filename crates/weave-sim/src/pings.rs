@@ -1,5 +1,6 @@
 //! Frames between containers, through the whole data path.
 
+use weave_node::Transmit;
 use weave_wire::{Mac, SegmentId};
 
 use crate::containers::Container;
@@ -8,12 +9,26 @@ use crate::host::Outgoing;
 use crate::trace::Step;
 use crate::world::World;
 
+/// Padding of the longest packets that containers send.
+pub(crate) const LONGEST_PADDING: usize = 1320;
+
 impl World {
     /// Sends one frame from a container of this host to another container; its number.
     pub(crate) fn ping(&mut self, index: usize, from: &Container, to: &Container) -> u64 {
+        let padding = self.chance.index(LONGEST_PADDING);
+        self.ping_padded(index, from, to, padding)
+    }
+
+    /// Sends one frame of this length.
+    pub(crate) fn ping_padded(
+        &mut self,
+        index: usize,
+        from: &Container,
+        to: &Container,
+        padding: usize,
+    ) -> u64 {
         let number = self.oracle.next_frame();
         self.counters.frames += 1;
-        let padding = self.chance.index(1320);
         let frame = ping(from.station(), to.station(), number, padding);
         self.forward(index, from.segment(), &frame);
         number
@@ -57,7 +72,12 @@ impl World {
             .forwarder
             .forward_frame(&router.fib, segment, frame, now, &mut outgoing);
         for (to, datagram) in outgoing.datagrams {
-            self.transmit(index, to, datagram);
+            let transmit = Transmit {
+                to,
+                datagram,
+                dont_fragment: false,
+            };
+            self.transmit(index, transmit);
         }
         outgoing.replies
     }

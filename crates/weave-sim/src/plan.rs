@@ -73,6 +73,10 @@ pub struct Plan {
     pub fault_every: Duration,
     /// Time between things that containers do, about.
     pub work_every: Duration,
+    /// Time between changes of the MTU of some link, about.
+    pub mtu_every: Duration,
+    /// Datagrams longer than a link's MTU get lost, instead of being fragmented.
+    pub loses_fragments: bool,
     /// Hosts whose program is one version newer at first, of a thousand.
     pub newer_permille: u64,
     /// Starts at which the program of a host is replaced by the other version, of a thousand.
@@ -87,6 +91,7 @@ impl Plan {
     /// What the seed of these options decides.
     pub(crate) fn of(options: &Options) -> Self {
         let mut chance = Chance::new(options.seed, 1);
+        let mut chance_of_mtu = Chance::new(options.seed, 6);
         let shapes = [Shape::Star, Shape::Chain, Shape::Tree];
         let crowd = u32::try_from(options.peers).unwrap_or(u32::MAX);
         let mut subnets = vec!["10.32.0.0/12"];
@@ -110,6 +115,8 @@ impl Plan {
             fault_every: Duration::from_millis(700 + chance.below(3000)),
             // what one host does costs all others: keep their share of work the same
             work_every: Duration::from_millis(40 + chance.below(120)) * (1 + crowd / 16),
+            mtu_every: Duration::from_millis(500 + chance_of_mtu.below(5000)),
+            loses_fragments: chance_of_mtu.permille(300),
             newer_permille: chance.below(1001),
             replaced_permille: if chance.permille(700) { 500 } else { 0 },
             dead: chance.index(3).min(options.peers.saturating_sub(2)),

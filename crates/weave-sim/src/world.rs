@@ -1,11 +1,10 @@
 //! The world: all hosts, the network between them, and the queue of what happens next.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use weave_crypto::StretchedPassword;
-use weave_node::{Node, NodeConfig, drain};
+use weave_node::{Node, NodeConfig, Transmit, drain};
 use weave_wire::{Cidr, Time, Versions};
 
 use crate::chance::Chance;
@@ -55,6 +54,8 @@ pub(crate) enum Event {
     },
     Work,
     Fault,
+    /// The MTU of a link changes.
+    Mtu,
     /// Power fails while something is being written.
     Crash {
         host: usize,
@@ -116,6 +117,7 @@ impl World {
         }
         world.after(LAUNCH, Event::Work);
         world.after(LAUNCH + QUIET, Event::Fault);
+        world.after(LAUNCH + QUIET, Event::Mtu);
         world
     }
 
@@ -198,11 +200,17 @@ impl World {
     }
 
     /// Hands a datagram to the network.
-    pub(crate) fn transmit(&mut self, from: usize, to: SocketAddr, bytes: Vec<u8>) {
+    pub(crate) fn transmit(&mut self, from: usize, transmit: Transmit) {
+        let Transmit {
+            to,
+            datagram: bytes,
+            dont_fragment,
+        } = transmit;
         let Some(to) = host_at(to).filter(|to| *to < self.hosts.len()) else {
             return;
         };
-        for delay in self.network.carry(from, to, &mut self.counters) {
+        let shape = (bytes.len(), dont_fragment);
+        for delay in self.network.carry(from, to, shape, &mut self.counters) {
             self.after(
                 delay,
                 Event::Datagram {
@@ -223,6 +231,7 @@ impl World {
             Event::Resolved { host, life, target } => self.resolved(host, life, &target),
             Event::Work => self.work(),
             Event::Fault => self.fault(),
+            Event::Mtu => self.change_mtu(),
             Event::Crash { host, life } => self.crash_in_mid_write(host, life),
             Event::Mend => self.network.mend(),
         }
@@ -347,7 +356,7 @@ impl World {
 
     fn put_out(&mut self, index: usize, life: u64, output: Output) {
         match output {
-            Output::Transmit(to, bytes) => self.transmit(index, to, bytes),
+            Output::Transmit(transmit) => self.transmit(index, transmit),
             Output::Persist(token, writes) => {
                 let delay = self.chance.millis(0, self.plan.disk_ms);
                 if let Some(host) = self.hosts.get_mut(index) {

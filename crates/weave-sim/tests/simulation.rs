@@ -5,7 +5,7 @@ use weave_sim::{Counters, Options, simulate};
 #[test]
 fn small_meshes_of_two_versions_stay_sound_under_all_faults() {
     let mut total = Counters::default();
-    for seed in 1..=6 {
+    for seed in 1..=8 {
         let report = simulate(&Options::new(5, seed));
         assert!(
             report.violations.is_empty(),
@@ -63,6 +63,11 @@ mod seeded_bugs {
     #[test]
     fn a_start_that_does_not_ask_what_its_disk_forgot_is_caught() {
         assert!(is_caught(SeededBug::Resync, 4, Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_narrowed_path_that_nobody_notices_is_caught() {
+        assert!(is_caught(SeededBug::PathMtu, 4, Duration::from_secs(20)));
     }
 
     #[test]

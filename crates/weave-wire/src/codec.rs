@@ -11,15 +11,17 @@ use std::net::{IpAddr, SocketAddr};
 use prost::Message as _;
 
 use crate::proto::{
-    Batch, ControlMessage, Delta, Digest, Entry, Hello, LoanReturn, LogVersion, Pong, Pull,
-    RekeyReply, RekeyRequest, SignedBatch, SocketAddress, SpaceReply, SpaceRequest,
+    Batch, ControlMessage, Delta, Digest, Entry, Hello, LoanReturn, LogVersion, PathProbe, Pong,
+    Pull, RekeyReply, RekeyRequest, SignedBatch, SocketAddress, SpaceReply, SpaceRequest,
     control_message::Body, entry,
 };
-use crate::{Mac, PeerId, WireError};
+use crate::{Mac, PeerId, SEALED_HEADER_LEN, TAG_LEN, WireError};
 
 /// A control message is at most this long, in bytes: with all headers it fits an underlay with
 /// the smallest MTU of IPv6.
 pub const MAX_CONTROL_LEN: usize = 1200;
+/// Except a path probe, which with header and tag fills a datagram of up to 9,216 bytes.
+pub const MAX_PROBE_LEN: usize = 9216 - SEALED_HEADER_LEN - TAG_LEN;
 /// The payload of a signed batch is at most this long, in bytes.
 pub const MAX_BATCH_LEN: usize = 1024;
 /// A batch holds at most this many entries.
@@ -39,20 +41,44 @@ pub const MAX_NAME_LEN: usize = 253;
 /// Any other text for people is at most this long, in bytes.
 pub const MAX_TEXT_LEN: usize = 255;
 
+/// First byte of an encoded path probe: field 14 with a length.
+const PATH_PROBE_KEY: u8 = 14 << 3 | 2;
+
 /// Reads one control message.
 ///
 /// A message of a kind that this version does not know has no body.
 ///
 /// # Errors
-/// When it is longer than [`MAX_CONTROL_LEN`], not valid protobuf, or one of its fields breaks a
-/// limit.
+/// When it is longer than [`MAX_CONTROL_LEN`] ([`MAX_PROBE_LEN`] for a path probe), not valid
+/// protobuf, or one of its fields breaks a limit.
 pub fn decode_control(bytes: &[u8]) -> Result<ControlMessage, WireError> {
-    at_most("control message", bytes.len(), MAX_CONTROL_LEN)?;
+    let begins_as_probe = bytes.first() == Some(&PATH_PROBE_KEY);
+    let most = if begins_as_probe {
+        MAX_PROBE_LEN
+    } else {
+        MAX_CONTROL_LEN
+    };
+    at_most("control message", bytes.len(), most)?;
     let message = ControlMessage::decode(bytes)?;
+    if !matches!(message.body, Some(Body::PathProbe(_))) {
+        at_most("control message", bytes.len(), MAX_CONTROL_LEN)?;
+    }
     if let Some(body) = &message.body {
         check_body(body)?;
     }
     Ok(message)
+}
+
+/// A path probe of exactly `len` bytes, for lengths of 200 to [`MAX_PROBE_LEN`].
+pub fn encode_path_probe(nonce: u64, len: usize) -> Vec<u8> {
+    let probe = |padding| ControlMessage {
+        body: Some(Body::PathProbe(PathProbe {
+            nonce,
+            padding: vec![0; padding],
+        })),
+    };
+    let around = probe(len).encoded_len().saturating_sub(len);
+    probe(len.saturating_sub(around)).encode_to_vec()
 }
 
 /// Reads the payload of a signed batch. The signature is not looked at.
@@ -189,7 +215,9 @@ pub fn peer_id_from_bytes(bytes: &[u8]) -> Result<PeerId, WireError> {
 fn check_body(body: &Body) -> Result<(), WireError> {
     match body {
         Body::Hello(hello) => check_hello(hello),
-        Body::Ping(_) | Body::FoundRequest(_) => Ok(()),
+        Body::Ping(_) | Body::FoundRequest(_) | Body::PathProbe(_) | Body::PathProbeAck(_) => {
+            Ok(())
+        }
         Body::Pong(Pong { observed, .. }) => check_addr(observed.as_ref()),
         Body::Goodbye(goodbye) => at_most("reason", goodbye.reason.len(), MAX_TEXT_LEN),
         Body::RekeyRequest(RekeyRequest { public_key, .. })

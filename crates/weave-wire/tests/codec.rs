@@ -5,11 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use proptest::prelude::*;
 use prost::Message as _;
 use weave_wire::codec::{
-    MAX_BATCH_LEN, MAX_BATCHES, MAX_CONTROL_LEN, MAX_LOG_VERSIONS, check_entry,
+    MAX_BATCH_LEN, MAX_BATCHES, MAX_CONTROL_LEN, MAX_LOG_VERSIONS, MAX_PROBE_LEN, check_entry,
+    encode_path_probe,
 };
 use weave_wire::proto::{
     Batch, ControlMessage, Delta, Digest, EndpointRecord, Entry, GenesisRecord, Goodbye, Hello,
-    LogVersion, NameRecord, PeerRecord, SignedBatch, SocketAddress, SubnetRecord,
+    LogVersion, NameRecord, PathProbe, PeerRecord, SignedBatch, SocketAddress, SubnetRecord,
     control_message::Body, entry,
 };
 use weave_wire::{
@@ -119,6 +120,35 @@ fn a_message_over_the_size_limit_is_refused_unread() {
     };
     assert_eq!(error, expected);
     assert!(decode_batch(&vec![0; MAX_BATCH_LEN + 1]).is_err());
+}
+
+#[test]
+fn a_path_probe_alone_may_be_longer() {
+    for len in [200, MAX_CONTROL_LEN, MAX_CONTROL_LEN + 1, MAX_PROBE_LEN] {
+        let probe = encode_path_probe(7, len);
+        assert_eq!(probe.len(), len);
+        let Some(Body::PathProbe(PathProbe { nonce: 7, .. })) =
+            decode_control(&probe).expect("readable").body
+        else {
+            panic!("{len} bytes are something else");
+        };
+    }
+    let too_long = encode_path_probe(7, MAX_PROBE_LEN + 1);
+    assert!(decode_control(&too_long).is_err());
+    // the last body counts
+    let disguised = [
+        encode_path_probe(7, MAX_CONTROL_LEN),
+        message(Body::Hello(hello())),
+    ]
+    .concat();
+    let error = decode_control(&disguised).expect_err("too long for a hello");
+    assert!(matches!(
+        error,
+        WireError::TooMany {
+            most: MAX_CONTROL_LEN,
+            ..
+        }
+    ));
 }
 
 #[test]
@@ -318,6 +348,14 @@ proptest! {
         prop_assert_eq!(ip_from_bytes(&ip_bytes(ip)), Ok(ip));
         let addr = SocketAddr::new(ip, port);
         prop_assert_eq!(from_proto_addr(&proto_addr(addr)), Ok(addr));
+    }
+
+    #[test]
+    fn a_path_probe_has_the_length_asked_for(nonce: u64, len in 200..=MAX_PROBE_LEN) {
+        let probe = encode_path_probe(nonce, len);
+        prop_assert_eq!(probe.len(), len);
+        let body = decode_control(&probe).expect("readable").body;
+        prop_assert!(matches!(body, Some(Body::PathProbe(probe)) if probe.nonce == nonce));
     }
 
     #[test]

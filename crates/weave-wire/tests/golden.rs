@@ -7,7 +7,9 @@ use std::path::Path;
 
 use prost::Message as _;
 use weave_wire::offload::Checksum;
-use weave_wire::proto::{ControlMessage, LoanReturn, Ping, control_message::Body};
+use weave_wire::proto::{
+    ControlMessage, LoanReturn, PathProbe, PathProbeAck, Ping, control_message::Body,
+};
 use weave_wire::{
     Cidr, DatagramType, FragmentHeader, HandshakeHeader, Lane, PayloadKind, PeerId, ReceiverIndex,
     RecordHeader, RelayHeader, SealedHeader, SegmentId, decode_control, decode_frame,
@@ -139,6 +141,17 @@ fn computed() -> BTreeMap<String, Vec<u8>> {
                 genesis,
                 address: vec![10, 32, 0, 1],
             })),
+        ),
+        (
+            "control-path-probe",
+            control(Body::PathProbe(PathProbe {
+                nonce: 1,
+                padding: vec![0; 2],
+            })),
+        ),
+        (
+            "control-path-probe-ack",
+            control(Body::PathProbeAck(PathProbeAck { nonce: 1 })),
         ),
         (
             "relay",

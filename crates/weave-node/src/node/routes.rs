@@ -40,7 +40,9 @@ impl Node {
             | Body::Pong(_)
             | Body::Goodbye(_)
             | Body::RekeyRequest(_)
-            | Body::RekeyReply(_) => {}
+            | Body::RekeyReply(_)
+            | Body::PathProbe(_)
+            | Body::PathProbeAck(_) => {}
         }
     }
 

@@ -34,6 +34,7 @@ impl Sessions {
         if moved {
             tracing::info!(peer = %peer.name(), was = %session.addr, %from, "peer has moved");
             session.addr = from;
+            session.path.moved(from, now);
         }
         self.confirm(slot, now);
         let Ok(message) = decode_control(plaintext) else {
@@ -90,7 +91,15 @@ impl Sessions {
                 None
             }
             Body::Pong(pong) => {
-                self.handle_pong(peer, &pong);
+                self.handle_pong(peer, &pong, now);
+                None
+            }
+            Body::PathProbe(probe) => {
+                self.acknowledge(peer, probe.nonce, now);
+                None
+            }
+            Body::PathProbeAck(ack) => {
+                self.handle_probe_ack(peer, &ack, now);
                 None
             }
             Body::Goodbye(goodbye) => {
@@ -118,7 +127,7 @@ impl Sessions {
     }
 
     /// The answer may come in another session with the peer than the question was sent in.
-    fn handle_pong(&mut self, peer: PeerId, pong: &Pong) {
+    fn handle_pong(&mut self, peer: PeerId, pong: &Pong, now: Time) {
         let observed = pong
             .observed
             .as_ref()
@@ -134,6 +143,11 @@ impl Sessions {
                 && session.ping.nonce == pong.nonce
             {
                 session.ping.insist = false;
+                if std::mem::take(&mut session.ping.is_open) {
+                    session
+                        .rtt
+                        .measured(now.saturating_sub(session.ping.sent_at));
+                }
             }
         }
     }

@@ -30,6 +30,7 @@ impl Sessions {
         if let Some(session) = self.sessions.get_mut(&slot) {
             session.ping.nonce = nonce;
             session.ping.sent_at = now;
+            session.ping.is_open = true;
             session.ping.insist |= insist;
             self.send_in(slot, Body::Ping(Ping { nonce }), now);
         }
@@ -64,12 +65,22 @@ impl Sessions {
             let again = timers.ping_again(session.ping.sent_at.saturating_sub(alive_at));
             let pinged = (alive_at + timers.keepalive).max(session.ping.sent_at + again);
             let probed = (alive_at + timers.probe).max(session.probed_at + timers.give_up);
-            [Some(pinged), Some(probed), Some(alive_at + timers.lost)]
+            let path = session
+                .standing
+                .confirmed
+                .then(|| session.path.poll_timeout());
+            [
+                Some(pinged),
+                Some(probed),
+                Some(alive_at + timers.lost),
+                path,
+            ]
         } else {
             let scheduled = Some(session.next_check).filter(|at| *at > now);
             [
                 Some(session.forget_at(timers)),
                 scheduled.or(Some(now + timers.resend)),
+                None,
                 None,
             ]
         };
@@ -100,6 +111,7 @@ impl Sessions {
             .is_some_and(|slots| slots.in_use == slot)
         {
             self.check_alive(slot, now);
+            self.check_path(slot, now);
         } else {
             self.check_unused(slot, now);
         }

@@ -13,6 +13,7 @@ use weave_wire::{
     Lane, PayloadKind, PeerId, ReceiverIndex, SEALED_HEADER_LEN, TAG_LEN, Time, codec,
 };
 
+use super::path_mtu::Probe;
 use crate::forward::OpenLane;
 
 /// Lanes whose datagrams are opened. Relaying comes later.
@@ -76,6 +77,16 @@ impl Keys {
         if message.len() > codec::MAX_CONTROL_LEN {
             return None;
         }
+        self.seal_whole(message, now)
+    }
+
+    /// Seals a path probe into a datagram of the size it is for.
+    pub(super) fn seal_probe(&self, probe: Probe, now: Time) -> Option<Vec<u8>> {
+        let len = usize::from(probe.size).checked_sub(SEALED_HEADER_LEN + TAG_LEN)?;
+        self.seal_whole(&codec::encode_path_probe(probe.nonce, len), now)
+    }
+
+    fn seal_whole(&self, message: &[u8], now: Time) -> Option<Vec<u8>> {
         let mut datagram = vec![0; SEALED_HEADER_LEN];
         datagram.extend_from_slice(message);
         datagram.extend_from_slice(&[0; TAG_LEN]);

@@ -11,7 +11,9 @@ use weave_wire::{HandshakeHeader, Lane, PeerId, ReceiverIndex, Time};
 
 use super::hello::{self, Introduction};
 use super::keys::Keys;
+use super::path_mtu::PathMtu;
 use super::peer::{Ping, Session};
+use super::rtt::Rtt;
 use super::standing::Standing;
 use super::targets::Failure;
 use super::{SessionAction, SessionDrop, Sessions};
@@ -321,8 +323,11 @@ impl Sessions {
             ping: Ping {
                 nonce,
                 sent_at: now,
+                is_open: false,
                 insist: false,
             },
+            rtt: Rtt::default(),
+            path: PathMtu::new(addr, now),
             probed_at: now,
             next_check: now,
         }

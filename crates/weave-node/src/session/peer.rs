@@ -7,6 +7,8 @@ use weave_wire::{PeerId, Time};
 use super::config::Timers;
 use super::hello::Introduction;
 use super::keys::Keys;
+use super::path_mtu::PathMtu;
+use super::rtt::Rtt;
 use super::standing::Standing;
 
 /// A session: keys shared with a peer that proved who it is.
@@ -31,6 +33,10 @@ pub(super) struct Session {
     pub(super) replaced_at: Option<Time>,
     /// The last `Ping`.
     pub(super) ping: Ping,
+    /// How long answers take.
+    pub(super) rtt: Rtt,
+    /// How long datagrams to the peer may be.
+    pub(super) path: PathMtu,
     /// When a new handshake was last tried beside the session.
     pub(super) probed_at: Time,
     /// When to look at it again.
@@ -53,6 +59,8 @@ pub(super) struct Ping {
     pub(super) nonce: u64,
     /// When it was sent.
     pub(super) sent_at: Time,
+    /// Whether no answer has come yet.
+    pub(super) is_open: bool,
     /// Whether it is repeated until it is answered.
     pub(super) insist: bool,
 }

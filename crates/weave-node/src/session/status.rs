@@ -1,6 +1,7 @@
 //! What people are shown of connections.
 
 use std::fmt;
+use std::time::Duration;
 
 use weave_crypto::Suite;
 use weave_wire::{PeerId, Time};
@@ -24,6 +25,10 @@ pub struct ConnectionStatus {
     pub version: Option<u8>,
     /// Cipher of the session, once there is one.
     pub cipher: Option<Suite>,
+    /// MTU of the path in bytes of IP, once probes have found it.
+    pub mtu: Option<u16>,
+    /// Smoothed round trip time, once it was measured.
+    pub rtt: Option<Duration>,
     /// When the next attempt is made, while none is under way.
     pub retry: Option<Retry>,
 }

@@ -3,6 +3,7 @@
 mod abuse;
 mod net;
 mod opening;
+mod paths;
 mod robust;
 mod standing;
 mod versions;

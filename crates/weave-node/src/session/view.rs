@@ -11,11 +11,6 @@ use super::targets::{Dial, DialState, Lookup, no_answer};
 use super::{ConnectionState, ConnectionStatus, Retry, Sessions};
 use crate::forward::{FibSession, OpenLane};
 
-/// Payload of a UDP datagram that fits 1,500 bytes with the headers of IPv4.
-const MAX_DATAGRAM_V4: usize = 1_500 - 28;
-/// The same for IPv6.
-const MAX_DATAGRAM_V6: usize = 1_500 - 48;
-
 /// The sessions as the data path needs them.
 #[derive(Debug)]
 pub(crate) struct SessionFib {
@@ -31,7 +26,7 @@ impl Sessions {
         let sessions = self.in_use().map(|session| FibSession {
             peer: session.peer(),
             addr: session.addr,
-            max_datagram: max_datagram(session.addr),
+            max_datagram: session.path.max_datagram().into(),
             data: Arc::clone(session.keys.data()),
         });
         let established = self
@@ -85,6 +80,8 @@ impl Sessions {
             nickname: session.who.nickname.clone(),
             version: Some(session.keys.version()),
             cipher: Some(session.keys.suite()),
+            mtu: session.path.mtu(),
+            rtt: session.rtt.smoothed(),
             retry: None,
         }
     }
@@ -159,14 +156,8 @@ const fn attempt_status(
         nickname: String::new(),
         version: None,
         cipher: None,
+        mtu: None,
+        rtt: None,
         retry,
-    }
-}
-
-fn max_datagram(addr: SocketAddr) -> usize {
-    if addr.is_ipv4() {
-        MAX_DATAGRAM_V4
-    } else {
-        MAX_DATAGRAM_V6
     }
 }

@@ -4,7 +4,7 @@
 //! sends datagrams. After each input the node's outputs are drained.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use weave_node::forward::Fib;
 use weave_node::ipam::IpamError;
 use weave_node::names::NameTable;
 use weave_node::{Node, PersistToken};
-use weave_node::{Sink, Writes, drain};
+use weave_node::{Sink, Transmit, Writes, drain};
 use weave_sys::udp::Underlay;
 use weave_wire::{Cidr, Time};
 
@@ -234,8 +234,18 @@ impl Outputs {
 }
 
 impl Sink for Outputs {
-    fn transmit(&mut self, to: SocketAddr, datagram: Vec<u8>) {
-        if let Err(error) = self.underlay.send_to(to, &datagram) {
+    fn transmit(&mut self, transmit: Transmit) {
+        let Transmit {
+            to,
+            datagram,
+            dont_fragment,
+        } = transmit;
+        let sent = if dont_fragment {
+            self.underlay.send_unfragmented(to, &datagram)
+        } else {
+            self.underlay.send_to(to, &datagram)
+        };
+        if let Err(error) = sent {
             tracing::debug!(%to, %error, "cannot send");
         }
     }

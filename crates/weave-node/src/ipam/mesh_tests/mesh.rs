@@ -509,6 +509,8 @@ impl Mesh {
             | Body::Goodbye(_)
             | Body::RekeyRequest(_)
             | Body::RekeyReply(_)
+            | Body::PathProbe(_)
+            | Body::PathProbeAck(_)
             | Body::Delta(_)
             | Body::Digest(_)
             | Body::Pull(_) => panic!("an allocator sends no {body:?}"),

@@ -14,7 +14,9 @@ use weave_wire::{DatagramType, Lane, PayloadKind, PeerId, SealedHeader, Time, Ve
 
 use crate::forward::OpenLane;
 use crate::session::view::SessionFib;
-use crate::session::{ConnectionState, ConnectionStatus, SessionAction, SessionConfig, Sessions};
+use crate::session::{
+    ConnectionState, ConnectionStatus, SessionAction, SessionConfig, Sessions, Transmit,
+};
 
 pub(super) const RIGHT: [u8; 32] = [1; 32];
 pub(super) const WRONG: [u8; 32] = [2; 32];
@@ -163,6 +165,8 @@ pub(super) struct Net {
     pub(super) aliases: BTreeMap<SocketAddr, usize>,
     /// Drops the datagrams for which it answers true.
     pub(super) filter: Option<Filter>,
+    /// Longest datagram that passes whole.
+    pub(super) limit: usize,
     /// Every datagram that was sent.
     pub(super) sent: Vec<Packet>,
     /// Whether hosts send frames to each other all the time.
@@ -186,6 +190,7 @@ impl Net {
             cut: BTreeSet::new(),
             aliases: BTreeMap::new(),
             filter: None,
+            limit: 1_472,
             sent: Vec::new(),
             traffic: false,
             next_traffic: Time::ZERO,
@@ -393,8 +398,15 @@ impl Net {
         }
         let from = one.addr;
         let mut packets = Vec::new();
-        while let Some((to, datagram)) = one.sessions.poll_transmit() {
-            packets.push((from, to, datagram));
+        while let Some(transmit) = one.sessions.poll_transmit() {
+            let Transmit {
+                to,
+                datagram,
+                dont_fragment,
+            } = transmit;
+            if !dont_fragment || datagram.len() <= self.limit {
+                packets.push((from, to, datagram));
+            }
         }
         packets.into_iter().for_each(|packet| self.send(packet));
     }

@@ -1,0 +1,92 @@
+//! Probes of the path of each session in use, and their answers.
+
+use weave_wire::proto::PathProbeAck;
+use weave_wire::proto::control_message::Body;
+use weave_wire::{PeerId, Time};
+
+use super::path_mtu::Probe;
+use super::peer::Session;
+use super::{SessionAction, Sessions, Slots, Transmit};
+
+impl Sessions {
+    /// Does what is due for the path of a session in use. One that the peer may not have yet is
+    /// left alone: it could not answer.
+    pub(super) fn check_path(&mut self, slot: u32, now: Time) {
+        let Some(session) = self
+            .sessions
+            .get_mut(&slot)
+            .filter(|session| session.standing.confirmed)
+        else {
+            return;
+        };
+        #[cfg(feature = "seeded-bugs")]
+        if self.never_checks_paths {
+            session.path.forget_check();
+        }
+        let before = session.path.max_datagram();
+        let (sealed, wait) = (session.keys.data().sealed(), session.rtt.timeout());
+        session
+            .path
+            .handle_timeout(sealed, wait, now, &mut self.rng);
+        let probes: Vec<_> = std::iter::from_fn(|| session.path.poll_probe()).collect();
+        if session.path.max_datagram() != before {
+            tell_change(session, before);
+            self.actions.push_back(SessionAction::FibDirty);
+        }
+        for probe in probes {
+            self.send_probe(slot, probe, now);
+        }
+    }
+
+    /// The peer got a probe whole. As with a `Pong`, that may come in another session.
+    pub(super) fn handle_probe_ack(&mut self, peer: PeerId, ack: &PathProbeAck, now: Time) {
+        let slots: Vec<_> = self
+            .peers
+            .get(&peer)
+            .into_iter()
+            .flat_map(Slots::all)
+            .collect();
+        for slot in slots {
+            let Some(session) = self.sessions.get_mut(&slot) else {
+                continue;
+            };
+            let before = session.path.max_datagram();
+            let Some(rtt) = session.path.handle_ack(ack.nonce, now) else {
+                continue;
+            };
+            session.rtt.measured(rtt);
+            if session.path.max_datagram() != before {
+                tell_change(session, before);
+                self.actions.push_back(SessionAction::FibDirty);
+            }
+            self.schedule(slot, now);
+        }
+    }
+
+    /// Answers a probe.
+    pub(super) fn acknowledge(&mut self, peer: PeerId, nonce: u64, now: Time) {
+        self.send(&peer, Body::PathProbeAck(PathProbeAck { nonce }), now);
+    }
+
+    fn send_probe(&mut self, slot: u32, probe: Probe, now: Time) {
+        let Some(session) = self.sessions.get(&slot) else {
+            return;
+        };
+        if let Some(datagram) = session.keys.seal_probe(probe, now) {
+            self.transmits.push_back(Transmit {
+                to: session.addr,
+                datagram,
+                dont_fragment: true,
+            });
+        }
+    }
+}
+
+fn tell_change(session: &Session, before: u16) {
+    let (peer, size) = (session.peer().name(), session.path.max_datagram());
+    if size < before {
+        tracing::info!(%peer, size, before, "the path takes only smaller datagrams");
+    } else {
+        tracing::debug!(%peer, size, before, "the path takes larger datagrams");
+    }
+}
