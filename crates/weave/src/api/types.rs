@@ -168,10 +168,10 @@ pub(crate) struct ConnectionStatus {
     /// Cipher of the data, such as `aes-256-gcm`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) cipher: Option<String>,
-    /// Round trip time in microseconds.
+    /// Smoothed round trip time in microseconds.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) rtt_us: Option<u64>,
-    /// Largest datagram of this path in bytes.
+    /// MTU of the path in bytes of IP, once probes have found it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) mtu: Option<u32>,
     /// What its datagrams leave to the kernel: `gso`, `gro`.

@@ -319,8 +319,10 @@ fn connection_status(
         cipher: connection
             .cipher
             .map(|cipher| cipher.to_string().to_lowercase()),
-        rtt_us: None,
-        mtu: None,
+        rtt_us: connection
+            .rtt
+            .map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+        mtu: connection.mtu.map(u32::from),
         offloads: if established { offloads } else { Vec::new() },
     }
 }
