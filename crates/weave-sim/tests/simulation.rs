@@ -52,7 +52,7 @@ mod seeded_bugs {
 
     #[test]
     fn a_merge_that_lets_old_logs_win_is_caught() {
-        assert!(is_caught(SeededBug::Merge, 6, Duration::from_secs(20)));
+        assert!(is_caught(SeededBug::Merge, 6, Duration::from_secs(60)));
     }
 
     #[test]
