@@ -181,11 +181,11 @@ fn attributes(connection: &ConnectionStatus) -> Vec<String> {
     if let Some(mtu) = connection.mtu {
         attributes.push(format!("mtu={mtu}"));
     }
-    if !connection.offloads.is_empty() {
-        attributes.push(format!("offloads={}", connection.offloads.join(",")));
-    }
     if let Some(rtt) = connection.rtt_us {
         attributes.push(format!("rtt={}.{:02}ms", rtt / 1000, rtt % 1000 / 10));
+    }
+    if !connection.offloads.is_empty() {
+        attributes.push(format!("offloads={}", connection.offloads.join(",")));
     }
     attributes
 }
