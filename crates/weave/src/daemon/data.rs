@@ -25,13 +25,17 @@ use super::clock::Clock;
 mod backlog;
 mod coalesce;
 mod congestion;
+mod linger;
 
 use backlog::Backlog;
 use coalesce::Run;
 use congestion::Congestion;
+use linger::Linger;
 
-/// Batches sent for one TAP before the next has its turn.
+/// Times that one TAP gives something before the next has its turn.
 const TURNS: usize = 16;
+/// Bytes that were waiting in the socket beyond which there is a bulk transfer.
+const BULK: usize = 16 << 10;
 /// Bytes that were waiting in the socket beyond which senders are to slow down.
 const TOO_MUCH: usize = 512 << 10;
 /// Datagrams up to this length, in bytes, are not lost for that.
@@ -216,16 +220,18 @@ impl TxThread {
 
     /// Sends what waits at a TAP: other flows at once, bulk one batch at a time.
     fn serve(&mut self, segment: SegmentId, tap: &Tap, backlog: &mut Backlog) {
+        let mut linger = Linger::default();
         let mut turns = 0;
-        let mut had_something = true;
-        while turns < TURNS && had_something {
-            had_something = self.take_in(segment, tap, backlog);
-            turns += 1;
-            if let Some(batch) = backlog.next() {
+        while turns < TURNS {
+            let had_something = self.take_in(segment, tap, backlog);
+            let batch = backlog.next();
+            if !linger.goes_on(had_something, batch.is_some()) {
+                return;
+            }
+            turns += usize::from(had_something);
+            if let Some(batch) = batch {
                 self.forward(segment, tap, batch.bulk());
                 backlog.done(batch);
-            } else {
-                had_something = linger(had_something);
             }
         }
         while let Some(batch) = backlog.next() {
@@ -280,15 +286,6 @@ impl TxThread {
     }
 }
 
-/// Whether to look for more at once, instead of going to sleep: while there was something. Whoever
-/// else wants the processor goes first, so that what comes meanwhile costs no wake-up, and is more.
-fn linger(had_something: bool) -> bool {
-    if had_something {
-        std::thread::yield_now();
-    }
-    had_something
-}
-
 struct Underlaid<'a> {
     udp: &'a mut UdpTx,
     tap: &'a Tap,
@@ -329,10 +326,13 @@ impl RxThread {
                 std::thread::sleep(Duration::from_millis(100));
                 continue;
             }
-            let mut received = true;
-            while linger(received) {
-                received = matches!(udp.recv_batch(), Ok(count) if count > 0);
+            let mut linger = Linger::default();
+            loop {
+                let received = matches!(udp.recv_batch(), Ok(count) if count > 0);
                 let waited = udp.bytes();
+                if !linger.goes_on(received, waited > BULK) {
+                    break;
+                }
                 let fib = self.shared.fib.load();
                 let taps = self.shared.taps.load();
                 let now = self.clock.now();
