@@ -1,4 +1,6 @@
-//! Authenticated encryption under one key: the only two ciphers there are, and no null cipher.
+//! Authenticated encryption under one key: the only two ciphers there are. A null cipher exists in
+//! no build that carries traffic: only under `--cfg weave_null_cipher`, to count what the rest of
+//! the data path costs, and `weave` does not compile with it.
 //!
 //! Owns the mapping from counter to nonce. Does not count: [`crate::SendLane`] makes sure that no
 //! counter is used twice, [`crate::ReplayWindow`] that none is accepted twice.
@@ -8,13 +10,20 @@ use std::sync::Arc;
 
 #[cfg(feature = "aws-lc")]
 mod native;
+#[cfg(weave_null_cipher)]
+mod null;
 #[cfg(any(test, not(feature = "aws-lc")))]
 mod portable;
 
 #[cfg(feature = "aws-lc")]
-use native::Cipher;
+use native::Cipher as Real;
 #[cfg(not(feature = "aws-lc"))]
-use portable::Cipher;
+use portable::Cipher as Real;
+
+#[cfg(not(weave_null_cipher))]
+use Real as Cipher;
+#[cfg(weave_null_cipher)]
+use null::Cipher;
 
 /// Length of the tag behind every sealed payload, in bytes.
 const TAG_LEN: usize = weave_wire::TAG_LEN;
@@ -74,6 +83,12 @@ impl SealKey {
         Self(Cipher::new(suite, key))
     }
 
+    /// Seals nothing: for counting what is around the cipher.
+    #[cfg(weave_null_cipher)]
+    pub const fn null() -> Self {
+        Self(Cipher::Null)
+    }
+
     /// Encrypts `buf` where it lies and answers the tag, which covers `aad` too.
     ///
     /// A buffer beyond the limit of the cipher (64 GiB) is a bug of the caller.
@@ -95,6 +110,12 @@ pub struct OpenKey(Arc<Cipher>);
 impl OpenKey {
     pub(crate) fn new(suite: Suite, key: &[u8; 32]) -> Self {
         Self(Arc::new(Cipher::new(suite, key)))
+    }
+
+    /// Opens whatever comes: for counting what is around the cipher.
+    #[cfg(weave_null_cipher)]
+    pub fn null() -> Self {
+        Self(Arc::new(Cipher::Null))
     }
 
     /// Decrypts where it lies. `buf` is ciphertext and tag; the answer is the length of the

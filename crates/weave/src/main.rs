@@ -5,6 +5,11 @@ mod cli;
 mod daemon;
 mod dns;
 
+#[cfg(weave_null_cipher)]
+compile_error!(
+    "a router never runs with the null cipher: build it without `--cfg weave_null_cipher`"
+);
+
 fn main() -> std::process::ExitCode {
     cli::main()
 }
