@@ -1,6 +1,7 @@
 //! One entry for every chore.
 
 mod bench;
+mod instructions;
 
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};
@@ -33,12 +34,15 @@ enum Chore {
 enum Bench {
     /// Compare weave with other overlays on one topology, in turn, in one run.
     Overlays(bench::Options),
+    /// Count the instructions of the data path and compare them with benches/instructions.json.
+    Instructions(instructions::Options),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().chore {
         Chore::Sim { arguments } => sim(&arguments),
         Chore::Bench(Bench::Overlays(options)) => bench::run(&options),
+        Chore::Bench(Bench::Instructions(options)) => instructions::run(&options),
     }
 }
 
