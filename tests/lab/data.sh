@@ -16,7 +16,6 @@ start() {  # start HOST [args]
 }
 w() { local h=$1; shift; on "$h" env WEAVE_SOCKET=/run/w/weave.sock weave "$@"; }
 in_ns() { local h=$1; shift; on "$h" ip netns exec ns "$@"; }
-router_pid() { on "$1" pgrep -f 'weave router' | head -1; }
 start 1; start 2 "$(ip_of 1)"
 w 1 attach 192.168.77.1/24 --netns /run/netns/ns >/dev/null
 w 2 attach 192.168.77.2/24 --netns /run/netns/ns >/dev/null
@@ -112,14 +111,21 @@ sums() { local h; for h in 1 2; do in_ns $h nstat -az TcpInCsumErrors UdpInCsumE
 check "no checksum was wrong" sums
 
 echo "-- the router dies in the middle of a transfer"
-(sleep 1; kill -9 "$(router_pid 2)"; sleep 0.5; start 2) 2>/dev/null &
+(
+  sleep 1; on 2 pkill -KILL -f 'weave router'
+  eventually 5 refuse on 2 pgrep -f 'weave router' >/dev/null || echo "it did not die"
+  start 2 || echo "it did not come back"
+) >"$WORK/killed" 2>&1 &
+killer=$!
 check "the transfer goes on" transfer 1 192.168.77.2 $((DATA_GB * 3))
-wait $!
+wait $killer
+check "the router died, and came back" refuse grep -q 'it did not' "$WORK/killed"
+check "it is another process" says '1' on 2 pgrep -c -f 'weave router'
 check "no checksum was wrong" sums
 
 echo "-- a host whose TAPs have no offloads"
 check "the router says why" says 'Offloads: none on .*switched off' sh -c "
-  scripts/lab exec 2 pkill -TERM -f 'weave router'; sleep 2; scripts/lab exec 2 ip link del weave-tap 2>/dev/null
+  scripts/lab exec 2 pkill -TERM -f 'weave router'; sleep 2
   scripts/lab bg 2 router weave router --no-docker --no-offloads --password $PASSWORD --state-dir /var/lib/weave --socket /run/w/weave.sock $(ip_of 1)
   sleep 2; scripts/lab exec 2 env WEAVE_SOCKET=/run/w/weave.sock weave status"
 check "hosts with and without offloads reach each other" eventually 10 in_ns 1 busybox ping -c1 -W1 192.168.77.2
