@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use weave_node::forward::{DropCounters, DropReason, Egress, Fib, Forwarder, Ingress, Receiver};
 use weave_sys::Tap;
 use weave_sys::poll::{Poller, Ready, Waker};
-use weave_sys::udp::{UdpTx, Underlay};
+use weave_sys::udp::{UdpRx, UdpTx, Underlay};
 use weave_wire::offload::{Checksum, VnetHeader};
 use weave_wire::{Mac, PeerId, ReceiverIndex, SegmentId};
 
@@ -27,7 +27,7 @@ mod coalesce;
 mod congestion;
 mod linger;
 
-use backlog::Backlog;
+use backlog::{BATCHES, Backlog};
 use coalesce::Run;
 use congestion::Congestion;
 use linger::Linger;
@@ -224,27 +224,27 @@ impl TxThread {
         let mut turns = 0;
         while turns < TURNS {
             let had_something = self.take_in(segment, tap, backlog);
-            let batch = backlog.next();
-            if !linger.goes_on(had_something, batch.is_some()) {
-                return;
-            }
+            let had_bulk = self.send_bulk(segment, tap, backlog);
             turns += usize::from(had_something);
-            if let Some(batch) = batch {
-                self.forward(segment, tap, batch.bulk());
-                backlog.done(batch);
+            if !linger.goes_on(had_something || had_bulk, had_bulk) {
+                break;
             }
         }
-        while let Some(batch) = backlog.next() {
-            self.forward(segment, tap, batch.bulk());
-            backlog.done(batch);
-        }
+        // the next TAP begins with none
+        while self.send_bulk(segment, tap, backlog) {}
     }
 
     /// Reads all that waits, as far as there is room, and sends what is not bulk; answers whether
     /// there was something.
     fn take_in(&mut self, segment: SegmentId, tap: &Tap, backlog: &mut Backlog) -> bool {
         let mut had_something = false;
-        while let Some(mut frames) = backlog.take_free() {
+        for _ in 0..BATCHES {
+            let Some(mut frames) = backlog.take_free() else {
+                if backlog.give_one_up(self.clock.now()) {
+                    self.shared.drops.count(DropReason::Congested);
+                }
+                break;
+            };
             if let Err(error) = tap.recv_batch(&mut frames) {
                 // a TAP that is down or gone stays readable: do not spin on it
                 tracing::debug!(%error, tap = tap.name(), "cannot read the TAP");
@@ -256,13 +256,20 @@ impl TxThread {
             self.forward(segment, tap, batch.others());
             backlog.keep(batch);
             if is_all {
-                return had_something;
+                break;
             }
         }
-        if backlog.give_one_up(self.clock.now()) {
-            self.shared.drops.count(DropReason::Congested);
-        }
         had_something
+    }
+
+    /// Sends the oldest bulk; answers whether there was some.
+    fn send_bulk(&mut self, segment: SegmentId, tap: &Tap, backlog: &mut Backlog) -> bool {
+        let Some(batch) = backlog.next() else {
+            return false;
+        };
+        self.forward(segment, tap, batch.bulk());
+        backlog.done(batch);
+        true
     }
 
     fn forward<'a>(
@@ -328,33 +335,39 @@ impl RxThread {
             }
             let mut linger = Linger::default();
             loop {
-                let received = matches!(udp.recv_batch(), Ok(count) if count > 0);
-                let waited = udp.bytes();
-                if !linger.goes_on(received, waited > BULK) {
+                let had_something = matches!(udp.recv_batch(), Ok(count) if count > 0);
+                if had_something {
+                    self.take_in(&mut udp, &mut congestion);
+                }
+                if !linger.goes_on(had_something, udp.bytes() > BULK) {
                     break;
                 }
-                let fib = self.shared.fib.load();
-                let taps = self.shared.taps.load();
-                let now = self.clock.now();
-                let mut ingress = Delivery {
-                    taps: &taps,
-                    control: &self.control,
-                    drops: &self.shared.drops,
-                    run: None,
-                };
-                let mut is_too_much = waited > TOO_MUCH && congestion.is_to_be_told(now);
-                for (from, datagram) in udp.datagrams() {
-                    if is_too_much && datagram.len() > SMALL {
-                        is_too_much = false;
-                        self.shared.drops.count(DropReason::Congested);
-                        continue;
-                    }
-                    self.receiver
-                        .receive_datagram(&fib, from, datagram, now, &mut ingress);
-                }
-                ingress.flush();
             }
         }
+    }
+
+    /// Opens what was received and hands it on.
+    fn take_in(&mut self, udp: &mut UdpRx, congestion: &mut Congestion) {
+        let fib = self.shared.fib.load();
+        let taps = self.shared.taps.load();
+        let now = self.clock.now();
+        let mut ingress = Delivery {
+            taps: &taps,
+            control: &self.control,
+            drops: &self.shared.drops,
+            run: None,
+        };
+        let mut is_too_much = udp.bytes() > TOO_MUCH && congestion.is_to_be_told(now);
+        for (from, datagram) in udp.datagrams() {
+            if is_too_much && datagram.len() > SMALL {
+                is_too_much = false;
+                self.shared.drops.count(DropReason::Congested);
+                continue;
+            }
+            self.receiver
+                .receive_datagram(&fib, from, datagram, now, &mut ingress);
+        }
+        ingress.flush();
     }
 }
 

@@ -22,8 +22,8 @@ const FRAMES: usize = 64;
 const MAX_FRAME: usize = 65_535 + 22;
 /// Bytes of one batch: a few super-frames, so that they stay in the cache.
 const ARENA: usize = 256 << 10;
-/// Batches that are kept.
-const BATCHES: usize = 4;
+/// Batches that are kept: what is read before something must be sent.
+pub(super) const BATCHES: usize = 4;
 
 /// A frame, with what is left to do for it.
 type Unfinished<'a> = (VnetHeader, &'a [u8]);
