@@ -186,6 +186,7 @@ impl Admin {
     }
 
     fn router(&self, status: &NodeStatus, now: Time) -> RouterStatus {
+        let offloads = udp_offloads(self.networks.data().shared());
         RouterStatus {
             protocol: "weave".to_owned(),
             protocol_min_version: VERSIONS.lowest.into(),
@@ -199,10 +200,7 @@ impl Admin {
             connections: status
                 .connections
                 .iter()
-                .map(|connection| {
-                    let offloads = udp_offloads(self.networks.data().shared());
-                    connection_status(connection, status, offloads, now)
-                })
+                .map(|connection| connection_status(connection, status, &offloads, now))
                 .collect(),
             peers: peers(status),
         }
@@ -281,7 +279,7 @@ fn nickname(status: &NodeStatus, peer: &PeerId) -> String {
 fn connection_status(
     connection: &NodeConnection,
     status: &NodeStatus,
-    offloads: Vec<String>,
+    offloads: &[String],
     now: Time,
 ) -> ConnectionStatus {
     let established = connection.state == NodeState::Established;
@@ -323,7 +321,11 @@ fn connection_status(
             .rtt
             .map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
         mtu: connection.mtu.map(u32::from),
-        offloads: if established { offloads } else { Vec::new() },
+        offloads: if established {
+            offloads.to_vec()
+        } else {
+            Vec::new()
+        },
     }
 }
 
