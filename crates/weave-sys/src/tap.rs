@@ -9,8 +9,10 @@
 
 mod batch;
 
+use std::fs::OpenOptions;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use tun_tap::Iface;
@@ -110,15 +112,12 @@ impl Tap {
     }
 
     fn open_offload(name: &str) -> io::Result<Self> {
-        let path = c"/dev/net/tun";
-        let flags = libc::O_RDWR | libc::O_NONBLOCK | libc::O_CLOEXEC;
-        // SAFETY: the path is a C string.
-        let fd = unsafe { libc::open(path.as_ptr(), flags) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: open gave a descriptor that nobody else has.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK);
+        let fd = OwnedFd::from(options.open(TUN_DEVICE)?);
         // SAFETY: ifreq is plain old data for which all zeroes is a valid value.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
         for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
@@ -226,11 +225,7 @@ impl Tap {
     pub fn send_batch(&self, batch: &FrameBatch) -> Written {
         let mut written = Written::default();
         for (header, frame) in batch.with_headers() {
-            let sent = match self.has_headers() {
-                true => self.write(&[IoSlice::new(header), IoSlice::new(frame)]),
-                false => self.write(&[IoSlice::new(frame)]),
-            };
-            match sent {
+            match self.send_with_header(header, frame) {
                 Ok(()) => written.sent += 1,
                 Err(_) => written.dropped += 1,
             }
@@ -243,11 +238,7 @@ impl Tap {
     /// # Errors
     /// When the device is down (EIO) or the frame is too short to be one (EINVAL).
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
-        let header = [0; VNET_HDR_LEN];
-        match self.has_headers() {
-            true => self.write(&[IoSlice::new(&header), IoSlice::new(frame)]),
-            false => self.write(&[IoSlice::new(frame)]),
-        }
+        self.send_with_header(&[0; VNET_HDR_LEN], frame)
     }
 
     /// Writes one frame in parts, the first of which is its virtio header; only to a TAP that
@@ -259,6 +250,13 @@ impl Tap {
         match self.has_headers() {
             true => self.write(parts),
             false => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    fn send_with_header(&self, header: &[u8; VNET_HDR_LEN], frame: &[u8]) -> io::Result<()> {
+        match self.has_headers() {
+            true => self.write(&[IoSlice::new(header), IoSlice::new(frame)]),
+            false => self.write(&[IoSlice::new(frame)]),
         }
     }
 

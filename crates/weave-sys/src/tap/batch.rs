@@ -26,14 +26,8 @@ pub struct FrameBatch {
 impl FrameBatch {
     /// Room for `max_frames` frames of up to `max_frame_len` bytes each, Ethernet header included.
     pub fn new(max_frames: usize, max_frame_len: usize) -> Self {
-        let slot = slot_len(max_frame_len);
-        Self {
-            arena: vec![0; slot.saturating_mul(max_frames)].into_boxed_slice(),
-            frames: Vec::with_capacity(max_frames),
-            max_frames,
-            max_frame_len,
-            used: 0,
-        }
+        let arena_len = slot_len(max_frame_len).saturating_mul(max_frames);
+        Self::packed(max_frames, max_frame_len, arena_len)
     }
 
     /// As [`new`](Self::new), but with so much memory that it takes fewer frames of the greatest
@@ -42,14 +36,11 @@ impl FrameBatch {
         let arena_len = arena_len.max(slot_len(max_frame_len));
         Self {
             arena: vec![0; arena_len].into_boxed_slice(),
-            ..Self::new(0, max_frame_len).with_room_for(max_frames)
+            frames: Vec::with_capacity(max_frames),
+            max_frames,
+            max_frame_len,
+            used: 0,
         }
-    }
-
-    fn with_room_for(mut self, max_frames: usize) -> Self {
-        self.frames.reserve_exact(max_frames);
-        self.max_frames = max_frames;
-        self
     }
 
     /// Number of frames.
@@ -92,12 +83,7 @@ impl FrameBatch {
     /// longer than its limit.
     #[must_use]
     pub fn push(&mut self, frame: &[u8]) -> bool {
-        let Some(room) = self.room().and_then(|room| room.get_mut(..frame.len())) else {
-            return false;
-        };
-        room.copy_from_slice(frame);
-        self.commit(frame.len());
-        true
+        self.push_with_header(&[0; VNET_HDR_LEN], frame)
     }
 
     /// As [`push`](Self::push), of a frame that its virtio header says is not finished.

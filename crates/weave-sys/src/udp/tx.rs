@@ -175,33 +175,29 @@ impl UdpTx {
         if len > MAX_DATAGRAM {
             return None;
         }
-        let joins = self
-            .run
-            .last()
-            .is_some_and(|item| self.joins(item, to, len));
-        if (self.run.len() >= BATCH && !joins) || self.used + len > self.arena.len() {
+        let is_full = self.run.len() >= BATCH && !self.joins(to, len);
+        if is_full || self.used + len > self.arena.len() {
             self.flush();
         }
         Some(self.used..self.used + len)
     }
 
-    /// Whether a datagram can be part of a message.
-    fn joins(&self, item: &Item, to: SocketAddr, len: usize) -> bool {
-        self.cuts
-            && item.to == to
-            && item.last == item.size
-            && (1..=item.size).contains(&len)
-            && item.segments < MAX_SEGMENTS
-            && item.bytes.len() + len <= MAX_RUN
+    /// Whether a datagram can be part of the last message.
+    fn joins(&self, to: SocketAddr, len: usize) -> bool {
+        self.run.last().is_some_and(|item| {
+            self.cuts
+                && item.to == to
+                && item.last == item.size
+                && (1..=item.size).contains(&len)
+                && item.segments < MAX_SEGMENTS
+                && item.bytes.len() + len <= MAX_RUN
+        })
     }
 
     fn add(&mut self, to: SocketAddr, bytes: Range<usize>) {
         let len = bytes.len();
         self.used = bytes.end;
-        let joins = self
-            .run
-            .last()
-            .is_some_and(|item| self.joins(item, to, len));
+        let joins = self.joins(to, len);
         match self.run.last_mut() {
             Some(item) if joins => {
                 item.bytes.end = bytes.end;
