@@ -1,5 +1,7 @@
 //! Probes of the path of each session in use, and their answers.
 
+use std::cmp::Ordering;
+
 use weave_wire::proto::PathProbeAck;
 use weave_wire::proto::control_message::Body;
 use weave_wire::{PeerId, Time};
@@ -29,10 +31,7 @@ impl Sessions {
             .path
             .handle_timeout(sealed, wait, now, &mut self.rng);
         let probes: Vec<_> = std::iter::from_fn(|| session.path.poll_probe()).collect();
-        if session.path.max_datagram() != before {
-            tell_change(session, before);
-            self.actions.push_back(SessionAction::FibDirty);
-        }
+        self.actions.extend(change_of(session, before));
         for probe in probes {
             self.send_probe(slot, probe, now);
         }
@@ -55,10 +54,7 @@ impl Sessions {
                 continue;
             };
             session.rtt.measured(rtt);
-            if session.path.max_datagram() != before {
-                tell_change(session, before);
-                self.actions.push_back(SessionAction::FibDirty);
-            }
+            self.actions.extend(change_of(session, before));
             self.schedule(slot, now);
         }
     }
@@ -82,11 +78,17 @@ impl Sessions {
     }
 }
 
-fn tell_change(session: &Session, before: u16) {
+/// What follows if the path takes other datagrams than before.
+fn change_of(session: &Session, before: u16) -> Option<SessionAction> {
     let (peer, size) = (session.peer().name(), session.path.max_datagram());
-    if size < before {
-        tracing::info!(%peer, size, before, "the path takes only smaller datagrams");
-    } else {
-        tracing::debug!(%peer, size, before, "the path takes larger datagrams");
+    match size.cmp(&before) {
+        Ordering::Equal => return None,
+        Ordering::Less => {
+            tracing::info!(%peer, size, before, "the path takes only smaller datagrams");
+        }
+        Ordering::Greater => {
+            tracing::debug!(%peer, size, before, "the path takes larger datagrams");
+        }
     }
+    Some(SessionAction::FibDirty)
 }
