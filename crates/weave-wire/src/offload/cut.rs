@@ -19,10 +19,9 @@ impl<'a> Cutter<'a> {
     /// # Errors
     /// When the headers are not there or there is nothing to cut.
     pub fn new(frame: &'a [u8], gso: Gso, size: usize, start: usize) -> Result<Self, OffloadError> {
-        let layout = Layout::of(frame, gso, start)?;
-        if Layout::found(frame) != Some(layout) {
-            return Err(OffloadError::Headers);
-        }
+        let layout = Layout::found(frame)
+            .filter(|layout| (layout.gso, layout.transport) == (gso, start))
+            .ok_or(OffloadError::Headers)?;
         let payload = frame.len() - layout.payload;
         if size == 0 || payload == 0 {
             return Err(OffloadError::Size);

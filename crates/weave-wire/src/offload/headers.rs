@@ -1,7 +1,7 @@
 //! Where the headers of a TCP or UDP frame are, and the fields in them that a segment has for
 //! itself.
 
-use super::{Gso, OffloadError};
+use super::Gso;
 use crate::ether::{EtherType, EthernetView};
 
 /// TCP header fields (RFC 9293, 3.1), as offsets in it.
@@ -40,10 +40,6 @@ pub(super) struct Layout {
 
 impl Layout {
     /// The layout of a frame whose TCP or UDP header is at `transport`. The packet fills the frame.
-    pub(super) fn of(frame: &[u8], gso: Gso, transport: usize) -> Result<Self, OffloadError> {
-        Self::read(frame, gso, transport).ok_or(OffloadError::Headers)
-    }
-
     fn read(frame: &[u8], gso: Gso, transport: usize) -> Option<Self> {
         let view = EthernetView::parse(frame)?;
         let network = frame.len() - view.payload().len();
