@@ -3,7 +3,7 @@
 //! Descriptors may be added and removed from any thread while another waits.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,6 +145,13 @@ impl Poller {
             0 => Ok(()),
             _ => Err(Error::last_os(what, format!("descriptor {fd}"))),
         }
+    }
+}
+
+/// A poller can be watched by another: it can be read when one of its descriptors can.
+impl AsFd for Poller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
     }
 }
 

@@ -1,23 +1,30 @@
-//! The two data threads: frames from the TAPs into datagrams, datagrams into frames.
+//! The data threads: frames from the TAPs into datagrams, datagrams into frames.
 //!
-//! Each loads the forwarding table once per batch. Neither decides anything:
-//! what is not a frame goes to the control loop, which may drop it under load.
+//! `weave-data` receives. As long as there is little to do it sends as well, so that an answer
+//! finds it awake; beside a bulk transfer the sending side ([`TxPath`]) goes to `weave-tx`:
+//!
+//!     weave-data: both sides ── bulk ──▶ weave-data: RxPath, weave-tx: TxPath
+//!                     ▲                                 │
+//!                     └──────── no bulk for 20 ms ──────┘
+//!
+//! Each side loads the forwarding table once per batch, and is owned by one thread at a time.
+//! Neither decides anything: what is not a frame goes to the control loop, which may drop it
+//! under load.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc as owners;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use weave_node::forward::{DropCounters, DropReason, Egress, Fib, Forwarder, Ingress, Receiver};
+use weave_node::forward::{DropCounters, Fib};
 use weave_sys::Tap;
 use weave_sys::poll::{Poller, Ready, Waker};
-use weave_sys::udp::{UdpRx, UdpTx, Underlay};
-use weave_wire::offload::{Checksum, VnetHeader};
+use weave_sys::udp::Underlay;
 use weave_wire::{Mac, PeerId, ReceiverIndex, SegmentId};
 
 use super::clock::Clock;
@@ -26,20 +33,23 @@ mod backlog;
 mod coalesce;
 mod congestion;
 mod linger;
+mod load;
+mod receive;
+mod transmit;
 
-use backlog::{BATCHES, Backlog};
-use coalesce::Run;
-use congestion::Congestion;
 use linger::Linger;
+use load::{LastBulk, Load};
+use receive::RxPath;
+use transmit::TxPath;
 
-/// Times that one TAP gives something before the next has its turn.
-const TURNS: usize = 16;
-/// Bytes that were waiting in the socket beyond which there is a bulk transfer.
-const BULK: usize = 16 << 10;
-/// Bytes that were waiting in the socket beyond which senders are to slow down.
-const TOO_MUCH: usize = 512 << 10;
-/// Datagrams up to this length, in bytes, are not lost for that.
-const SMALL: usize = 512;
+/// How often `weave-tx` looks whether it is needed still.
+const SHIFT: Duration = Duration::from_millis(20);
+/// Looks after which a thread asks whether something else is to be done.
+const TURNS: usize = 256;
+/// Tells the receiving thread that its socket has something.
+const UDP: u64 = 0;
+/// Tells it that a TAP has.
+const TAPS: u64 = 1;
 /// Control datagrams that may wait for the control loop.
 pub(crate) const CONTROL_QUEUE: usize = 1_024;
 
@@ -68,6 +78,7 @@ pub(crate) struct Shared {
     pub(crate) drops: DropCounters,
     udp_cuts: AtomicBool,
     udp_joins: bool,
+    last_bulk: LastBulk,
     stop: AtomicBool,
 }
 
@@ -113,30 +124,37 @@ impl DataPath {
             drops: DropCounters::new(),
             udp_cuts: AtomicBool::new(underlay.cuts()),
             udp_joins: underlay.joins(),
+            last_bulk: LastBulk::default(),
             stop: AtomicBool::new(false),
         });
-        let tx = TxThread {
+        let tx = TxPath::new(Arc::clone(&shared), clock, underlay)?;
+        let poller = Poller::new()?;
+        poller.add(underlay, UDP)?;
+        let wakers = [tx.waker(), poller.waker()];
+        let (lend, borrow) = owners::channel();
+        let (give_back, take_back) = owners::channel();
+        let helper = Helper {
             shared: Arc::clone(&shared),
             clock,
-            poller: Poller::new()?,
-            udp: underlay.sender(),
-            forwarder: Forwarder::new(shared.drops.clone()),
+            borrow,
+            give_back,
+            waker: poller.waker(),
         };
-        let rx = RxThread {
+        let main = Main {
+            rx: RxPath::new(Arc::clone(&shared), clock, underlay, control),
             shared: Arc::clone(&shared),
             clock,
-            poller: Poller::new()?,
-            underlay: underlay.clone(),
-            receiver: Receiver::new(shared.drops.clone()),
-            control,
+            poller,
+            ready: Ready::new(),
+            lend,
+            take_back,
         };
-        let wakers = [tx.poller.waker(), rx.poller.waker()];
         std::thread::Builder::new()
             .name("weave-tx".to_owned())
-            .spawn(move || tx.run())?;
+            .spawn(move || helper.run())?;
         std::thread::Builder::new()
-            .name("weave-rx".to_owned())
-            .spawn(move || rx.run())?;
+            .name("weave-data".to_owned())
+            .spawn(move || main.run(tx))?;
         Ok(Self { shared, wakers })
     }
 
@@ -165,288 +183,104 @@ impl Drop for DataPath {
     }
 }
 
-struct TxThread {
+/// The thread that receives, and sends as well while there is little to do.
+struct Main {
     shared: Arc<Shared>,
     clock: Clock,
     poller: Poller,
-    udp: UdpTx,
-    forwarder: Forwarder,
+    ready: Ready,
+    rx: RxPath,
+    lend: owners::Sender<TxPath>,
+    take_back: owners::Receiver<TxPath>,
 }
 
-impl TxThread {
-    fn run(mut self) {
-        let mut ready = Ready::new();
-        let mut backlog = Backlog::new();
-        let mut taps: Arc<Taps> = Arc::default();
+impl Main {
+    fn run(mut self, tx: TxPath) {
+        let mut own = Some(tx);
         while !self.shared.stop.load(Ordering::Relaxed) {
-            self.adopt(&mut taps);
-            if let Err(error) = self.poller.wait(&mut ready, None) {
-                tracing::error!(%error, "the transmit thread cannot wait");
-                std::thread::sleep(Duration::from_millis(100));
-                continue;
-            }
-            for token in ready.tokens() {
-                let segment = u32::try_from(*token).map(SegmentId);
-                if let Some(tap) = segment.ok().and_then(|segment| taps.get(&segment)) {
-                    let segment = SegmentId(u32::try_from(*token).unwrap_or(0));
-                    self.serve(segment, tap, &mut backlog);
-                }
-            }
-        }
-    }
-
-    /// Watches new TAPs and lets go of those that are gone.
-    fn adopt(&self, taps: &mut Arc<Taps>) {
-        let new = self.shared.taps.load_full();
-        if Arc::ptr_eq(&new, taps) {
-            return;
-        }
-        for (segment, tap) in taps.iter() {
-            if !new.get(segment).is_some_and(|kept| Arc::ptr_eq(kept, tap)) {
-                let _ = self.poller.remove(&**tap);
-            }
-        }
-        for (segment, tap) in new.iter() {
-            if !taps
-                .get(segment)
-                .is_some_and(|known| Arc::ptr_eq(known, tap))
-                && let Err(error) = self.poller.add(&**tap, u64::from(segment.0))
-            {
-                tracing::error!(%error, tap = tap.name(), "cannot watch the TAP");
-            }
-        }
-        *taps = new;
-    }
-
-    /// Sends what waits at a TAP: other flows at once, bulk one batch at a time.
-    fn serve(&mut self, segment: SegmentId, tap: &Tap, backlog: &mut Backlog) {
-        let mut linger = Linger::default();
-        let mut turns = 0;
-        while turns < TURNS {
-            let had_something = self.take_in(segment, tap, backlog);
-            let had_bulk = self.send_bulk(segment, tap, backlog);
-            turns += usize::from(had_something);
-            if !linger.goes_on(had_something || had_bulk, had_bulk) {
-                break;
-            }
-        }
-        // the next TAP begins with none
-        while self.send_bulk(segment, tap, backlog) {}
-    }
-
-    /// Reads all that waits, as far as there is room, and sends what is not bulk; answers whether
-    /// there was something.
-    fn take_in(&mut self, segment: SegmentId, tap: &Tap, backlog: &mut Backlog) -> bool {
-        let mut had_something = false;
-        for _ in 0..BATCHES {
-            let Some(mut frames) = backlog.take_free() else {
-                if backlog.give_one_up(self.clock.now()) {
-                    self.shared.drops.count(DropReason::Congested);
-                }
-                break;
+            own = match own {
+                Some(tx) => self.both_sides(tx),
+                None => self.receiving(),
             };
-            if let Err(error) = tap.recv_batch(&mut frames) {
-                // a TAP that is down or gone stays readable: do not spin on it
-                tracing::debug!(%error, tap = tap.name(), "cannot read the TAP");
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            let is_all = !frames.is_full();
-            had_something |= !frames.is_empty();
-            let batch = backlog.sort(frames);
-            self.forward(segment, tap, batch.others());
-            backlog.keep(batch);
-            if is_all {
-                break;
-            }
-        }
-        had_something
-    }
-
-    /// Sends the oldest bulk; answers whether there was some.
-    fn send_bulk(&mut self, segment: SegmentId, tap: &Tap, backlog: &mut Backlog) -> bool {
-        let Some(batch) = backlog.next() else {
-            return false;
-        };
-        self.forward(segment, tap, batch.bulk());
-        backlog.done(batch);
-        true
-    }
-
-    fn forward<'a>(
-        &mut self,
-        segment: SegmentId,
-        tap: &Tap,
-        frames: impl Iterator<Item = (VnetHeader, &'a [u8])>,
-    ) {
-        let fib = self.shared.fib.load();
-        let now = self.clock.now();
-        let mut egress = Underlaid {
-            udp: &mut self.udp,
-            tap,
-        };
-        self.forwarder
-            .forward_frames(&fib, segment, frames, now, &mut egress);
-        self.udp.flush();
-        if !self.udp.cuts() {
-            self.shared.udp_cuts.store(false, Ordering::Relaxed);
         }
     }
-}
 
-struct Underlaid<'a> {
-    udp: &'a mut UdpTx,
-    tap: &'a Tap,
-}
-
-impl Egress for Underlaid<'_> {
-    fn datagram(&mut self, to: SocketAddr, len: usize) -> Option<&mut [u8]> {
-        self.udp.datagram(to, len)
-    }
-
-    fn reply(&mut self, _segment: SegmentId, frame: &[u8]) {
-        // a TAP that refuses the answer refuses the question's retry no more than this
-        let _ = self.tap.send(frame);
-    }
-}
-
-struct RxThread {
-    shared: Arc<Shared>,
-    clock: Clock,
-    poller: Poller,
-    underlay: Underlay,
-    receiver: Receiver,
-    control: mpsc::Sender<Incoming>,
-}
-
-impl RxThread {
-    fn run(mut self) {
-        let mut udp = self.underlay.receiver();
-        if let Err(error) = self.poller.add(&self.underlay, 0) {
-            tracing::error!(%error, "cannot watch the UDP socket");
-            return;
+    /// Serves both sides until there is bulk; gives the sending side if the thread is to stop.
+    fn both_sides(&mut self, mut tx: TxPath) -> Option<TxPath> {
+        if let Err(error) = self.poller.add(tx.poller(), TAPS) {
+            tracing::error!(%error, "cannot watch the TAPs");
         }
-        let mut ready = Ready::new();
-        let mut congestion = Congestion::default();
         while !self.shared.stop.load(Ordering::Relaxed) {
-            if let Err(error) = self.poller.wait(&mut ready, None) {
-                tracing::error!(%error, "the receive thread cannot wait");
-                std::thread::sleep(Duration::from_millis(100));
-                continue;
-            }
+            self.wait();
             let mut linger = Linger::default();
-            loop {
-                let had_something = matches!(udp.recv_batch(), Ok(count) if count > 0);
-                if had_something {
-                    self.take_in(&mut udp, &mut congestion);
+            for _ in 0..TURNS {
+                // what is received may be answered at once
+                let received = self.look();
+                let load = received.max(tx.look());
+                if load == Load::Bulk {
+                    self.shared.last_bulk.note(load, self.clock.now());
+                    let _ = self.poller.remove(tx.poller());
+                    let _ = self.lend.send(tx);
+                    return None;
                 }
-                if !linger.goes_on(had_something, udp.bytes() > BULK) {
+                if !linger.goes_on(load) {
                     break;
                 }
             }
         }
+        Some(tx)
     }
 
-    /// Opens what was received and hands it on.
-    fn take_in(&mut self, udp: &mut UdpRx, congestion: &mut Congestion) {
-        let fib = self.shared.fib.load();
-        let taps = self.shared.taps.load();
-        let now = self.clock.now();
-        let mut ingress = Delivery {
-            taps: &taps,
-            control: &self.control,
-            drops: &self.shared.drops,
-            run: None,
-        };
-        let mut is_too_much = udp.bytes() > TOO_MUCH && congestion.is_to_be_told(now);
-        for (from, datagram) in udp.datagrams() {
-            if is_too_much && datagram.len() > SMALL {
-                is_too_much = false;
-                self.shared.drops.count(DropReason::Congested);
-                continue;
+    /// Receives while another thread sends, until that gives the sending side back.
+    fn receiving(&mut self) -> Option<TxPath> {
+        loop {
+            let mut linger = Linger::default();
+            let _ = (0..TURNS).find(|_| !linger.goes_on(self.look()));
+            self.wait();
+            if self.ready.woken() {
+                return self.take_back.try_recv().ok();
             }
-            self.receiver
-                .receive_datagram(&fib, from, datagram, now, &mut ingress);
         }
-        ingress.flush();
+    }
+
+    fn look(&mut self) -> Load {
+        let load = self.rx.look();
+        self.shared.last_bulk.note(load, self.clock.now());
+        load
+    }
+
+    fn wait(&mut self) {
+        if let Err(error) = self.poller.wait(&mut self.ready, None) {
+            tracing::error!(%error, "the data thread cannot wait");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 }
 
-/// Puts frames on their TAPs. Neighbours that were cut from one super-frame become one again.
-struct Delivery<'a, 'd> {
-    taps: &'a Taps,
-    control: &'a mpsc::Sender<Incoming>,
-    drops: &'a DropCounters,
-    run: Option<(&'a Tap, Run<'d>)>,
+/// The thread that sends beside a bulk transfer.
+struct Helper {
+    shared: Arc<Shared>,
+    clock: Clock,
+    borrow: owners::Receiver<TxPath>,
+    give_back: owners::Sender<TxPath>,
+    waker: Waker,
 }
 
-impl<'a, 'd> Delivery<'a, 'd> {
-    /// The queue is bounded: what does not fit is lost, as any datagram may be.
-    fn hand_over(&self, incoming: Incoming) {
-        let _ = self.control.try_send(incoming);
-    }
-
-    /// Writes what has waited for its neighbours.
-    fn flush(&mut self) {
-        if let Some((tap, run)) = self.run.take() {
-            self.note(run.write_to(tap));
+impl Helper {
+    /// Ends when the main thread does.
+    fn run(self) {
+        while let Ok(mut tx) = self.borrow.recv() {
+            while self.is_needed() {
+                let load = tx.wait(SHIFT);
+                self.shared.last_bulk.note(load, self.clock.now());
+            }
+            let _ = self.give_back.send(tx);
+            self.waker.wake();
         }
     }
 
-    fn note(&self, written: io::Result<()>) {
-        if written.is_err() {
-            self.drops.count(DropReason::TapRefused);
-        }
-    }
-
-    fn tap(&self, segment: SegmentId) -> Option<&'a Tap> {
-        let tap = self.taps.get(&segment);
-        if tap.is_none() {
-            self.drops.count(DropReason::UnknownSegment);
-        }
-        tap.map(|tap| &**tap)
-    }
-}
-
-impl<'d> Ingress<'d> for Delivery<'_, 'd> {
-    fn deliver(&mut self, segment: SegmentId, frame: &mut [u8], checksum: Checksum) {
-        self.flush();
-        if let Some(tap) = self.tap(segment) {
-            self.note(coalesce::write(tap, frame, checksum));
-        }
-    }
-
-    fn deliver_lent(&mut self, segment: SegmentId, frame: &'d mut [u8], checksum: Checksum) {
-        let Some(tap) = self.tap(segment) else { return };
-        if checksum == Checksum::Complete || !tap.has_headers() {
-            return self.deliver(segment, frame, checksum);
-        }
-        let frame = match &mut self.run {
-            Some((of, run)) if std::ptr::eq(*of, tap) => match run.add(frame) {
-                Ok(()) => return,
-                Err(frame) => frame,
-            },
-            Some(_) | None => frame,
-        };
-        self.flush();
-        match Run::begin(frame) {
-            Ok(run) => self.run = Some((tap, run)),
-            Err(frame) => self.note(coalesce::write(tap, frame, checksum)),
-        }
-    }
-
-    fn control(&mut self, receiver: ReceiverIndex, from: SocketAddr, plaintext: &[u8]) {
-        self.hand_over(Incoming::Control(
-            receiver,
-            from,
-            Bytes::copy_from_slice(plaintext),
-        ));
-    }
-
-    fn handshake(&mut self, from: SocketAddr, datagram: &[u8]) {
-        self.hand_over(Incoming::Handshake(from, Bytes::copy_from_slice(datagram)));
-    }
-
-    fn learned(&mut self, segment: SegmentId, mac: Mac, peer: PeerId) {
-        self.hand_over(Incoming::Learned(segment, mac, peer));
+    fn is_needed(&self) -> bool {
+        let stops = self.shared.stop.load(Ordering::Relaxed);
+        !stops && self.shared.last_bulk.is_recent(self.clock.now())
     }
 }

@@ -1,5 +1,7 @@
 //! When a data thread goes to sleep, and when it rather looks again.
 
+use super::load::Load;
+
 /// Looks for more that end without any, after a bulk transfer.
 const AFTER_BULK: u32 = 64;
 /// The same after anything else.
@@ -14,16 +16,14 @@ pub(super) struct Linger {
 }
 
 impl Linger {
-    /// Whether to look again, after a look that found something or nothing.
-    pub(super) fn goes_on(&mut self, found_something: bool, is_bulk: bool) -> bool {
-        if found_something {
-            let looks = if is_bulk { AFTER_BULK } else { AFTER_OTHERS };
-            self.left = self.left.max(looks);
-        } else if self.left == 0 {
-            return false;
-        } else {
-            self.left -= 1;
-        }
+    /// Whether to look again, after a look that found this.
+    pub(super) fn goes_on(&mut self, found: Load) -> bool {
+        self.left = match found {
+            Load::Bulk => AFTER_BULK,
+            Load::Some => self.left.max(AFTER_OTHERS),
+            Load::Nothing if self.left == 0 => return false,
+            Load::Nothing => self.left - 1,
+        };
         std::thread::yield_now();
         true
     }
@@ -35,7 +35,7 @@ mod tests {
 
     /// How often it looks in vain.
     fn looks(linger: &mut Linger) -> u32 {
-        let looks = (1..1000).find(|_| !linger.goes_on(false, false));
+        let looks = (1..1000).find(|_| !linger.goes_on(Load::Nothing));
         looks.expect("it ends")
     }
 
@@ -43,9 +43,9 @@ mod tests {
     fn it_ends_after_a_few_looks_in_vain() {
         assert_eq!(looks(&mut Linger::default()), 1);
         let mut linger = Linger::default();
-        assert!(linger.goes_on(true, false));
+        assert!(linger.goes_on(Load::Some));
         assert_eq!(looks(&mut linger), AFTER_OTHERS + 1);
-        assert!(linger.goes_on(true, true) && linger.goes_on(true, false));
+        assert!(linger.goes_on(Load::Bulk) && linger.goes_on(Load::Some));
         assert_eq!(looks(&mut linger), AFTER_BULK + 1);
     }
 }

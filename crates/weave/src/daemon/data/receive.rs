@@ -1,0 +1,169 @@
+//! From the network to the containers: datagrams into frames for the TAPs.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use weave_node::forward::{DropCounters, DropReason, Ingress, Receiver};
+use weave_sys::Tap;
+use weave_sys::udp::{UdpRx, Underlay};
+use weave_wire::offload::Checksum;
+use weave_wire::{Mac, PeerId, ReceiverIndex, SegmentId};
+
+use super::super::clock::Clock;
+use super::coalesce::{self, Run};
+use super::congestion::Congestion;
+use super::load::Load;
+use super::{Incoming, Shared, Taps};
+
+/// Bytes that were waiting in the socket beyond which there is a bulk transfer.
+const BULK: usize = 16 << 10;
+/// Bytes that were waiting in the socket beyond which senders are to slow down.
+const TOO_MUCH: usize = 512 << 10;
+/// Datagrams up to this length, in bytes, are not lost for that.
+const SMALL: usize = 512;
+
+/// The receiving side, with every replay window.
+pub(super) struct RxPath {
+    shared: Arc<Shared>,
+    clock: Clock,
+    udp: UdpRx,
+    receiver: Receiver,
+    congestion: Congestion,
+    control: mpsc::Sender<Incoming>,
+}
+
+impl RxPath {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        clock: Clock,
+        underlay: &Underlay,
+        control: mpsc::Sender<Incoming>,
+    ) -> Self {
+        Self {
+            clock,
+            udp: underlay.receiver(),
+            receiver: Receiver::new(shared.drops.clone()),
+            congestion: Congestion::default(),
+            control,
+            shared,
+        }
+    }
+
+    /// Receives what waits in the socket, and hands it on.
+    pub(super) fn look(&mut self) -> Load {
+        match self.udp.recv_batch() {
+            Ok(0) | Err(_) => Load::Nothing,
+            Ok(_) => {
+                self.take_in();
+                Load::of(self.udp.bytes() > BULK)
+            }
+        }
+    }
+
+    /// Opens what was received and hands it on.
+    fn take_in(&mut self) {
+        let fib = self.shared.fib.load();
+        let taps = self.shared.taps.load();
+        let now = self.clock.now();
+        let mut ingress = Delivery {
+            taps: &taps,
+            control: &self.control,
+            drops: &self.shared.drops,
+            run: None,
+        };
+        let mut is_too_much = self.udp.bytes() > TOO_MUCH && self.congestion.is_to_be_told(now);
+        for (from, datagram) in self.udp.datagrams() {
+            if is_too_much && datagram.len() > SMALL {
+                is_too_much = false;
+                self.shared.drops.count(DropReason::Congested);
+                continue;
+            }
+            self.receiver
+                .receive_datagram(&fib, from, datagram, now, &mut ingress);
+        }
+        ingress.flush();
+    }
+}
+
+/// Puts frames on their TAPs. Neighbours that were cut from one super-frame become one again.
+struct Delivery<'a, 'd> {
+    taps: &'a Taps,
+    control: &'a mpsc::Sender<Incoming>,
+    drops: &'a DropCounters,
+    run: Option<(&'a Tap, Run<'d>)>,
+}
+
+impl<'a, 'd> Delivery<'a, 'd> {
+    /// The queue is bounded: what does not fit is lost, as any datagram may be.
+    fn hand_over(&self, incoming: Incoming) {
+        let _ = self.control.try_send(incoming);
+    }
+
+    /// Writes what has waited for its neighbours.
+    fn flush(&mut self) {
+        if let Some((tap, run)) = self.run.take() {
+            self.note(run.write_to(tap));
+        }
+    }
+
+    fn note(&self, written: io::Result<()>) {
+        if written.is_err() {
+            self.drops.count(DropReason::TapRefused);
+        }
+    }
+
+    fn tap(&self, segment: SegmentId) -> Option<&'a Tap> {
+        let tap = self.taps.get(&segment);
+        if tap.is_none() {
+            self.drops.count(DropReason::UnknownSegment);
+        }
+        tap.map(|tap| &**tap)
+    }
+}
+
+impl<'d> Ingress<'d> for Delivery<'_, 'd> {
+    fn deliver(&mut self, segment: SegmentId, frame: &mut [u8], checksum: Checksum) {
+        self.flush();
+        if let Some(tap) = self.tap(segment) {
+            self.note(coalesce::write(tap, frame, checksum));
+        }
+    }
+
+    fn deliver_lent(&mut self, segment: SegmentId, frame: &'d mut [u8], checksum: Checksum) {
+        let Some(tap) = self.tap(segment) else { return };
+        if checksum == Checksum::Complete || !tap.has_headers() {
+            return self.deliver(segment, frame, checksum);
+        }
+        let frame = match &mut self.run {
+            Some((of, run)) if std::ptr::eq(*of, tap) => match run.add(frame) {
+                Ok(()) => return,
+                Err(frame) => frame,
+            },
+            Some(_) | None => frame,
+        };
+        self.flush();
+        match Run::begin(frame) {
+            Ok(run) => self.run = Some((tap, run)),
+            Err(frame) => self.note(coalesce::write(tap, frame, checksum)),
+        }
+    }
+
+    fn control(&mut self, receiver: ReceiverIndex, from: SocketAddr, plaintext: &[u8]) {
+        self.hand_over(Incoming::Control(
+            receiver,
+            from,
+            Bytes::copy_from_slice(plaintext),
+        ));
+    }
+
+    fn handshake(&mut self, from: SocketAddr, datagram: &[u8]) {
+        self.hand_over(Incoming::Handshake(from, Bytes::copy_from_slice(datagram)));
+    }
+
+    fn learned(&mut self, segment: SegmentId, mac: Mac, peer: PeerId) {
+        self.hand_over(Incoming::Learned(segment, mac, peer));
+    }
+}
