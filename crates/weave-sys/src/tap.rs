@@ -4,7 +4,7 @@
 //! may give a TCP or UDP super-frame of 64 KiB, and one write take one; each frame has a virtio
 //! header. Where the kernel does not have them, the plain path gives and takes finished frames.
 //!
-//! All methods take `&self`: the TX thread reads, and the RX thread and the TX thread's own ARP
+//! All methods take `&self`: one thread reads, and another's deliveries and its own ARP
 //! answers write, on one shared [`Tap`]. The kernel takes each frame whole.
 
 mod batch;

@@ -3,9 +3,11 @@
 //! `weave-data` receives. As long as there is little to do it sends as well, so that an answer
 //! finds it awake; beside a bulk transfer the sending side ([`TxPath`]) goes to `weave-tx`:
 //!
-//!     weave-data: both sides ── bulk ──▶ weave-data: RxPath, weave-tx: TxPath
-//!                     ▲                                 │
-//!                     └──────── no bulk for 20 ms ──────┘
+//! ```text
+//! weave-data: both sides ── bulk ──▶ weave-data: RxPath, weave-tx: TxPath
+//!                 ▲                                 │
+//!                 └──────── no bulk for 20 ms ──────┘
+//! ```
 //!
 //! Each side loads the forwarding table once per batch, and is owned by one thread at a time.
 //! Neither decides anything: what is not a frame goes to the control loop, which may drop it
