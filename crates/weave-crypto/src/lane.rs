@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use weave_wire::{PayloadKind, ReceiverIndex, SEALED_HEADER_LEN, SealedHeader, TAG_LEN, Time};
+use weave_wire::{
+    Lane, PayloadKind, ReceiverIndex, RelayHeader, SEALED_HEADER_LEN, SealedHeader, TAG_LEN, Time,
+};
 
 use crate::aead::SealKey;
 use crate::replay::ReplayWindow;
@@ -22,7 +24,8 @@ pub enum LaneClosed {
     NoRoom,
 }
 
-/// Seals the datagrams of one lane of one epoch, for one sending thread.
+/// Seals the datagrams of one lane of one epoch, for one sending thread; the relay lane for all of
+/// them.
 ///
 /// Shared by `Arc`, so that its counter outlives every snapshot that names it. It cannot be
 /// cloned: two lanes with one key would use a counter twice.
@@ -75,6 +78,45 @@ impl SendLane {
         now: Time,
         datagram: &mut [u8],
     ) -> Result<(), LaneClosed> {
+        self.seal_with(now, datagram, |counter| {
+            let header = SealedHeader {
+                version: self.version,
+                kind,
+                receiver: self.receiver,
+                counter,
+            };
+            header.encode()
+        })
+    }
+
+    /// The same for a datagram within which another one lies, for a relay or from it: `slot`
+    /// names the circuit at the receiver.
+    ///
+    /// # Errors
+    /// As [`Self::seal`].
+    pub fn seal_relayed(
+        &self,
+        slot: u32,
+        now: Time,
+        datagram: &mut [u8],
+    ) -> Result<(), LaneClosed> {
+        let circuit = ReceiverIndex::new(slot, self.receiver.epoch_parity(), Lane::Relay);
+        self.seal_with(now, datagram, |counter| {
+            let header = RelayHeader {
+                version: self.version,
+                circuit,
+                counter,
+            };
+            header.encode()
+        })
+    }
+
+    fn seal_with(
+        &self,
+        now: Time,
+        datagram: &mut [u8],
+        encode: impl FnOnce(u64) -> [u8; SEALED_HEADER_LEN],
+    ) -> Result<(), LaneClosed> {
         let (header, rest) = datagram
             .split_first_chunk_mut::<SEALED_HEADER_LEN>()
             .ok_or(LaneClosed::NoRoom)?;
@@ -85,13 +127,7 @@ impl SendLane {
             return Err(LaneClosed::Expired);
         }
         let counter = self.take_counter()?;
-        *header = SealedHeader {
-            version: self.version,
-            kind,
-            receiver: self.receiver,
-            counter,
-        }
-        .encode();
+        *header = encode(counter);
         *tag = self.key.seal_in_place(counter, header, plaintext);
         Ok(())
     }
@@ -115,8 +151,6 @@ impl SendLane {
 
 #[cfg(test)]
 mod tests {
-    use weave_wire::Lane;
-
     use super::*;
     use crate::{Chain, OpenKey, Role, Suite};
 

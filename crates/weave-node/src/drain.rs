@@ -47,7 +47,7 @@ pub fn drain(node: &mut Node, now: Time, sink: &mut impl Sink) {
             Event::Conflict { message } => sink.conflict(message),
         }
     }
-    while let Some(transmit) = node.poll_transmit() {
+    while let Some(transmit) = node.poll_transmit(now) {
         sink.transmit(transmit);
     }
 }

@@ -7,7 +7,7 @@
 //! slices and leave through [`Egress`] and [`Ingress`].
 //!
 //! Invariants: in steady state a frame costs no lock and no allocation; nothing leaves unsealed;
-//! nothing that arrived from the network goes back to it; every frame or datagram that goes
+//! no frame that arrived from the network goes back to it; every frame or datagram that goes
 //! nowhere is counted under one [`DropReason`].
 
 mod drops;
@@ -26,7 +26,9 @@ use weave_wire::offload::Checksum;
 use weave_wire::{Mac, PeerId, ReceiverIndex, SegmentId};
 
 pub use drops::{DropCounters, DropReason};
-pub use fib::{Fib, FibSegment, FibSession, Lookup, OpenLane, Owner};
+pub(crate) use encapsulate::{inner, wrap};
+pub use fib::{CircuitEnd, Fib, FibCircuit, FibSegment, FibSession, Hop, Lookup, OpenLane, Owner};
+pub(crate) use receive::MOST_HOPS;
 pub use receive::Receiver;
 pub use send::Forwarder;
 
@@ -47,6 +49,8 @@ pub trait Ingress<'d> {
     fn deliver_lent(&mut self, segment: SegmentId, frame: &'d mut [u8], checksum: Checksum) {
         self.deliver(segment, frame, checksum);
     }
+    /// Room for a datagram of `len` bytes that goes on to another peer, as [`Egress::datagram`].
+    fn relay(&mut self, to: SocketAddr, len: usize) -> Option<&mut [u8]>;
     /// A control message that was sealed for this index.
     fn control(&mut self, receiver: ReceiverIndex, from: SocketAddr, plaintext: &[u8]);
     /// A datagram that belongs to a handshake. Nothing of it is authentic yet.

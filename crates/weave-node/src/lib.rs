@@ -15,6 +15,7 @@ mod membership;
 pub mod names;
 mod next_format;
 mod node;
+mod relays;
 #[cfg(feature = "seeded-bugs")]
 pub mod seeded;
 mod session;

@@ -9,6 +9,7 @@
 
 mod commands;
 mod fib;
+mod relaying;
 mod remembered;
 mod routes;
 mod status;
@@ -32,6 +33,7 @@ use crate::gossip::Logs;
 use crate::ipam::{Ipam, IpamConfig, IpamError};
 use crate::names::{NameTable, Names};
 use crate::next_format;
+use crate::relays::Relays;
 use crate::session::{SessionConfig, Sessions, Transmit};
 pub use commands::Subnet;
 use remembered::Remembered;
@@ -100,8 +102,11 @@ pub struct Node {
     endpoints: Endpoints,
     names: Names,
     ipam: Ipam,
+    relays: Relays,
     /// Peers with an established session.
     reached: BTreeSet<PeerId>,
+    /// Those of them that have not been heard for a while.
+    silent: BTreeSet<PeerId>,
     /// Peers that are up, as far as anyone reached can tell; ourselves included.
     live: BTreeSet<PeerId>,
     /// Our own addresses as peers see them, latest last.
@@ -204,7 +209,9 @@ impl Node {
             endpoints: Endpoints::new(me),
             names,
             ipam,
+            relays: Relays::new(me, ChaCha12Rng::from_seed(random_bytes(&mut rng))),
             reached: BTreeSet::new(),
+            silent: BTreeSet::new(),
             live: BTreeSet::from([me]),
             observed: VecDeque::new(),
             dialled: BTreeMap::new(),
@@ -297,6 +304,7 @@ impl Node {
         self.logs.handle_timeout(now);
         self.count_targets(now);
         self.ipam.handle_timeout(now);
+        self.relays.handle_timeout(now);
         if self.learned.expire(now) {
             self.dirty.fib = true;
         }
@@ -312,6 +320,7 @@ impl Node {
             self.sessions.poll_timeout(),
             self.logs.poll_timeout(),
             self.ipam.poll_timeout(),
+            self.relays.poll_timeout(),
             self.learned.poll_timeout(),
             self.record_due.filter(|_| self.dirty.record),
         ]
@@ -329,8 +338,14 @@ impl Node {
         self.events.pop_front()
     }
 
-    pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.sessions.poll_transmit()
+    pub(crate) fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {
+        loop {
+            let transmit = self.sessions.poll_transmit()?;
+            // a circuit that is gone is like a path that is broken
+            if let Some(wrapped) = self.wrapped(transmit, now) {
+                return Some(wrapped);
+            }
+        }
     }
 
     fn start(&mut self, now: Time) {

@@ -81,6 +81,16 @@ pub(crate) enum SessionAction {
         /// Who.
         peer: PeerId,
     },
+    /// Nothing was heard of the peer for a while: its path may be broken.
+    Silent {
+        /// Who.
+        peer: PeerId,
+    },
+    /// The session with the peer leads through a relay now, or no longer.
+    Rerouted {
+        /// Who.
+        peer: PeerId,
+    },
     /// A peer sees us at this address.
     Observed(SocketAddr),
     /// [`Sessions::fib_view`] has changed; to be followed before anything is transmitted.
@@ -181,9 +191,10 @@ impl Sessions {
         self.abandon(&abandoned);
     }
 
-    /// Connects to an address that others named, until told [`Sessions::undial`].
-    pub(crate) fn dial(&mut self, addr: SocketAddr, now: Time) {
-        self.dials.dial(canonical(addr), now);
+    /// Connects to an address that others named, until told [`Sessions::undial`]; `eagerly`: never
+    /// waits long.
+    pub(crate) fn dial(&mut self, addr: SocketAddr, eagerly: bool, now: Time) {
+        self.dials.dial(canonical(addr), eagerly, now);
         self.dial_due(now);
     }
 

@@ -72,6 +72,10 @@ impl Ingress<'_> for Wire {
         self.delivered += 1;
     }
 
+    fn relay(&mut self, _to: SocketAddr, _len: usize) -> Option<&mut [u8]> {
+        None
+    }
+
     fn control(&mut self, _: ReceiverIndex, _: SocketAddr, _: &[u8]) {}
 
     fn handshake(&mut self, _: SocketAddr, _: &[u8]) {}
@@ -102,6 +106,7 @@ fn tables() -> (Fib, Fib) {
     sender.sessions.push(FibSession {
         peer,
         addr,
+        hops: Vec::new(),
         max_datagram: 1452,
         data,
     });

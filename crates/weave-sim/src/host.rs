@@ -146,6 +146,8 @@ pub(crate) enum Inbound {
     Control(ReceiverIndex, SocketAddr, Vec<u8>),
     Handshake(SocketAddr, Vec<u8>),
     Learned(SegmentId, Mac, PeerId),
+    /// Another peer's datagram, which goes on.
+    Relayed(SocketAddr, Vec<u8>),
 }
 
 /// Takes what the receiving half puts out.
@@ -155,6 +157,14 @@ pub(crate) struct Inbox(pub(crate) Vec<Inbound>);
 impl Ingress<'_> for Inbox {
     fn deliver(&mut self, _segment: SegmentId, frame: &mut [u8], _checksum: Checksum) {
         self.0.push(Inbound::Frame(frame.to_vec()));
+    }
+
+    fn relay(&mut self, to: SocketAddr, len: usize) -> Option<&mut [u8]> {
+        self.0.push(Inbound::Relayed(to, vec![0; len]));
+        match self.0.last_mut() {
+            Some(Inbound::Relayed(_, datagram)) => Some(datagram),
+            Some(_) | None => None,
+        }
     }
 
     fn control(&mut self, receiver: ReceiverIndex, from: SocketAddr, plaintext: &[u8]) {

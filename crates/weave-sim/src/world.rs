@@ -257,6 +257,14 @@ impl World {
                 Inbound::Handshake(from, datagram) => self.with_node(to, |node, now| {
                     node.handle_handshake(from, &datagram, now);
                 }),
+                Inbound::Relayed(onward, datagram) => self.transmit(
+                    to,
+                    Transmit {
+                        to: onward,
+                        datagram,
+                        dont_fragment: false,
+                    },
+                ),
                 Inbound::Learned(segment, mac, peer) => self.with_node(to, |node, now| {
                     node.handle_learned(segment, mac, peer, now);
                 }),

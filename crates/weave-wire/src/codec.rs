@@ -11,11 +11,11 @@ use std::net::{IpAddr, SocketAddr};
 use prost::Message as _;
 
 use crate::proto::{
-    Batch, ControlMessage, Delta, Digest, Entry, Hello, LoanReturn, LogVersion, PathProbe, Pong,
-    Pull, RekeyReply, RekeyRequest, SignedBatch, SocketAddress, SpaceReply, SpaceRequest,
-    control_message::Body, entry,
+    Batch, CircuitReply, CircuitRequest, ControlMessage, Delta, Digest, Entry, Hello, LoanReturn,
+    LogVersion, PathProbe, Pong, Pull, RekeyReply, RekeyRequest, SignedBatch, SocketAddress,
+    SpaceReply, SpaceRequest, control_message::Body, entry,
 };
-use crate::{Mac, PeerId, SEALED_HEADER_LEN, TAG_LEN, WireError};
+use crate::{Mac, PeerId, ReceiverIndex, SEALED_HEADER_LEN, TAG_LEN, WireError};
 
 /// A control message is at most this long, in bytes: with all headers it fits an underlay with
 /// the smallest MTU of IPv6.
@@ -245,6 +245,11 @@ fn check_body(body: &Body) -> Result<(), WireError> {
             exactly::<16>("genesis", genesis)?;
             ip_from_bytes(address).map(drop)
         }
+        Body::CircuitRequest(CircuitRequest { target, slot, .. }) => {
+            exactly::<32>("target", target)?;
+            check_slot(*slot)
+        }
+        Body::CircuitReply(CircuitReply { slot, .. }) => check_slot(*slot),
     }
 }
 
@@ -293,6 +298,13 @@ fn check_peer_record(peer: &crate::proto::PeerRecord) -> Result<(), WireError> {
 
 fn check_addr(addr: Option<&SocketAddress>) -> Result<(), WireError> {
     addr.map_or(Ok(()), |addr| from_proto_addr(addr).map(drop))
+}
+
+fn check_slot(slot: u32) -> Result<(), WireError> {
+    if slot >= ReceiverIndex::SLOT_LIMIT {
+        return Err(WireError::FieldValue { field: "slot" });
+    }
+    Ok(())
 }
 
 fn optional_ip(bytes: &[u8]) -> Result<(), WireError> {

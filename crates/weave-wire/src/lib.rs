@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod cidr;
+mod circuit;
 pub mod codec;
 mod error;
 pub mod ether;
@@ -20,6 +21,7 @@ mod time;
 mod versions;
 
 pub use cidr::{Cidr, InterfaceAddr};
+pub use circuit::Circuit;
 pub use codec::{
     decode_batch, decode_control, from_proto_addr, ip_bytes, ip_from_bytes, mac_from_bytes,
     peer_id_from_bytes, proto_addr,
@@ -47,6 +49,9 @@ pub const CONTAINER_MTU: usize = 1370;
 
 /// Length of the authentication tag behind every sealed payload, in bytes.
 pub const TAG_LEN: usize = 16;
+
+/// What a relay adds to a datagram, in bytes: a header and a tag.
+pub const RELAY_LEN: usize = SEALED_HEADER_LEN + TAG_LEN;
 
 /// Layout of handshake datagrams, the low nibble of their first byte. It is older than any choice of
 /// a version: peers of all versions must be able to read it.

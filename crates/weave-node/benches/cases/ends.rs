@@ -85,6 +85,7 @@ fn sender(lane: SendLane) -> Fib {
     fib.sessions.push(FibSession {
         peer: RECEIVER,
         addr: SocketAddr::from(([192, 0, 2, 2], 6783)),
+        hops: Vec::new(),
         max_datagram: MAX_DATAGRAM,
         data: Arc::new(lane),
     });
@@ -142,6 +143,10 @@ struct Delivered(usize);
 impl Ingress<'_> for Delivered {
     fn deliver(&mut self, _: SegmentId, _: &mut [u8], _: Checksum) {
         self.0 += 1;
+    }
+
+    fn relay(&mut self, _to: SocketAddr, _len: usize) -> Option<&mut [u8]> {
+        None
     }
 
     fn control(&mut self, _: ReceiverIndex, _: SocketAddr, _: &[u8]) {}

@@ -34,7 +34,9 @@ drop_reasons! {
     BadVersion = "bad_version",
     /// Datagram with an unknown type, kind or lane, or reserved bits set.
     BadHeader = "bad_header",
-    /// Relayed datagram that this host has no circuit for.
+    /// Datagram from an address that nobody has.
+    BadSource = "bad_source",
+    /// Relayed datagram that this host has no circuit for, or wrapped too often.
     NoCircuit = "no_circuit",
     /// Datagram for a key that we do not have (any more).
     UnknownReceiver = "unknown_receiver",

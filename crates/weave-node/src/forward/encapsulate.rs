@@ -3,15 +3,15 @@
 //! Owns the ids of fragments and a buffer for what must be finished before it can travel. Every
 //! payload is copied once, from where the frame lies to where its datagram does, and sealed there.
 
-use weave_crypto::ReplayWindow;
+use weave_crypto::{LaneClosed, ReplayWindow};
 use weave_wire::offload::{self, Checksum, Cutter, Gso, Offload};
 use weave_wire::{
-    FRAGMENT_HEADER_LEN, FRAME_HEADER_LEN, MAX_RECORD, PayloadKind, RECORD_HEADER_LEN,
+    FRAGMENT_HEADER_LEN, FRAME_HEADER_LEN, MAX_RECORD, PayloadKind, RECORD_HEADER_LEN, RELAY_LEN,
     RecordHeader, SEALED_HEADER_LEN, SegmentId, TAG_LEN, Time,
 };
 
 use super::fragments::Cuts;
-use super::{DropReason, Egress, FibSession};
+use super::{DropReason, Egress, FibSession, Hop};
 
 /// Bytes of a datagram that are not payload.
 const SEAL_LEN: usize = SEALED_HEADER_LEN + TAG_LEN;
@@ -335,17 +335,38 @@ fn seal(
     write: impl FnOnce(&mut [u8]),
 ) -> Result<(), DropReason> {
     // Room that was taken is sent, so whether the lane still seals is asked before.
-    let lane = &path.session.data;
+    let session = path.session;
+    let lane = &session.data;
     if path.now >= lane.stop_at() || lane.sealed() >= ReplayWindow::COUNTER_LIMIT {
         return Err(DropReason::LaneClosed);
     }
+    let around = session.hops.len() * RELAY_LEN;
     let datagram = egress
-        .datagram(path.session.addr, SEAL_LEN + len)
+        .datagram(session.addr, SEAL_LEN + len + around)
         .ok_or(DropReason::EgressFull)?;
-    let payload = datagram.get_mut(SEALED_HEADER_LEN..SEALED_HEADER_LEN + len);
+    let inner = inner(datagram, session.hops.len());
+    let payload = inner.get_mut(SEALED_HEADER_LEN..SEALED_HEADER_LEN + len);
     write(payload.unwrap_or_default());
-    lane.seal(kind, path.now, datagram).map_err(|_| {
+    let sealed = lane.seal(kind, path.now, inner);
+    let sealed = sealed.and_then(|()| wrap(&session.hops, path.now, datagram));
+    sealed.map_err(|_| {
         datagram.fill(0);
         DropReason::LaneClosed
     })
+}
+
+/// Seals a datagram, which lies within room for all hops, for each of them.
+pub(crate) fn wrap(hops: &[Hop], now: Time, datagram: &mut [u8]) -> Result<(), LaneClosed> {
+    let outside = (0..hops.len()).rev();
+    hops.iter().zip(outside).try_for_each(|(hop, outside)| {
+        hop.lane
+            .seal_relayed(hop.slot, now, inner(datagram, outside))
+    })
+}
+
+/// What lies within the room of so many hops.
+pub(crate) fn inner(datagram: &mut [u8], hops: usize) -> &mut [u8] {
+    let len = datagram.len();
+    let range = hops * SEALED_HEADER_LEN..len.saturating_sub(hops * TAG_LEN);
+    datagram.get_mut(range).unwrap_or_default()
 }

@@ -19,6 +19,8 @@ pub struct Fib {
     pub sessions: Vec<FibSession>,
     /// Every key under which datagrams may arrive, by receiver index.
     pub open: Lookup<u32, Arc<OpenLane>>,
+    /// Circuits that pass or end here, by slot.
+    pub circuits: Lookup<u32, FibCircuit>,
     /// Segments that have members somewhere.
     pub segments: Lookup<SegmentId, FibSegment>,
     /// Announced stations.
@@ -37,12 +39,41 @@ pub struct Fib {
 pub struct FibSession {
     /// The other side.
     pub peer: PeerId,
-    /// Where its datagrams go.
+    /// Where its datagrams go: to the peer, or to the first relay.
     pub addr: SocketAddr,
+    /// What they are wrapped in before, the innermost first; empty on a direct path.
+    pub hops: Vec<Hop>,
     /// Longest datagram that gets there, in bytes of UDP payload.
     pub max_datagram: usize,
     /// Seals frames; the same `Arc` in every snapshot.
     pub data: Arc<SendLane>,
+}
+
+/// A relay on the way to a peer: datagrams are sealed for it, too.
+#[derive(Debug, Clone)]
+pub struct Hop {
+    /// The relay lane of the session with it; shared by all threads.
+    pub lane: Arc<SendLane>,
+    /// Names the circuit there.
+    pub slot: u32,
+}
+
+/// What happens to the datagrams of a circuit.
+#[derive(Debug)]
+pub struct FibCircuit {
+    /// Slot of the session in which they come.
+    pub session: u32,
+    /// Where they go.
+    pub end: CircuitEnd,
+}
+
+/// Where a circuit leads.
+#[derive(Debug)]
+pub enum CircuitEnd {
+    /// It ends here: what comes is as if received from this address.
+    Here(SocketAddr),
+    /// It leads on, wrapped for these hops (at least one), to that address.
+    On(Vec<Hop>, SocketAddr),
 }
 
 /// A key under which datagrams may arrive.

@@ -1,6 +1,7 @@
 //! From the network to the containers.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,14 +9,19 @@ use std::time::Duration;
 use weave_wire::ether::NdView;
 use weave_wire::offload::Checksum;
 use weave_wire::{
-    DatagramError, DatagramType, FragmentHeader, HandshakeHeader, Lane, Mac, PayloadKind, PeerId,
-    RecordHeader, SEALED_HEADER_LEN, SealedHeader, SegmentId, TAG_LEN, Time, decode_frame,
+    Circuit, DatagramError, DatagramType, FragmentHeader, HandshakeHeader, Lane, Mac, PayloadKind,
+    PeerId, RELAY_LEN, ReceiverIndex, RecordHeader, RelayHeader, SEALED_HEADER_LEN, SealedHeader,
+    SegmentId, TAG_LEN, Time, decode_frame,
 };
 
+use super::encapsulate::{inner, wrap};
 use super::fragments::Reassembly;
 use super::policy::{self, Frame, Packet};
 use super::windows::Windows;
-use super::{DropCounters, DropReason, Fib, FibSegment, Ingress, OpenLane, Owner};
+use super::{CircuitEnd, DropCounters, DropReason, Fib, FibSegment, Ingress, OpenLane, Owner};
+
+/// Relays on the longest way.
+pub(crate) const MOST_HOPS: usize = 3;
 
 /// Opens datagrams and decides about what is in them.
 ///
@@ -49,22 +55,78 @@ impl Receiver {
         now: Time,
         ingress: &mut impl Ingress<'d>,
     ) {
-        let received = match DatagramType::of(datagram) {
-            Ok(DatagramType::Sealed) => self.receive_sealed(fib, from, datagram, now, ingress),
-            Ok(DatagramType::Relay) => Err(DropReason::NoCircuit),
-            Ok(
-                DatagramType::HandshakeInit
-                | DatagramType::HandshakeReply
-                | DatagramType::HandshakeFinish
-                | DatagramType::CookieReply
-                | DatagramType::Reject,
-            ) => HandshakeHeader::decode(datagram)
-                .map(|_| ingress.handshake(from, datagram))
-                .map_err(reason_of),
-            Err(error) => Err(reason_of(error)),
+        // nobody on the network has the address of a circuit
+        let received = match Circuit::of(&from) {
+            Some(_) => Err(DropReason::BadSource),
+            None => self.receive(fib, from, datagram, now, MOST_HOPS, ingress),
         };
         if let Err(reason) = received {
             self.drops.count(reason);
+        }
+    }
+
+    /// Takes a datagram from the network or out of another one; `hops` may follow.
+    fn receive<'d>(
+        &mut self,
+        fib: &Fib,
+        from: SocketAddr,
+        datagram: &'d mut [u8],
+        now: Time,
+        hops: usize,
+        ingress: &mut impl Ingress<'d>,
+    ) -> Result<(), DropReason> {
+        match DatagramType::of(datagram).map_err(reason_of)? {
+            DatagramType::Sealed => self.receive_sealed(fib, from, datagram, now, ingress),
+            DatagramType::Relay => self.receive_relayed(fib, datagram, now, hops, ingress),
+            DatagramType::HandshakeInit
+            | DatagramType::HandshakeReply
+            | DatagramType::HandshakeFinish
+            | DatagramType::CookieReply
+            | DatagramType::Reject => {
+                HandshakeHeader::decode(datagram).map_err(reason_of)?;
+                ingress.handshake(from, datagram);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes another datagram out of this one, or sends it on, sealed for the next hop.
+    fn receive_relayed<'d>(
+        &mut self,
+        fib: &Fib,
+        datagram: &'d mut [u8],
+        now: Time,
+        hops: usize,
+        ingress: &mut impl Ingress<'d>,
+    ) -> Result<(), DropReason> {
+        let header = RelayHeader::decode(datagram).map_err(reason_of)?;
+        let index = header.circuit;
+        let circuit = fib.circuits.get(&index.slot()).filter(|_| hops > 0);
+        let circuit = circuit.ok_or(DropReason::NoCircuit)?;
+        let key = ReceiverIndex::new(circuit.session, index.epoch_parity(), Lane::Relay);
+        let sealed = Sealed {
+            version: header.version,
+            receiver: key,
+            counter: header.counter,
+        };
+        let (_, plaintext) = self.open(fib, sealed, datagram, now)?;
+        match &circuit.end {
+            CircuitEnd::Here(from) => {
+                let inner = datagram.get_mut(plaintext).ok_or(DropReason::BadPayload)?;
+                self.receive(fib, *from, inner, now, hops - 1, ingress)
+            }
+            CircuitEnd::On(hops, to) => {
+                // the room that this hop took serves for the next
+                let more = hops.len().saturating_sub(1);
+                let room = ingress
+                    .relay(*to, datagram.len() + more * RELAY_LEN)
+                    .ok_or(DropReason::EgressFull)?;
+                inner(room, more).copy_from_slice(datagram);
+                wrap(hops, now, room).map_err(|_| {
+                    room.fill(0);
+                    DropReason::LaneClosed
+                })
+            }
         }
     }
 
@@ -77,7 +139,13 @@ impl Receiver {
         ingress: &mut impl Ingress<'d>,
     ) -> Result<(), DropReason> {
         let header = SealedHeader::decode(datagram).map_err(reason_of)?;
-        let (lane, plaintext) = self.open(fib, &header, datagram, now)?;
+        let sealed = Sealed {
+            version: header.version,
+            receiver: header.receiver,
+            counter: header.counter,
+        };
+        let (lane, plaintext) = self.open(fib, sealed, datagram, now)?;
+        let plaintext = datagram.get_mut(plaintext).ok_or(DropReason::BadPayload)?;
         if lane.lane == Lane::Control && header.kind == PayloadKind::Control {
             ingress.control(header.receiver, from, plaintext);
             return Ok(());
@@ -104,38 +172,38 @@ impl Receiver {
         }
     }
 
-    /// Opens a datagram whose counter is new, and marks it as received.
-    fn open<'f, 'd>(
+    /// Opens a datagram whose counter is new, marks it as received, and tells where in it the
+    /// plaintext lies.
+    fn open<'f>(
         &mut self,
         fib: &'f Fib,
-        header: &SealedHeader,
-        datagram: &'d mut [u8],
+        sealed: Sealed,
+        datagram: &mut [u8],
         now: Time,
-    ) -> Result<(&'f Arc<OpenLane>, &'d mut [u8]), DropReason> {
+    ) -> Result<(&'f Arc<OpenLane>, Range<usize>), DropReason> {
         if datagram.len() < SEALED_HEADER_LEN + TAG_LEN {
             return Err(DropReason::TooShort);
         }
         let lane = fib
             .open
-            .get(&header.receiver.as_u32())
+            .get(&sealed.receiver.as_u32())
             .ok_or(DropReason::UnknownReceiver)?;
-        if header.version != lane.version {
+        if sealed.version != lane.version {
             return Err(DropReason::BadVersion);
         }
-        if !self.windows.check(lane, header.counter) {
+        if !self.windows.check(lane, sealed.counter) {
             return Err(DropReason::Replayed);
         }
-        let (aad, sealed) = datagram.split_at_mut(SEALED_HEADER_LEN);
+        let (aad, rest) = datagram.split_at_mut(SEALED_HEADER_LEN);
         let len = lane
             .key
-            .open_in_place(header.counter, aad, sealed)
+            .open_in_place(sealed.counter, aad, rest)
             .map_err(|_| DropReason::OpenFailed)?;
-        if !self.windows.commit(fib, lane, header.counter) {
+        if !self.windows.commit(fib, lane, sealed.counter) {
             return Err(DropReason::Replayed);
         }
         lane.heard.store(now.as_nanos(), Ordering::Relaxed);
-        let plaintext = sealed.get_mut(..len).ok_or(DropReason::BadPayload)?;
-        Ok((lane, plaintext))
+        Ok((lane, SEALED_HEADER_LEN..SEALED_HEADER_LEN + len))
     }
 
     fn receive_fragment<'d>(
@@ -229,6 +297,15 @@ impl Receiver {
             ingress.learned(segment, mac, peer);
         }
     }
+}
+
+/// How a datagram was sealed.
+#[derive(Clone, Copy)]
+struct Sealed {
+    version: u8,
+    /// Leads to the key.
+    receiver: ReceiverIndex,
+    counter: u64,
 }
 
 /// Where an opened datagram came from, and when.

@@ -10,7 +10,12 @@ use crate::forward::{Fib, FibSegment, Owner};
 impl Node {
     /// The forwarding table as of now.
     pub(super) fn build_fib(&self) -> Fib {
-        let view = self.sessions.fib_view();
+        let mut view = self.sessions.fib_view();
+        view.sessions.retain_mut(|session| {
+            let way = self.way_to(session.addr);
+            way.map(|(addr, hops)| (session.addr, session.hops) = (addr, hops))
+                .is_some()
+        });
         let sessions: BTreeMap<PeerId, usize> = view
             .sessions
             .iter()
@@ -63,6 +68,7 @@ impl Node {
                 .into_iter()
                 .map(|lane| (lane.receiver.as_u32(), lane))
                 .collect(),
+            circuits: self.fib_circuits().collect(),
             sessions: view.sessions,
         }
     }

@@ -41,7 +41,7 @@ impl Remembered {
 impl Node {
     pub(super) fn dial_remembered(&mut self, now: Time) {
         for address in self.remembered.stored.clone() {
-            self.sessions.dial(address, now);
+            self.sessions.dial(address, false, now);
             self.remembered.dialled.insert(address);
         }
     }

@@ -34,6 +34,11 @@ impl Node {
                 self.ipam.handle_space_reply(from, reply, now);
             }
             Body::LoanReturn(message) => self.ipam.handle_loan_return(from, message, now),
+            Body::CircuitRequest(request) => {
+                let direct = self.direct(now);
+                self.relays.handle_request(from, &request, &direct, now);
+            }
+            Body::CircuitReply(reply) => self.relays.handle_reply(from, &reply, now),
             // the session layer keeps these to itself
             Body::Hello(_)
             | Body::Ping(_)
@@ -57,6 +62,8 @@ impl Node {
                 self.route_ipam(action, now);
             } else if let Some(action) = self.endpoints.poll_action() {
                 self.route_endpoint(action, now);
+            } else if let Some(action) = self.relays.poll_action() {
+                self.route_relay(action, now);
             } else {
                 return;
             }
@@ -73,8 +80,17 @@ impl Node {
             }
             SessionAction::Lost { peer } => {
                 self.reached.remove(&peer);
+                self.silent.remove(&peer);
+                self.relays.lost(&peer, now);
                 self.logs.neighbour_down(&peer);
                 self.reached_changed(now);
+            }
+            SessionAction::Silent { peer } => {
+                self.dirty.live |= self.silent.insert(peer);
+            }
+            SessionAction::Rerouted { .. } => {
+                self.dirty.live = true;
+                self.dirty.record = true;
             }
             SessionAction::Observed(address) => self.observed(address),
             SessionAction::FibDirty => self.dirty.fib = true,

@@ -58,7 +58,7 @@ impl Node {
             peer: self.me,
             boot: self.boot,
             targets: self.targets.iter().cloned().collect(),
-            connections: self.sessions.connections(now),
+            connections: self.connections(now),
             peers,
             nicknames: nicknames.collect(),
             ipam: self.ipam.status(),
@@ -84,7 +84,9 @@ impl Node {
 
     /// Every connection and every attempt at one.
     pub fn connections(&self, now: Time) -> Vec<ConnectionStatus> {
-        self.sessions.connections(now)
+        let mut connections = self.sessions.connections(now);
+        self.name_relays(&mut connections);
+        connections
     }
 
     /// Name and nickname of the peer that announces an address on any segment.

@@ -78,13 +78,14 @@ impl Node {
             self.dirty.fib = true;
         }
         self.settle_discovery(now);
+        self.settle_relays(now);
     }
 
-    /// Dials every known peer without a session, at the addresses its record names.
+    /// Dials every known peer without a direct session, at the addresses its record names.
     fn settle_discovery(&mut self, now: Time) {
         let mut wanted: BTreeMap<PeerId, Vec<std::net::SocketAddr>> = BTreeMap::new();
         for origin in self.logs.origins() {
-            if origin != self.me && !self.reached.contains(&origin) {
+            if origin != self.me && !self.sessions.is_direct(&origin) {
                 let addresses = membership::addresses(&self.logs, &origin);
                 if !addresses.is_empty() {
                     wanted.insert(origin, addresses);
@@ -104,14 +105,19 @@ impl Node {
         for (_, address) in stale {
             self.sessions.undial(address);
         }
-        for address in wanted.values().flatten() {
-            self.sessions.dial(*address, now);
+        for (peer, addresses) in &wanted {
+            let is_relayed = self.reached.contains(peer);
+            for address in addresses {
+                self.sessions.dial(*address, is_relayed, now);
+            }
         }
         self.forget_remembered(&wanted);
         self.dialled = wanted;
     }
 
     fn settle_record(&mut self, now: Time) {
+        let is_direct = |peer: &&PeerId| self.sessions.is_direct(peer);
+        let direct = self.reached.iter().filter(is_direct).copied().collect();
         let record = PeerRecord {
             static_key: self.sessions.static_public().to_vec(),
             nickname: self.config.nickname.clone(),
@@ -121,7 +127,7 @@ impl Node {
                 .map(|address| proto_addr(*address))
                 .collect(),
             sessions: u32::try_from(self.reached.len()).unwrap_or(u32::MAX),
-            neighbours: membership::named_neighbours(&self.me, &self.reached, &self.logs),
+            neighbours: membership::named_neighbours(&self.me, &direct, &self.logs),
             min_protocol: self.config.versions.lowest.into(),
             max_protocol: self.config.versions.highest.into(),
             capabilities: 0,

@@ -61,6 +61,8 @@ pub(crate) struct Timers {
     pub(crate) backoff: Duration,
     /// Longest wait before dialling again.
     pub(crate) backoff_cap: Duration,
+    /// The same for a peer that is reached only through a relay.
+    pub(crate) eager_cap: Duration,
     /// Longest wait before dialling a peer again that refused us.
     pub(crate) refused_cap: Duration,
     /// A peer that took its leave is not dialled for this long, unless it is a target.
@@ -95,6 +97,7 @@ impl Default for Timers {
             grace: Duration::from_secs(30),
             backoff: Duration::from_secs(1),
             backoff_cap: Duration::from_secs(60),
+            eager_cap: Duration::from_secs(5),
             refused_cap: Duration::from_secs(30),
             left: Duration::from_secs(2),
             resolve: Duration::from_secs(30),

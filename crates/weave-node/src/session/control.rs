@@ -122,7 +122,9 @@ impl Sessions {
             | Body::FoundRequest(_)
             | Body::SpaceRequest(_)
             | Body::SpaceReply(_)
-            | Body::LoanReturn(_)) => Some(other),
+            | Body::LoanReturn(_)
+            | Body::CircuitRequest(_)
+            | Body::CircuitReply(_)) => Some(other),
         }
     }
 

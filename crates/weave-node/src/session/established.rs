@@ -1,16 +1,30 @@
 //! Adding, preferring and losing established sessions.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use weave_wire::{PeerId, Time};
+use weave_crypto::SendLane;
+use weave_wire::{Circuit, PeerId, Time};
 
 use super::peer::{Session, Slots};
-use super::standing::Verdict;
+use super::standing::{Standing, Verdict};
 use super::targets::Failure;
 use super::{SessionAction, SessionDrop, Sessions};
 
 /// Sessions of one peer that are kept beside the one in use.
 const MAX_OTHERS: usize = 4;
+
+/// How a peer relays for us.
+#[derive(Debug)]
+pub(crate) struct Relaying {
+    /// Seals what it is to relay.
+    pub(crate) lane: Arc<SendLane>,
+    /// Where it is.
+    pub(crate) addr: SocketAddr,
+    /// Slot of the session here.
+    pub(crate) slot: u32,
+}
 
 impl Sessions {
     /// Adds a session that a handshake ended in. Returns whether it was kept.
@@ -24,21 +38,21 @@ impl Sessions {
         let standing = session.standing;
         self.sessions.insert(slot, session);
         self.actions.push_back(SessionAction::FibDirty);
-        let Some(slots) = self.peers.get_mut(&peer) else {
+        let Some(in_use) = self.session_in_use(&peer) else {
             self.transition_to_established(slot, peer, addr);
             return true;
         };
-        let Some(in_use) = self.sessions.get(&slots.in_use) else {
-            return true;
-        };
-        match standing.against(&in_use.standing, self.config.timers.simultaneous) {
+        let held = self.held_against(in_use, standing, now);
+        match standing.against(&held, self.config.timers.simultaneous) {
             Verdict::ReplaceDead => {
                 self.transition_to_gone(peer, "the peer has restarted");
                 self.transition_to_established(slot, peer, addr);
             }
             verdict @ (Verdict::TakeOver | Verdict::StandIn | Verdict::Wait | Verdict::Yield) => {
-                slots.others.push(slot);
-                let oldest = (slots.others.len() > MAX_OTHERS).then(|| slots.others.remove(0));
+                let oldest = self.peers.get_mut(&peer).and_then(|slots| {
+                    slots.others.push(slot);
+                    (slots.others.len() > MAX_OTHERS).then(|| slots.others.remove(0))
+                });
                 self.settle(slot, peer, verdict, now);
                 if let Some(oldest) = oldest {
                     self.forget(oldest);
@@ -63,9 +77,52 @@ impl Sessions {
             return;
         };
         if let Some(in_use) = self.sessions.get(&slots.in_use) {
-            let verdict = standing.against(&in_use.standing, self.config.timers.simultaneous);
+            let held = self.held_against(in_use, standing, now);
+            let verdict = standing.against(&held, self.config.timers.simultaneous);
             self.settle(slot, peer, verdict, now);
         }
+    }
+
+    /// The standing of a session in use beside a new one. When nothing arrives in it, it is worth
+    /// no more than one through a relay.
+    fn held_against(&self, in_use: &Session, new: Standing, now: Time) -> Standing {
+        let is_broken = new.relayed && self.is_silent(&in_use.peer(), now);
+        Standing {
+            relayed: in_use.standing.relayed || is_broken,
+            ..in_use.standing
+        }
+    }
+
+    /// Whether nothing was heard of a peer for so long that its path may be broken.
+    pub(crate) fn is_silent(&self, peer: &PeerId, now: Time) -> bool {
+        now.saturating_sub(self.peer_alive_at(peer)) >= self.config.timers.probe
+    }
+
+    /// Whether a peer has a session, and it leads through no relay.
+    pub(crate) fn is_direct(&self, peer: &PeerId) -> bool {
+        let session = self.session_in_use(peer);
+        session.is_some_and(|session| !session.standing.relayed)
+    }
+
+    fn session_in_use(&self, peer: &PeerId) -> Option<&Session> {
+        self.sessions.get(&self.peers.get(peer)?.in_use)
+    }
+
+    /// How long answers of a peer take.
+    pub(crate) fn rtt(&self, peer: &PeerId) -> Option<Duration> {
+        self.session_in_use(peer)?.rtt.smoothed()
+    }
+
+    /// What datagrams are sealed with that a peer is to relay, where they go, and the slot in
+    /// which those that it relays come.
+    pub(crate) fn relaying(&self, peer: &PeerId) -> Option<Relaying> {
+        let slot = self.peers.get(peer)?.in_use;
+        let session = self.sessions.get(&slot)?;
+        Some(Relaying {
+            lane: Arc::clone(session.keys.relay()),
+            addr: session.addr,
+            slot,
+        })
     }
 
     /// Lets the session be used that the peer uses, when ours is not: the side with the lower
@@ -130,7 +187,9 @@ impl Sessions {
 
     /// Tells where a peer sees us, if that is news.
     pub(super) fn note_observed(&mut self, peer: PeerId, observed: Option<SocketAddr>) {
-        let Some(observed) = observed.map(super::canonical) else {
+        let observed = observed.map(super::canonical);
+        // through a relay nobody sees where we are
+        let Some(observed) = observed.filter(|addr| Circuit::of(addr).is_none()) else {
             return;
         };
         if self.observed.insert(peer, observed) != Some(observed) {
@@ -141,8 +200,8 @@ impl Sessions {
     /// Carries out a verdict on a session that was added or confirmed beside the one in use.
     fn settle(&mut self, slot: u32, peer: PeerId, verdict: Verdict, now: Time) {
         match verdict {
-            Verdict::TakeOver => self.transition_to_in_use(slot, peer, Some(now)),
-            Verdict::StandIn => self.transition_to_in_use(slot, peer, None),
+            Verdict::TakeOver => self.transition_to_in_use(slot, peer, Some(now), now),
+            Verdict::StandIn => self.transition_to_in_use(slot, peer, None, now),
             Verdict::Yield => {
                 if let Some(session) = self.sessions.get_mut(&slot) {
                     session.replaced_at = Some(now);
@@ -178,7 +237,13 @@ impl Sessions {
 
     /// Uses another session of a connected peer. With `replaced_at` the former one counts as
     /// replaced, else as not yet confirmed.
-    fn transition_to_in_use(&mut self, slot: u32, peer: PeerId, replaced_at: Option<Time>) {
+    fn transition_to_in_use(
+        &mut self,
+        slot: u32,
+        peer: PeerId,
+        replaced_at: Option<Time>,
+        now: Time,
+    ) {
         let (Some(slots), Some(session)) =
             (self.peers.get_mut(&peer), self.sessions.get_mut(&slot))
         else {
@@ -188,9 +253,19 @@ impl Sessions {
         slots.others.retain(|other| *other != slot);
         slots.others.push(former);
         session.replaced_at = None;
-        let addr = session.addr;
+        let (addr, relayed) = (session.addr, session.standing.relayed);
         if let Some(former) = self.sessions.get_mut(&former) {
             former.replaced_at = replaced_at;
+            let was_at = former.addr;
+            if former.standing.relayed != relayed {
+                self.actions.push_back(SessionAction::Rerouted { peer });
+            }
+            if relayed {
+                // the direct path is looked for as if there were no session
+                let no_answer = Failure::NoAnswer;
+                self.dials
+                    .lost(was_at, peer, &no_answer, now, &mut self.rng);
+            }
         }
         let abandoned = self.dials.connected(addr, peer);
         self.abandon(&abandoned);

@@ -13,7 +13,7 @@ use weave_crypto::{
     Admission as Cookies, CookieJar, ExpectFinish, HandshakeError, HelloContext, RejectReason,
     initiator_ephemeral, respond,
 };
-use weave_wire::{HandshakeHeader, Time};
+use weave_wire::{Circuit, HandshakeHeader, Time};
 
 use super::config::SessionConfig;
 use super::hello;
@@ -326,6 +326,10 @@ impl Sessions {
 
     /// Whether a member was seen there or is expected there: it does not compete with strangers.
     fn is_known(&self, from: SocketAddr) -> bool {
-        self.dials.knows(from) || self.sessions.values().any(|session| session.addr == from)
+        // a circuit was made by a member
+        let is_relayed = Circuit::of(&from).is_some();
+        is_relayed
+            || self.dials.knows(from)
+            || self.sessions.values().any(|session| session.addr == from)
     }
 }

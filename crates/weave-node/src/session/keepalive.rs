@@ -136,6 +136,7 @@ impl Sessions {
             if let Some(session) = self.sessions.get_mut(&slot) {
                 session.probed_at = now;
             }
+            self.actions.push_back(SessionAction::Silent { peer });
             self.attempt(addr, now);
         }
     }

@@ -16,8 +16,8 @@ use weave_wire::{
 use super::path_mtu::Probe;
 use crate::forward::OpenLane;
 
-/// Lanes whose datagrams are opened. Relaying comes later.
-const OPENED: [Lane; 2] = [Lane::Data, Lane::Control];
+/// Lanes whose datagrams are opened.
+const OPENED: [Lane; 3] = [Lane::Data, Lane::Control, Lane::Relay];
 
 /// The keys of one session.
 #[derive(Debug)]
@@ -65,6 +65,11 @@ impl Keys {
     /// Where frames are sealed.
     pub(super) fn data(&self) -> &Arc<SendLane> {
         self.epochs.current_send(Lane::Data)
+    }
+
+    /// Where datagrams are sealed that the peer is to relay, or that it is relayed.
+    pub(super) fn relay(&self) -> &Arc<SendLane> {
+        self.epochs.current_send(Lane::Relay)
     }
 
     /// Everything that may be opened.

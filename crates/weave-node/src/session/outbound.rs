@@ -7,7 +7,7 @@ use rand_chacha::rand_core::RngCore as _;
 use weave_crypto::{
     Completed, ExpectConfirm, ExpectReply, HelloContext, RejectReason, SessionShape, initiate,
 };
-use weave_wire::{HandshakeHeader, Lane, PeerId, ReceiverIndex, Time};
+use weave_wire::{Circuit, HandshakeHeader, Lane, PeerId, ReceiverIndex, Time};
 
 use super::hello::{self, Introduction};
 use super::keys::Keys;
@@ -80,6 +80,13 @@ impl Sessions {
                 let slot = self.attempt(addr, now);
                 self.dials.attempting(addr, slot);
             }
+        }
+    }
+
+    /// Begins a handshake at an address that is not dialled, unless one is under way there.
+    pub(crate) fn try_at(&mut self, addr: SocketAddr, now: Time) {
+        if self.outbound.values().all(|outbound| outbound.to != addr) {
+            self.attempt(addr, now);
         }
     }
 
@@ -308,6 +315,7 @@ impl Sessions {
             initiator,
             since: now,
             confirmed: outbound,
+            relayed: Circuit::of(&addr).is_some(),
         };
         let keys = Keys::new(shape, completed.chain, who.peer, now, &mut self.rng);
         let nonce = self.rng.next_u64();
@@ -337,7 +345,7 @@ impl Sessions {
     fn connected_peer(&self, addr: SocketAddr) -> Option<PeerId> {
         let expected = self.dials.get(addr).and_then(|dial| dial.peer);
         if let Some(peer) = expected
-            && self.peers.contains_key(&peer)
+            && self.is_direct(&peer)
         {
             return Some(peer);
         }

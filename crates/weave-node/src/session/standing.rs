@@ -18,6 +18,8 @@ pub(super) struct Standing {
     pub(super) since: Time,
     /// Whether something sealed by the peer was opened.
     pub(super) confirmed: bool,
+    /// Whether it leads through a relay, or nowhere any more.
+    pub(super) relayed: bool,
 }
 
 /// What becomes of a session that is added to, or confirmed beside, the one in use.
@@ -50,6 +52,9 @@ impl Standing {
     }
 
     fn is_preferred_to(&self, in_use: &Self, simultaneous: Duration) -> bool {
+        if self.relayed != in_use.relayed {
+            return in_use.relayed;
+        }
         let (earlier, later) = (self.since.min(in_use.since), self.since.max(in_use.since));
         let together = later.saturating_sub(earlier) < simultaneous && self.boot == in_use.boot;
         if together && self.initiator != in_use.initiator {
@@ -71,7 +76,24 @@ mod tests {
             initiator: [initiator; 32],
             since: Time::from_secs(since),
             confirmed,
+            relayed: false,
         }
+    }
+
+    #[test]
+    fn a_direct_session_is_used_whenever_it_was_made() {
+        let direct = standing(1, 2, 10, true);
+        let relayed = Standing {
+            relayed: true,
+            ..standing(1, 1, 30, true)
+        };
+        assert_eq!(direct.against(&relayed, TOGETHER), Verdict::TakeOver);
+        assert_eq!(relayed.against(&direct, TOGETHER), Verdict::Yield);
+        let silent = Standing {
+            relayed: true,
+            ..direct
+        };
+        assert_eq!(relayed.against(&silent, TOGETHER), Verdict::TakeOver);
     }
 
     #[test]

@@ -9,8 +9,10 @@ use weave_wire::{PeerId, Time};
 /// One line of `status connections`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionStatus {
-    /// Address of the other side; the name of a target that has no address.
+    /// Address of the other side, or of the relay; the name of a target that has no address.
     pub address: String,
+    /// The peer that relays, if one does.
+    pub relay: Option<PeerId>,
     /// Whether we dialled.
     pub outbound: bool,
     /// Where it stands.

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 
 use rand_core::RngCore;
 use weave_crypto::RejectReason;
-use weave_wire::{PeerId, Time};
+use weave_wire::{Circuit, PeerId, Time};
 
 pub(super) use dial::{Dial, DialState, Failure, no_answer};
 pub(super) use lookup::Lookup;
@@ -102,13 +102,16 @@ impl Dials {
     }
 
     /// Wants a connection to an address that gossip found.
-    pub(super) fn dial(&mut self, addr: SocketAddr, now: Time) {
+    pub(super) fn dial(&mut self, addr: SocketAddr, eagerly: bool, now: Time) {
         let held = self.left.get(&addr).copied().unwrap_or(now).max(now);
         let dial = self
             .dials
             .entry(addr)
             .or_insert_with(|| Dial::new(&self.timers, held));
         dial.discovered = true;
+        if std::mem::replace(&mut dial.eager, eagerly) != eagerly {
+            dial.wait_no_longer_than(now + self.timers.eager_cap);
+        }
     }
 
     /// Takes back [`Dials::dial`]. Returns the slots of attempts that are to be abandoned.
@@ -198,9 +201,12 @@ impl Dials {
     }
 
     /// Notes that `peer` is connected and seen at `addr`. Returns the slots of attempts that
-    /// have become needless.
+    /// have become needless; none when it is reached through a relay.
     #[must_use]
     pub(super) fn connected(&mut self, addr: SocketAddr, peer: PeerId) -> Vec<u32> {
+        if Circuit::of(&addr).is_some() {
+            return Vec::new();
+        }
         self.left.remove(&addr);
         let of_peer = self
             .dials
@@ -434,7 +440,7 @@ mod tests {
         let (mut dials, _) = dials();
         let there = addr("10.0.0.1:6783");
         dials.add_target("10.0.0.1", at(1));
-        dials.dial(there, at(1));
+        dials.dial(there, false, at(1));
         dials.attempting(there, 5);
         assert!(dials.remove_target("10.0.0.1").is_empty());
         assert_eq!(dials.undial(there), [5]);
@@ -488,10 +494,10 @@ mod tests {
     fn a_peer_that_left_is_dialled_after_two_seconds_if_it_was_discovered() {
         let (mut dials, mut rng) = dials();
         let (found, seen) = (addr("10.0.0.1:6783"), addr("10.0.0.2:6783"));
-        dials.dial(found, at(1));
+        dials.dial(found, false, at(1));
         assert!(dials.connected(found, PEER).is_empty());
         dials.lost(seen, PEER, &Failure::Left, at(10), &mut rng);
-        dials.dial(seen, at(10));
+        dials.dial(seen, false, at(10));
         assert!(
             dials
                 .due(at(10) + std::time::Duration::from_millis(1_999))

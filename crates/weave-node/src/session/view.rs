@@ -14,7 +14,7 @@ use crate::forward::{FibSession, OpenLane};
 /// The sessions as the data path needs them.
 #[derive(Debug)]
 pub(crate) struct SessionFib {
-    /// Where to send to, one per connected peer, ordered by peer.
+    /// Where to send to, one per connected peer, ordered by peer; circuits are yet to be followed.
     pub(crate) sessions: Vec<FibSession>,
     /// What may be opened; also of sessions that are not used for sending.
     pub(crate) open: Vec<Arc<OpenLane>>,
@@ -26,6 +26,7 @@ impl Sessions {
         let sessions = self.in_use().map(|session| FibSession {
             peer: session.peer(),
             addr: session.addr,
+            hops: Vec::new(),
             max_datagram: session.path.max_datagram().into(),
             data: Arc::clone(session.keys.data()),
         });
@@ -72,6 +73,7 @@ impl Sessions {
             (ConnectionState::Established, String::from("encrypted"))
         };
         ConnectionStatus {
+            relay: None,
             address: session.addr.to_string(),
             outbound: session.outbound,
             state,
@@ -148,6 +150,7 @@ const fn attempt_status(
     peer: Option<PeerId>,
 ) -> ConnectionStatus {
     ConnectionStatus {
+        relay: None,
         address,
         outbound: true,
         state,

@@ -92,6 +92,7 @@ impl Host {
             fib.sessions.push(FibSession {
                 peer: *peer,
                 addr: addr(*peer),
+                hops: Vec::new(),
                 max_datagram: 1452,
                 data,
             });
@@ -103,7 +104,7 @@ impl Host {
                     session: Some(session),
                 },
             );
-            for name in [Lane::Data, Lane::Control] {
+            for name in [Lane::Data, Lane::Control, Lane::Relay] {
                 let open = Arc::new(lane(*peer, me, name, 0).1);
                 fib.open.insert(open.receiver.as_u32(), open);
             }
@@ -165,9 +166,17 @@ impl Host {
     }
 
     pub(crate) fn receive_at(&mut self, datagram: &[u8], now: Time) -> Received {
+        self.receive_from(addr(NYC), datagram, now)
+    }
+
+    pub(crate) fn receive_from(
+        &mut self,
+        from: SocketAddr,
+        datagram: &[u8],
+        now: Time,
+    ) -> Received {
         let mut received = Received::default();
         let mut bytes = datagram.to_vec();
-        let from = addr(NYC);
         self.receiver
             .receive_datagram(&self.fib, from, &mut bytes, now, &mut received);
         received
@@ -264,6 +273,7 @@ pub(crate) struct Received {
     pub(crate) control: Vec<(ReceiverIndex, SocketAddr, Vec<u8>)>,
     pub(crate) handshakes: Vec<Vec<u8>>,
     pub(crate) learned: Vec<(Mac, PeerId)>,
+    pub(crate) relayed: Vec<(SocketAddr, Vec<u8>)>,
 }
 
 impl Received {
@@ -277,6 +287,13 @@ impl Ingress<'_> for Received {
         assert_eq!(segment, SEGMENT);
         self.frames.push(frame.to_vec());
         self.unsummed += usize::from(checksum == Checksum::Partial);
+    }
+
+    fn relay(&mut self, to: SocketAddr, len: usize) -> Option<&mut [u8]> {
+        self.relayed.push((to, vec![0xaa; len]));
+        self.relayed
+            .last_mut()
+            .map(|(_, datagram)| &mut datagram[..])
     }
 
     fn control(&mut self, receiver: ReceiverIndex, from: SocketAddr, plaintext: &[u8]) {

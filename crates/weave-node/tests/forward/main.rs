@@ -5,4 +5,5 @@ mod corpus;
 mod offload;
 mod pair;
 mod receive;
+mod relay;
 mod send;

@@ -153,7 +153,7 @@ pub(crate) struct ConnectionStatus {
     /// Its nickname.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) nickname: Option<String>,
-    /// Path of an established connection: `direct`.
+    /// Path of an established connection: `direct`, or `relay` and the peer that relays.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) path: Option<String>,
     /// Why it is not established, or what is wrong although it is.

@@ -272,7 +272,7 @@ fn process() -> Option<ProcessStatus> {
     })
 }
 
-fn nickname(status: &NodeStatus, peer: &PeerId) -> String {
+fn nickname_of(status: &NodeStatus, peer: &PeerId) -> String {
     status.nicknames.get(peer).cloned().unwrap_or_default()
 }
 
@@ -291,9 +291,10 @@ fn connection_status(
         .peer
         .as_ref()
         .map(|peer| match connection.nickname.as_str() {
-            "" => nickname(status, peer),
+            "" => nickname_of(status, peer),
             own => own.to_owned(),
         });
+    let is_direct = established && connection.relay.is_none();
     let mut info = connection.info.clone();
     if connection.retry == Some(Retry::Never) {
         info.push_str(", not tried again");
@@ -310,8 +311,11 @@ fn connection_status(
         },
         peer: connection.peer.map(|peer| peer.name().to_string()),
         nickname,
-        path: established.then(|| "direct".to_owned()),
-        info: (!established && !info.is_empty()).then_some(info),
+        path: established.then(|| match &connection.relay {
+            Some(relay) => format!("relay {}({})", relay.name(), nickname_of(status, relay)),
+            None => "direct".to_owned(),
+        }),
+        info: (!is_direct && !info.is_empty()).then_some(info),
         retry_in_ms: retry_in.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
         protocol_version: connection.version.map(u32::from),
         cipher: connection
@@ -339,7 +343,7 @@ fn peers(status: &NodeStatus) -> Vec<PeerStatus> {
         let known = (*of == status.peer).then(|| own.get(to)).flatten();
         PeerConnection {
             name: to.name().to_string(),
-            nickname: nickname(status, to),
+            nickname: nickname_of(status, to),
             address: known.and_then(|known| known.address.parse().ok()),
             outbound: known.map(|known| known.outbound),
             established: known.is_none_or(|known| known.state == NodeState::Established),
@@ -383,7 +387,7 @@ fn ipam(status: &NodeStatus, failure: Option<String>) -> IpamStatus {
             .iter()
             .map(|share| IpamOwner {
                 peer: share.peer.name().to_string(),
-                nickname: nickname(status, &share.peer),
+                nickname: nickname_of(status, &share.peer),
                 size: share.ips,
                 own: share.peer == status.peer,
                 reachable: share.reachable,

@@ -511,6 +511,8 @@ impl Mesh {
             | Body::RekeyReply(_)
             | Body::PathProbe(_)
             | Body::PathProbeAck(_)
+            | Body::CircuitRequest(_)
+            | Body::CircuitReply(_)
             | Body::Delta(_)
             | Body::Digest(_)
             | Body::Pull(_) => panic!("an allocator sends no {body:?}"),

@@ -18,6 +18,8 @@ pub(in crate::session) struct Dial {
     pub(in crate::session) targets: BTreeSet<String>,
     /// Whether gossip wants it.
     pub(in crate::session) discovered: bool,
+    /// Whether waits are kept short.
+    pub(in crate::session) eager: bool,
     /// Who is known or expected to be there.
     pub(in crate::session) peer: Option<PeerId>,
     /// Where the attempts stand.
@@ -97,6 +99,7 @@ impl Dial {
         Self {
             targets: BTreeSet::new(),
             discovered: false,
+            eager: false,
             peer: None,
             state: DialState::Waiting { at },
             failure: None,
@@ -124,6 +127,13 @@ impl Dial {
         }
     }
 
+    /// Shortens a wait.
+    pub(super) fn wait_no_longer_than(&mut self, soon: Time) {
+        if let DialState::Waiting { at } = &mut self.state {
+            *at = soon.min(*at);
+        }
+    }
+
     /// Lengthens a wait, unless an operator wants the connection.
     pub(super) fn hold_until(&mut self, hold: Time) {
         if let DialState::Waiting { at } = &mut self.state
@@ -148,6 +158,7 @@ impl Dial {
                 return;
             }
             Failure::Refused(_) => timers.refused_cap,
+            Failure::NoAnswer | Failure::Left if self.eager => timers.eager_cap,
             Failure::NoAnswer | Failure::Left => timers.backoff_cap,
         };
         let at = now + self.backoff.wait(cap, rng);

@@ -390,6 +390,7 @@ impl Net {
                 }
                 SessionAction::Lost { peer } => one.events.push((now, Event::Lost(peer))),
                 SessionAction::Observed(addr) => one.events.push((now, Event::Observed(addr))),
+                SessionAction::Silent { .. } | SessionAction::Rerouted { .. } => {}
                 SessionAction::FibDirty => dirty = true,
             }
         }

@@ -199,7 +199,7 @@ fn a_peer_that_takes_its_leave_is_gone_at_once_and_may_come_back() {
 #[test]
 fn a_discovered_peer_that_took_its_leave_is_left_alone_for_two_seconds() {
     let mut net = Net::new(2, Faults::NONE, 1);
-    net.with(0, |sessions, now| sessions.dial(addr_of(1), now));
+    net.with(0, |sessions, now| sessions.dial(addr_of(1), false, now));
     net.run(SECOND);
     assert!(net.is_full_mesh());
     net.with(0, |sessions, _| sessions.undial(addr_of(1)));
@@ -207,7 +207,7 @@ fn a_discovered_peer_that_took_its_leave_is_left_alone_for_two_seconds() {
     net.run(Duration::from_millis(20));
     net.restart(1, super::net::RIGHT);
     net.sent.clear();
-    net.with(0, |sessions, now| sessions.dial(addr_of(1), now));
+    net.with(0, |sessions, now| sessions.dial(addr_of(1), false, now));
     net.run(Duration::from_millis(1_900));
     assert_eq!(net.sent.len(), 0);
     net.run(SECOND);

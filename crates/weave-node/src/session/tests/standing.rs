@@ -181,7 +181,7 @@ fn a_replaced_session_stays_receivable_for_thirty_seconds() {
             .all(|host| host.sessions.sessions.len() == 2)
     );
     let lanes = net.hosts[0].sessions.fib_view().open.len();
-    assert_eq!(lanes, 4, "data and control of both");
+    assert_eq!(lanes, 6, "data, control and relay of both");
     net.run(28 * SECOND);
     assert!(
         net.hosts

@@ -46,6 +46,13 @@ fn all_connections() -> Vec<ConnectionStatus> {
         rtt_us: Some(1_020_000),
         ..established.clone()
     };
+    let relayed = ConnectionStatus {
+        path: Some(format!("relay {}({})", LON.0, LON.1)),
+        peer: Some(MAC.0.to_owned()),
+        nickname: Some(MAC.1.to_owned()),
+        info: Some("no direct path: no answer on UDP 6783".to_owned()),
+        ..established.clone()
+    };
     let retrying = ConnectionStatus {
         info: Some("refused: wrong password?".to_owned()),
         retry_in_ms: Some(3100),
@@ -61,7 +68,9 @@ fn all_connections() -> Vec<ConnectionStatus> {
         ..bare("192.0.2.13:6783", true, ConnectionState::Pending)
     };
     let connecting = bare("node9.example.com", true, ConnectionState::Connecting);
-    vec![established, silent, pending, retrying, failed, connecting]
+    vec![
+        established, silent, relayed, pending, retrying, failed, connecting,
+    ]
 }
 
 fn peer(id: (&str, &str), others: &[(&str, &str)], sessions: u32) -> PeerStatus {

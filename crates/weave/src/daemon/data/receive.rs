@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use weave_node::forward::{DropCounters, DropReason, Ingress, Receiver};
 use weave_sys::Tap;
-use weave_sys::udp::{UdpRx, Underlay};
+use weave_sys::udp::{UdpRx, UdpTx, Underlay};
 use weave_wire::offload::Checksum;
 use weave_wire::{Mac, PeerId, ReceiverIndex, SegmentId};
 
@@ -30,6 +30,8 @@ pub(super) struct RxPath {
     shared: Arc<Shared>,
     clock: Clock,
     udp: UdpRx,
+    /// Sends what goes on to other peers.
+    onward: UdpTx,
     receiver: Receiver,
     congestion: Congestion,
     control: mpsc::Sender<Incoming>,
@@ -45,6 +47,7 @@ impl RxPath {
         Self {
             clock,
             udp: underlay.receiver(),
+            onward: underlay.sender(),
             receiver: Receiver::new(shared.drops.clone()),
             congestion: Congestion::default(),
             control,
@@ -72,6 +75,7 @@ impl RxPath {
             taps: &taps,
             control: &self.control,
             drops: &self.shared.drops,
+            onward: &mut self.onward,
             run: None,
         };
         let mut is_too_much = self.udp.bytes() > TOO_MUCH && self.congestion.is_to_be_told(now);
@@ -85,6 +89,9 @@ impl RxPath {
                 .receive_datagram(&fib, from, datagram, now, &mut ingress);
         }
         ingress.flush();
+        if self.onward.pending() > 0 {
+            self.onward.flush();
+        }
     }
 }
 
@@ -93,6 +100,7 @@ struct Delivery<'a, 'd> {
     taps: &'a Taps,
     control: &'a mpsc::Sender<Incoming>,
     drops: &'a DropCounters,
+    onward: &'a mut UdpTx,
     run: Option<(&'a Tap, Run<'d>)>,
 }
 
@@ -149,6 +157,10 @@ impl<'d> Ingress<'d> for Delivery<'_, 'd> {
             Ok(run) => self.run = Some((tap, run)),
             Err(frame) => self.note(coalesce::write(tap, frame, checksum)),
         }
+    }
+
+    fn relay(&mut self, to: SocketAddr, len: usize) -> Option<&mut [u8]> {
+        self.onward.datagram(to, len)
     }
 
     fn control(&mut self, receiver: ReceiverIndex, from: SocketAddr, plaintext: &[u8]) {
