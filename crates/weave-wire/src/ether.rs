@@ -44,7 +44,7 @@ pub struct EthernetView<'a> {
     dst: Mac,
     src: Mac,
     ethertype: EtherType,
-    tagged: bool,
+    tags: usize,
     payload: &'a [u8],
 }
 
@@ -69,7 +69,7 @@ impl<'a> EthernetView<'a> {
             dst: Mac(*dst),
             src: Mac(*src),
             ethertype,
-            tagged: tags > 0,
+            tags,
             payload,
         })
     }
@@ -91,7 +91,12 @@ impl<'a> EthernetView<'a> {
 
     /// Whether there is a VLAN tag.
     pub const fn is_tagged(&self) -> bool {
-        self.tagged
+        self.tags > 0
+    }
+
+    /// Whether there is a VLAN tag behind another one (IEEE 802.1ad).
+    pub const fn is_stacked(&self) -> bool {
+        self.tags > 1
     }
 
     /// What follows the Ethernet header and VLAN tags.

@@ -60,6 +60,8 @@ drop_reasons! {
     MalformedFrame = "malformed_frame",
     /// STP, LLDP and other protocols between bridges.
     BridgeProtocol = "bridge_protocol",
+    /// Frame with a VLAN tag behind another one.
+    StackedVlan = "stacked_vlan",
     /// IPv6 router advertisement.
     RouterAdvertisement = "router_advertisement",
     /// Answer of a DHCP server.
@@ -90,7 +92,7 @@ drop_reasons! {
     TapRefused = "tap_refused",
     /// Frame that does not fit the path, even in fragments.
     TooBig = "too_big",
-    /// Frame for an unknown station, or question for an unknown address, over the limit.
+    /// Broadcast, frame for an unknown station, or question for an unknown address, over the limit.
     FloodLimited = "flood_limited",
 }
 

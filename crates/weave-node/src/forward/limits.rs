@@ -1,15 +1,11 @@
-//! How much each segment may flood: unknown stations and unknown addresses cost every member a
-//! datagram, so a bucket of tokens stands before them.
+//! How much each segment may flood: broadcasts, unknown stations and unknown addresses cost every
+//! member a datagram, so a bucket of tokens stands before them.
 
 use std::time::Duration;
 
 use weave_wire::{SegmentId, Time};
 
 use super::fib::Lookup;
-
-/// Tokens per second of each bucket, and how many it holds.
-const RATE: u64 = 100;
-const TOKEN: Duration = Duration::from_nanos(1_000_000_000 / RATE);
 
 /// What is flooded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,9 +14,21 @@ pub(super) enum Flood {
     Station,
     /// A question for an address that nobody has announced.
     Address,
+    /// A frame for all stations.
+    Broadcast,
 }
 
-/// Allows [`RATE`] events per second, as many at once after a second of rest.
+impl Flood {
+    /// How long one token takes: 100 or 1,000 come in a second.
+    const fn token(self) -> Duration {
+        match self {
+            Self::Station | Self::Address => Duration::from_millis(10),
+            Self::Broadcast => Duration::from_millis(1),
+        }
+    }
+}
+
+/// Allows one event per token, and as many at once as come in a second, after a second of rest.
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
     /// When the bucket will be full. Up to a second ahead of now: the tokens taken.
@@ -32,8 +40,8 @@ impl Bucket {
         full_at: Time::ZERO,
     };
 
-    fn take(&mut self, now: Time) -> bool {
-        let full_at = self.full_at.max(now) + TOKEN;
+    fn take(&mut self, token: Duration, now: Time) -> bool {
+        let full_at = self.full_at.max(now) + token;
         let allowed = full_at.saturating_sub(now) <= Duration::from_secs(1);
         if allowed {
             self.full_at = full_at;
@@ -45,20 +53,20 @@ impl Bucket {
 /// The buckets of all segments. Holds an entry for each segment that has flooded.
 #[derive(Debug, Default)]
 pub(super) struct FloodLimits {
-    segments: Lookup<SegmentId, (Bucket, Bucket)>,
+    segments: Lookup<SegmentId, [Bucket; 3]>,
 }
 
 impl FloodLimits {
     /// Whether one more may be flooded; takes the token.
     pub(super) fn take(&mut self, segment: SegmentId, flood: Flood, now: Time) -> bool {
-        let (stations, addresses) = self
-            .segments
-            .entry(segment)
-            .or_insert((Bucket::FULL, Bucket::FULL));
-        match flood {
-            Flood::Station => stations.take(now),
-            Flood::Address => addresses.take(now),
-        }
+        let [stations, addresses, broadcasts] =
+            self.segments.entry(segment).or_insert([Bucket::FULL; 3]);
+        let bucket = match flood {
+            Flood::Station => stations,
+            Flood::Address => addresses,
+            Flood::Broadcast => broadcasts,
+        };
+        bucket.take(flood.token(), now)
     }
 }
 
@@ -69,7 +77,7 @@ mod tests {
     const SEGMENT: SegmentId = SegmentId(1);
 
     fn burst(limits: &mut FloodLimits, flood: Flood, now: Time) -> usize {
-        (0..1000)
+        (0..5000)
             .filter(|_| limits.take(SEGMENT, flood, now))
             .count()
     }
@@ -101,6 +109,7 @@ mod tests {
         let mut limits = FloodLimits::default();
         assert_eq!(burst(&mut limits, Flood::Station, Time::ZERO), 100);
         assert_eq!(burst(&mut limits, Flood::Address, Time::ZERO), 100);
+        assert_eq!(burst(&mut limits, Flood::Broadcast, Time::ZERO), 1_000);
         assert!(limits.take(SegmentId(2), Flood::Station, Time::ZERO));
     }
 }

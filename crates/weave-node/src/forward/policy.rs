@@ -44,6 +44,10 @@ pub(super) fn admit<'a>(fib: &Fib, frame: &'a [u8]) -> Result<Frame<'a>, DropRea
     if ethernet.is_link_local() {
         return Err(DropReason::BridgeProtocol);
     }
+    // what a switch would strip may lead into another network
+    if ethernet.is_stacked() {
+        return Err(DropReason::StackedVlan);
+    }
     let packet = match ethernet.ethertype() {
         EtherType::ARP => admit_arp(fib, &ethernet)?,
         EtherType::IPV4 => admit_v4(fib, &ethernet)?,

@@ -242,6 +242,9 @@ fn decide(fib: &Fib, segment: SegmentId, frame: &Frame<'_>) -> Verdict {
     if let Some(verdict) = answer(fib, segment, frame) {
         return verdict;
     }
+    if dst == Mac::BROADCAST {
+        return Verdict::Flood(Flood::Broadcast);
+    }
     if dst.is_multicast() {
         return Verdict::Replicate;
     }

@@ -9,7 +9,7 @@ use weave_wire::{Circuit, PeerId, RELAY_LEN, Time};
 use super::Node;
 use crate::forward::{CircuitEnd, FibCircuit, Hop, MOST_HOPS, inner, wrap};
 use crate::relays::{Lead, RelayAction};
-use crate::session::{ConnectionStatus, Transmit};
+use crate::session::{ConnectionState, ConnectionStatus, Transmit};
 
 impl Node {
     /// The peers with a direct session that works.
@@ -115,7 +115,7 @@ impl Node {
     pub(super) fn name_relays(&self, connections: &mut [ConnectionStatus]) {
         let failures: BTreeMap<_, _> = connections
             .iter()
-            .filter(|one| one.peer.is_none() && !one.info.is_empty())
+            .filter(|one| one.state != ConnectionState::Established && !one.info.is_empty())
             .map(|one| (one.address.clone(), one.info.clone()))
             .collect();
         for connection in connections {

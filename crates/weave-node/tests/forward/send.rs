@@ -137,6 +137,34 @@ fn frames_for_unknown_stations_are_flooded_within_a_limit() {
 }
 
 #[test]
+fn broadcasts_are_replicated_within_a_limit_and_multicasts_without() {
+    let mut nyc = Host::new(NYC);
+    let to = |dst| ip_frame(dst, station(NYC), v4(NYC), v4(LON), b"hello");
+    let (broadcast, multicast) = (to(Mac::BROADCAST), to(Mac([1, 0, 0x5e, 0, 0, 9])));
+    for _ in 0..1_000 {
+        assert_eq!(nyc.send(&broadcast).datagrams.len(), 2);
+    }
+    assert!(nyc.send(&broadcast).is_nothing());
+    assert_eq!(nyc.dropped(), Some(DropReason::FloodLimited));
+    for _ in 0..2_000 {
+        assert_eq!(nyc.send(&multicast).datagrams.len(), 2);
+    }
+}
+
+#[test]
+fn a_tag_behind_a_tag_goes_nowhere() {
+    let mut nyc = Host::new(NYC);
+    let frame = between(NYC, LON, b"hello");
+    let tagged = |tags: &[u8]| [&frame[..12], tags, &frame[12..]].concat();
+    assert_eq!(nyc.send(&tagged(&[0x81, 0, 0, 5])).datagrams.len(), 1);
+    for outer in [[0x81, 0], [0x88, 0xa8]] {
+        let tags = [outer[0], outer[1], 0, 5, 0x81, 0, 0, 7];
+        assert!(nyc.send(&tagged(&tags)).is_nothing());
+        assert_eq!(nyc.dropped(), Some(DropReason::StackedVlan));
+    }
+}
+
+#[test]
 fn a_learned_station_is_no_longer_flooded() {
     let mut nyc = Host::new(NYC);
     let session = nyc.session(MAC);
