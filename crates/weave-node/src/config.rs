@@ -22,6 +22,8 @@ pub struct NodeConfig {
     pub password_generation: u16,
     /// AES is in hardware here, faster than ChaCha20.
     pub prefer_aes: bool,
+    /// Whether peers that gossip found are connected to.
+    pub discovery: bool,
     /// Port of targets that name none.
     pub port: u16,
     /// Range that addresses are allocated from; none: addresses are not allocated here.

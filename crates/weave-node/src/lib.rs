@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod clones;
 mod config;
 mod drain;
 mod endpoints;
@@ -20,6 +21,7 @@ mod relays;
 pub mod seeded;
 mod session;
 
+pub use clones::Clone as ClonedIdentity;
 pub use config::NodeConfig;
 pub use drain::{Sink, Writes, drain};
 pub use endpoints::{EndpointError, EndpointSpec};

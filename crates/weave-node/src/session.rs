@@ -57,6 +57,7 @@ pub(crate) use config::SessionConfig;
 pub(crate) use drops::{SessionDrop, SessionDrops};
 pub use status::{ConnectionState, ConnectionStatus, Retry};
 
+use crate::clones::Clones;
 use inbound::Inbound;
 use limits::canonical;
 use outbound::Outbound;
@@ -123,6 +124,7 @@ pub(crate) struct Sessions {
     /// Which of them belong to a peer.
     peers: BTreeMap<PeerId, Slots>,
     banned: BTreeSet<PeerId>,
+    clones: Clones,
     /// Where peers last saw us.
     observed: BTreeMap<PeerId, SocketAddr>,
     actions: VecDeque<SessionAction>,
@@ -142,6 +144,7 @@ impl Sessions {
             sessions: BTreeMap::new(),
             peers: BTreeMap::new(),
             banned: BTreeSet::new(),
+            clones: Clones::default(),
             observed: BTreeMap::new(),
             actions: VecDeque::new(),
             transmits: VecDeque::new(),

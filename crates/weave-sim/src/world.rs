@@ -463,6 +463,7 @@ impl World {
             password: StretchedPassword::from_bytes([7; 32]),
             password_generation: 0,
             prefer_aes: index.is_multiple_of(2),
+            discovery: true,
             port: weave_wire::PORT,
             range: "10.32.0.0/12".parse().ok(),
             default_subnet: None,

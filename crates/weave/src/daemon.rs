@@ -66,6 +66,8 @@ pub(crate) struct DaemonConfig {
     pub(crate) no_dns: bool,
     /// Whether the kernel is left to cut, join or sum nothing.
     pub(crate) no_offloads: bool,
+    /// Connect to the given peers only.
+    pub(crate) no_discovery: bool,
     /// No plugin, no container watcher.
     pub(crate) no_docker: bool,
     /// DNS domain without dots at the ends, `weave.local`.

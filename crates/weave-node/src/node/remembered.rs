@@ -40,6 +40,9 @@ impl Remembered {
 
 impl Node {
     pub(super) fn dial_remembered(&mut self, now: Time) {
+        if !self.config.discovery {
+            return;
+        }
         for address in self.remembered.stored.clone() {
             self.sessions.dial(address, false, now);
             self.remembered.dialled.insert(address);

@@ -136,6 +136,7 @@ impl Node {
                     "peers know a later start of this peer: was its disk restored from a backup?"
                 );
                 self.boot = boot;
+                self.sessions.note_clone(self.me, now);
                 self.events.push_back(Event::Persist {
                     token: PersistToken(TokenOwner::BootAhead),
                     writes: vec![(BOOT_KEY.to_vec(), Some(boot.to_le_bytes().to_vec()))],

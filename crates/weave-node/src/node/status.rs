@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use weave_wire::{Cidr, PeerId, PeerName, Time};
 
 use super::Node;
+use crate::ClonedIdentity;
 use crate::ipam::{Allocated, IpamStatus};
 use crate::session::ConnectionStatus;
 
@@ -38,6 +39,8 @@ pub struct NodeStatus {
     pub peers: Vec<PeerInfo>,
     /// Nicknames of all peers ever heard of, also of those that are down.
     pub nicknames: BTreeMap<PeerId, String>,
+    /// Identities that more than one host uses.
+    pub clones: Vec<ClonedIdentity>,
     /// State of address allocation.
     pub ipam: IpamStatus,
     /// Datagrams that the session layer dropped, by reason.
@@ -61,6 +64,7 @@ impl Node {
             connections: self.connections(now),
             peers,
             nicknames: nicknames.collect(),
+            clones: self.sessions.clones(now),
             ipam: self.ipam.status(),
             drops: self.drops(),
         }

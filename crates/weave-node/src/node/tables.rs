@@ -84,7 +84,7 @@ impl Node {
     /// Dials every known peer without a direct session, at the addresses its record names.
     fn settle_discovery(&mut self, now: Time) {
         let mut wanted: BTreeMap<PeerId, Vec<std::net::SocketAddr>> = BTreeMap::new();
-        for origin in self.logs.origins() {
+        for origin in self.logs.origins().filter(|_| self.config.discovery) {
             if origin != self.me && !self.sessions.is_direct(&origin) {
                 let addresses = membership::addresses(&self.logs, &origin);
                 if !addresses.is_empty() {

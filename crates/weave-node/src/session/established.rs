@@ -11,6 +11,7 @@ use super::peer::{Session, Slots};
 use super::standing::{Standing, Verdict};
 use super::targets::Failure;
 use super::{SessionAction, SessionDrop, Sessions};
+use crate::ClonedIdentity;
 
 /// Sessions of one peer that are kept beside the one in use.
 const MAX_OTHERS: usize = 4;
@@ -43,6 +44,13 @@ impl Sessions {
             return true;
         };
         let held = self.held_against(in_use, standing, now);
+        let was_at = in_use.addr;
+        let is_heard = now.saturating_sub(in_use.alive_at()) < self.config.timers.probe;
+        let is_elsewhere =
+            [was_at, addr].iter().all(|at| Circuit::of(at).is_none()) && was_at != addr;
+        if held.boot != standing.boot && is_heard && is_elsewhere {
+            self.clones.note(peer, Some([was_at, addr]), now);
+        }
         match standing.against(&held, self.config.timers.simultaneous) {
             Verdict::ReplaceDead => {
                 self.transition_to_gone(peer, "the peer has restarted");
@@ -106,6 +114,16 @@ impl Sessions {
 
     fn session_in_use(&self, peer: &PeerId) -> Option<&Session> {
         self.sessions.get(&self.peers.get(peer)?.in_use)
+    }
+
+    /// Our own identity is in use elsewhere, too, as it seems.
+    pub(crate) fn note_clone(&mut self, me: PeerId, now: Time) {
+        self.clones.note(me, None, now);
+    }
+
+    /// The identities that more than one host uses.
+    pub(crate) fn clones(&self, now: Time) -> Vec<ClonedIdentity> {
+        self.clones.found(now)
     }
 
     /// How long answers of a peer take.

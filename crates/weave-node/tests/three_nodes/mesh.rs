@@ -163,12 +163,25 @@ pub(crate) struct Mesh {
 impl Mesh {
     /// Three hosts, two of which dial the first.
     pub(crate) fn new(disks: [Disk; 3]) -> Self {
+        Self::of(disks, true)
+    }
+
+    /// The same, when they connect to no others.
+    pub(crate) fn without_discovery() -> Self {
+        Self::of([Disk::Works; 3], false)
+    }
+
+    fn of(disks: [Disk; 3], discovery: bool) -> Self {
         let now = Time::from_secs(1);
         let mut hosts = Vec::new();
         for (number, disk) in (0..).zip(disks) {
             let targets = if number == 0 { None } else { Some(addr_of(0)) };
+            let config = NodeConfig {
+                discovery,
+                ..config(number, targets)
+            };
             hosts.push(Host {
-                node: Node::new(config(number, targets), [number + 1; 32], &[], now),
+                node: Node::new(config, [number + 1; 32], &[], now),
                 receiver: Receiver::new(DropCounters::new()),
                 out: Outbox::default(),
                 disk,
@@ -313,6 +326,7 @@ pub(crate) fn config(number: u8, target: Option<SocketAddr>) -> NodeConfig {
         password: StretchedPassword::from_bytes([7; 32]),
         password_generation: 0,
         prefer_aes: false,
+        discovery: true,
         port: 6783,
         range: Some(range()),
         default_subnet: Some(range()),

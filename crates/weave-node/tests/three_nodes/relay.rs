@@ -81,3 +81,15 @@ fn a_relay_that_dies_takes_the_path_along_and_brings_it_back() {
     mesh.run(Duration::from_secs(60));
     assert!(mesh.both(|mesh, one, other| mesh.is_relayed(one, other, 0)));
 }
+
+#[test]
+fn without_discovery_peers_of_peers_are_reached_through_them() {
+    let mut mesh = Mesh::without_discovery();
+    mesh.run_until(10 * SECOND, |mesh| {
+        mesh.both(|mesh, one, other| mesh.is_relayed(one, other, 0))
+    });
+    mesh.run(120 * SECOND);
+    assert!(mesh.both(|mesh, one, other| mesh.is_relayed(one, other, 0)));
+    let lines = mesh.status(1).connections;
+    assert_eq!(lines.len(), 2, "nobody is dialled in vain: {lines:?}");
+}

@@ -46,6 +46,7 @@ fn report() -> StatusReport {
             targets: vec!["192.0.2.1".to_owned()],
             connections: Vec::new(),
             peers: Vec::new(),
+            warnings: Vec::new(),
         },
         ipam: None,
         dns: None,

@@ -98,6 +98,9 @@ pub(crate) struct RouterStatus {
     pub(crate) connections: Vec<ConnectionStatus>,
     /// All live peers, this one included.
     pub(crate) peers: Vec<PeerStatus>,
+    /// What an operator should look after, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(crate) warnings: Vec<String>,
 }
 
 /// State of a connection or of the attempts at it.

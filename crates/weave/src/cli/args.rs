@@ -151,6 +151,9 @@ pub(crate) struct RouterOptions {
     /// Move each frame and datagram by itself: slow, for network drivers that spoil longer ones
     #[arg(long, env = "WEAVE_NO_OFFLOADS", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_offloads: bool,
+    /// Connect to the given peers only, not to those that they know; the rest is reached through them
+    #[arg(long, env = "WEAVE_NO_DISCOVERY", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) no_discovery: bool,
     /// Peers to connect to, HOST[:PORT]
     #[arg(value_name = "PEER")]
     pub(crate) peers: Vec<String>,

@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) no_dns: bool,
     /// `--no-offloads`.
     pub(crate) no_offloads: bool,
+    /// `--no-discovery`.
+    pub(crate) no_discovery: bool,
     /// Peers of `launch` and `router` when none is named.
     pub(crate) peers: Vec<String>,
 }

@@ -94,6 +94,8 @@ pub(crate) struct Options {
     pub(crate) no_dns: bool,
     /// Leave nothing to the kernel.
     pub(crate) no_offloads: bool,
+    /// Connect to the given peers only.
+    pub(crate) no_discovery: bool,
 }
 
 impl Options {
@@ -146,6 +148,7 @@ impl Options {
             cipher: flags.cipher.or(file.cipher).unwrap_or_default(),
             no_dns: flags.no_dns || file.no_dns,
             no_offloads: flags.no_offloads || file.no_offloads,
+            no_discovery: flags.no_discovery || file.no_discovery,
         })
     }
 
@@ -170,6 +173,9 @@ impl Options {
         }
         if self.no_offloads {
             args.push("--no-offloads".to_owned());
+        }
+        if self.no_discovery {
+            args.push("--no-discovery".to_owned());
         }
         args.push("--".to_owned());
         args.extend(self.peers.iter().cloned());
@@ -225,6 +231,11 @@ impl Options {
             "--no-offloads",
             yes_no(self.no_offloads),
             yes_no(new.no_offloads),
+        );
+        compare(
+            "--no-discovery",
+            yes_no(self.no_discovery),
+            yes_no(new.no_discovery),
         );
         compare("peers", list(&self.peers), list(&new.peers));
         lines
@@ -335,6 +346,8 @@ struct Saved {
     no_dns: bool,
     #[serde(default)]
     no_offloads: bool,
+    #[serde(default)]
+    no_discovery: bool,
 }
 
 /// What was not kept before there was a choice.
@@ -360,6 +373,7 @@ pub(crate) fn save(state_dir: &Path, options: &Options) -> Result<()> {
         cipher: options.cipher,
         no_dns: options.no_dns,
         no_offloads: options.no_offloads,
+        no_discovery: options.no_discovery,
     };
     let path = state_dir.join(FILE);
     host::write_private(&path, &serde_json::to_vec_pretty(&saved)?)
@@ -380,6 +394,7 @@ pub(crate) fn load(state_dir: &Path) -> Option<Options> {
         cipher: saved.cipher,
         no_dns: saved.no_dns,
         no_offloads: saved.no_offloads,
+        no_discovery: saved.no_discovery,
     })
 }
 

@@ -55,6 +55,7 @@ pub(crate) fn run(args: &RouterArgs, settings: &Settings, socket: &Path) -> Resu
         prefer_aes: options.cipher.prefers_aes(),
         no_dns: options.no_dns,
         no_offloads: options.no_offloads,
+        no_discovery: options.no_discovery,
         no_docker: args.no_docker,
         dns_domain: weave_docker::DEFAULT_DOMAIN.to_owned(),
         docker_socket: weave_docker::client::SOCKETS[0].into(),

@@ -72,6 +72,9 @@ fn router(text: &mut String, report: &StatusReport) {
     line(text, "Targets", &router.targets.len().to_string());
     line(text, "Connections", &count_connections(&router.connections));
     line(text, "Peers", &count_peers(router));
+    for warning in &router.warnings {
+        line(text, "Warning", warning);
+    }
     line(text, "TrustedSubnets", "none");
     if let Some(offloads) = &report.offloads {
         line(text, "Offloads", &self::offloads(offloads));

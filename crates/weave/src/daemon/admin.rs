@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
-use weave_node::{ConnectionState as NodeState, ConnectionStatus as NodeConnection};
+use weave_node::{
+    ClonedIdentity, ConnectionState as NodeState, ConnectionStatus as NodeConnection,
+};
 use weave_node::{NodeStatus, Retry};
 use weave_sys::Tap;
 use weave_sys::tap::Mode;
@@ -192,7 +194,7 @@ impl Admin {
             protocol_min_version: VERSIONS.lowest.into(),
             protocol_max_version: VERSIONS.highest.into(),
             password: self.config.has_password,
-            peer_discovery: true,
+            peer_discovery: !self.config.no_discovery,
             name: status.peer.name().to_string(),
             nickname: self.config.nickname.clone(),
             port: self.config.port,
@@ -203,6 +205,11 @@ impl Admin {
                 .map(|connection| connection_status(connection, status, &offloads, now))
                 .collect(),
             peers: peers(status),
+            warnings: status
+                .clones
+                .iter()
+                .map(|clone| cloned(clone, status))
+                .collect(),
         }
     }
 
@@ -241,6 +248,26 @@ impl Admin {
             entries,
         }
     }
+}
+
+fn cloned(clone: &ClonedIdentity, status: &NodeStatus) -> String {
+    let whose = match clone.peer == status.peer {
+        true => "of this host".to_owned(),
+        false => format!(
+            "{}({})",
+            clone.peer.name(),
+            nickname_of(status, &clone.peer)
+        ),
+    };
+    let places: Vec<_> = clone.places.iter().map(ToString::to_string).collect();
+    let places = match places.as_slice() {
+        [] => String::new(),
+        places => format!(" at {}", places.join(" and ")),
+    };
+    format!(
+        "more than one host uses the identity {whose}{places}: run `weave reset` on the one whose \
+         disk was copied"
+    )
 }
 
 fn udp_offloads(shared: &Shared) -> Vec<String> {

@@ -256,6 +256,7 @@ fn node_config(config: &DaemonConfig) -> NodeConfig {
         password: config.password.clone(),
         password_generation: 0,
         prefer_aes: config.prefer_aes,
+        discovery: !config.no_discovery,
         port: config.port,
         range: Some(config.range),
         default_subnet: Some(config.default_subnet),

@@ -69,7 +69,13 @@ fn all_connections() -> Vec<ConnectionStatus> {
     };
     let connecting = bare("node9.example.com", true, ConnectionState::Connecting);
     vec![
-        established, silent, relayed, pending, retrying, failed, connecting,
+        established,
+        silent,
+        relayed,
+        pending,
+        retrying,
+        failed,
+        connecting,
     ]
 }
 
@@ -129,6 +135,11 @@ fn full() -> StatusReport {
                 peer(NYC, &[LON, MAC], 2),
                 peer(LON, &[NYC, MAC, ("ee:ee:ee:ee:ee:ee", "")], 2),
                 peer(MAC, &[NYC], 2),
+            ],
+            warnings: vec![
+                "more than one host uses the identity of this host: run `weave reset` on the one \
+                 whose disk was copied"
+                    .to_owned(),
             ],
         },
         ipam: Some(IpamStatus {
