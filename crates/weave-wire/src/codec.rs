@@ -146,6 +146,9 @@ pub fn check_entry(entry: &Entry) -> Result<(), WireError> {
         }
         Log::Ban(ban) => {
             at_most("reason", ban.reason.len(), MAX_TEXT_LEN)?;
+            if !ban.by.is_empty() {
+                exactly::<32>("by", &ban.by)?;
+            }
             exactly::<32>("peer", &ban.peer).map(drop)
         }
     }
