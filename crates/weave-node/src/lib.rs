@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod clones;
+mod bans;
 mod config;
 mod drain;
 mod endpoints;
@@ -22,6 +23,7 @@ pub mod seeded;
 mod session;
 
 pub use clones::Clone as ClonedIdentity;
+pub use bans::{Ban, BanProgress};
 pub use config::NodeConfig;
 pub use drain::{Sink, Writes, drain};
 pub use endpoints::{EndpointError, EndpointSpec};

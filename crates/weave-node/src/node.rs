@@ -7,6 +7,7 @@
 //! Invariant: nothing is sent before the boot counter is durable, so that no
 //! two lives of a peer write the same log.
 
+mod banning;
 mod commands;
 mod fib;
 mod relaying;
@@ -25,6 +26,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use weave_crypto::{HandshakeConfig, Identity};
 use weave_wire::{Mac, PeerId, ReceiverIndex, SegmentId, Time};
 
+use crate::bans::Bans;
 use crate::config::NodeConfig;
 use crate::drain::Writes;
 use crate::endpoints::Endpoints;
@@ -62,6 +64,7 @@ enum TokenOwner {
     /// A boot counter that peers forced on us.
     BootAhead,
     Targets,
+    Bans,
     Ipam(u64),
 }
 
@@ -103,6 +106,7 @@ pub struct Node {
     names: Names,
     ipam: Ipam,
     relays: Relays,
+    bans: Bans,
     /// Peers with an established session.
     reached: BTreeSet<PeerId>,
     /// Those of them that have not been heard for a while.
@@ -166,10 +170,6 @@ impl Node {
             .chain(&config.targets)
             .cloned()
             .collect();
-        #[cfg_attr(
-            not(feature = "seeded-bugs"),
-            expect(unused_mut, reason = "bugs are seeded")
-        )]
         let mut sessions = Sessions::new(
             session_config(&config, &identity, boot),
             ChaCha12Rng::from_seed(random_bytes(&mut rng)),
@@ -188,6 +188,11 @@ impl Node {
             writes: first_writes(&config, &identity_seed, boot, stored),
         }]);
         let log_rng = ChaCha12Rng::from_seed(random_bytes(&mut rng));
+        let ban_rng = ChaCha12Rng::from_seed(random_bytes(&mut rng));
+        let bans = Bans::new(me, banning::stored_bans(&config, stored), ban_rng);
+        for ban in bans.iter() {
+            sessions.ban(ban.peer, now);
+        }
         #[cfg_attr(
             not(feature = "seeded-bugs"),
             expect(unused_mut, reason = "bugs are seeded")
@@ -210,6 +215,7 @@ impl Node {
             names,
             ipam,
             relays: Relays::new(me, ChaCha12Rng::from_seed(random_bytes(&mut rng))),
+            bans,
             reached: BTreeSet::new(),
             silent: BTreeSet::new(),
             live: BTreeSet::from([me]),
@@ -278,6 +284,7 @@ impl Node {
         match token.0 {
             TokenOwner::Boot => self.start(now),
             TokenOwner::Targets | TokenOwner::BootAhead => {}
+            TokenOwner::Bans => self.bans_saved(now),
             TokenOwner::Ipam(token) => self.ipam.handle_persisted(token, now),
         }
         self.route(now);
@@ -290,6 +297,7 @@ impl Node {
             TokenOwner::Boot | TokenOwner::BootAhead | TokenOwner::Targets => {
                 tracing::debug!(why, "cannot store the boot counter or the targets");
             }
+            TokenOwner::Bans => self.bans.save_failed(why, now),
             TokenOwner::Ipam(token) => self.ipam.handle_persist_failed(token, why, now),
         }
         self.route(now);
@@ -305,6 +313,7 @@ impl Node {
         self.count_targets(now);
         self.ipam.handle_timeout(now);
         self.relays.handle_timeout(now);
+        self.pass_on_bans(now);
         if self.learned.expire(now) {
             self.dirty.fib = true;
         }
@@ -322,6 +331,7 @@ impl Node {
             self.ipam.poll_timeout(),
             self.relays.poll_timeout(),
             self.learned.poll_timeout(),
+            self.bans.poll_timeout(),
             self.record_due.filter(|_| self.dirty.record),
         ]
         .into_iter()
@@ -358,6 +368,7 @@ impl Node {
         if let Some(former) = self.resyncs_from {
             self.logs.resync(former, now);
         }
+        self.repeat_bans(now);
         for target in self.targets.clone() {
             self.sessions.add_target(&target, now);
         }

@@ -13,6 +13,8 @@ pub enum SeededBug {
     Resync,
     /// Names of peers that are gone stay visible.
     NameExpiry,
+    /// A start does not read from its disk who is banned.
+    Ban,
     /// A path that has narrowed is not noticed.
     PathMtu,
 }

@@ -207,13 +207,11 @@ impl Sessions {
         self.abandon(&abandoned);
     }
 
-    /// Ends the sessions of a peer and admits it no more.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for `rmpeer`, which is not there yet")
-    )]
+    /// Ends the sessions of a peer, dials it no more, and admits it no more.
     pub(crate) fn ban(&mut self, peer: PeerId, now: Time) {
         self.banned.insert(peer);
+        let abandoned = self.dials.banned(peer);
+        self.abandon(&abandoned);
         self.lose(peer, &targets::Failure::Banned, now);
     }
 

@@ -160,7 +160,8 @@ impl Ipam {
             };
         }
         if shares.iter().all(|share| !share.reachable) {
-            return "all IP ranges owned by unreachable peers - use 'rmpeer' if they are dead"
+            return "all IP ranges owned by unreachable peers, and nobody else gives them out: \
+                    bring one of them back"
                 .to_owned();
         }
         if self.pending.is_empty() {

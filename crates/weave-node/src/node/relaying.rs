@@ -45,7 +45,8 @@ impl Node {
         let lacking = self.logs.origins().filter(|origin| {
             let record = self.logs.peer_record(origin);
             let is_higher = record.is_some_and(|record| record.static_key.as_slice() > &ours[..]);
-            *origin != self.me && !direct.contains(origin) && is_higher
+            let is_lacking = !direct.contains(origin) && !self.bans.contains(origin);
+            *origin != self.me && is_lacking && is_higher
         });
         let wanted: BTreeMap<_, _> = lacking
             .map(|target| (target, self.relays_to(&target, now)))

@@ -74,6 +74,10 @@ impl Node {
         match action {
             SessionAction::Resolve { target } => self.events.push_back(Event::Resolve { target }),
             SessionAction::Established { peer } => {
+                if self.reached.is_empty() {
+                    // others may say what no log held says
+                    self.bans.look_for_orphans(now);
+                }
                 self.reached.insert(peer);
                 self.logs.neighbour_up(peer, now);
                 self.reached_changed(now);
@@ -147,6 +151,7 @@ impl Node {
                 self.ipam.await_former(now);
             }
             GossipAction::Former(former) => {
+                self.recover_bans(&former, now);
                 self.ipam.adopt_former(former, self.boot, now);
                 // what was adopted is part of our first words
                 self.route(now);
@@ -167,6 +172,9 @@ impl Node {
         self.endpoints.apply(origin, slot, new);
         self.names.apply(origin, slot, new);
         self.ipam.apply(origin, slot, old, new, now);
+        if let Some(banned) = self.bans.apply(origin, slot, new, now) {
+            self.shut_out(banned, now);
+        }
         let edges = |body: Option<&entry::Body>| match body {
             Some(entry::Body::Peer(record)) => {
                 Some((record.neighbours.clone(), record.addresses.clone()))
@@ -183,7 +191,6 @@ impl Node {
                 }
                 entry::Body::Subnet(_) | entry::Body::Endpoint(_) => self.dirty.fib = true,
                 entry::Body::Name(_) => self.dirty.names = true,
-                // bans come with `rmpeer`
                 entry::Body::Genesis(_)
                 | entry::Body::Grant(_)
                 | entry::Body::Loan(_)

@@ -1,13 +1,17 @@
 //! What a node tells people about itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weave_wire::{Cidr, PeerId, PeerName, Time};
 
 use super::Node;
 use crate::ClonedIdentity;
+use crate::bans::Ban;
 use crate::ipam::{Allocated, IpamStatus};
 use crate::session::ConnectionStatus;
+
+/// The beginning of a key or name is at least this long, in characters.
+const MIN_PREFIX: usize = 4;
 
 /// A live peer, as its record describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +45,8 @@ pub struct NodeStatus {
     pub nicknames: BTreeMap<PeerId, String>,
     /// Identities that more than one host uses.
     pub clones: Vec<ClonedIdentity>,
+    /// Everybody who is banned, by key.
+    pub bans: Vec<Ban>,
     /// State of address allocation.
     pub ipam: IpamStatus,
     /// Datagrams that the session layer dropped, by reason.
@@ -65,9 +71,15 @@ impl Node {
             peers,
             nicknames: nicknames.collect(),
             clones: self.sessions.clones(now),
+            bans: self.bans.iter().cloned().collect(),
             ipam: self.ipam.status(),
             drops: self.drops(),
         }
+    }
+
+    /// Whether anything was heard of this peer since the start, or it is this one.
+    pub fn has_heard_of(&self, peer: &PeerId) -> bool {
+        *peer == self.me || self.reached.contains(peer) || self.logs.origins().any(|o| o == *peer)
     }
 
     /// Whether this start has yet to hear from peers what the former ones gave out: nothing is
@@ -108,6 +120,34 @@ impl Node {
             .collect()
     }
 
+    /// The peers that an operator may mean by a text: a key or its beginning, a name or its
+    /// beginning, or a nickname. A whole key is taken as it is, known or not.
+    pub fn find_peers(&self, text: &str) -> Vec<PeerId> {
+        if let Ok(key) = text.parse() {
+            return vec![key];
+        }
+        let start = text.to_ascii_lowercase();
+        let means = |peer: &PeerId| {
+            let begins = [peer.to_string(), peer.name().to_string()]
+                .iter()
+                .any(|shown| shown.starts_with(&start));
+            (begins && start.len() >= MIN_PREFIX) || self.nickname(peer) == text
+        };
+        let banned = self.bans.iter().map(|ban| ban.peer);
+        let reached = self.reached.iter().copied();
+        let known: BTreeSet<PeerId> = self
+            .logs
+            .origins()
+            .chain(reached)
+            .chain(banned)
+            .chain([self.me])
+            .collect();
+        known
+            .into_iter()
+            .filter(|peer| !text.is_empty() && means(peer))
+            .collect()
+    }
+
     /// Everything that was dropped on the control side, by reason.
     fn drops(&self) -> BTreeMap<String, u64> {
         let sessions = self.sessions.drops().iter();
@@ -122,6 +162,9 @@ impl Node {
     }
 
     fn nickname(&self, peer: &PeerId) -> String {
+        if *peer == self.me {
+            return self.config.nickname.clone();
+        }
         self.logs
             .peer_record(peer)
             .map(|record| record.nickname.clone())

@@ -7,6 +7,7 @@ use std::time::Duration;
 use weave_wire::proto::{PeerRecord, entry};
 use weave_wire::{Mac, PeerId, SegmentId, Time, proto_addr};
 
+use super::banning::Admitted;
 use super::{Event, LEARNED_FOR, Node};
 use crate::gossip::PEER_KEY;
 use crate::membership;
@@ -26,6 +27,7 @@ impl Node {
         if !self.started {
             return;
         }
+        self.save_bans(now);
         // a change of our own record may change who is live, and so on; both are
         // monotone in this loop, so it ends after a few rounds
         let record_due =
@@ -61,7 +63,11 @@ impl Node {
     }
 
     fn settle_live(&mut self, now: Time) {
-        let live = membership::live(&self.me, &self.reached, &self.logs);
+        let records = Admitted {
+            logs: &self.logs,
+            bans: &self.bans,
+        };
+        let live = membership::live(&self.me, &self.reached, &records);
         if live != self.live {
             for peer in live.difference(&self.live) {
                 tracing::info!(peer = %peer.name(), "peer up");
@@ -85,7 +91,8 @@ impl Node {
     fn settle_discovery(&mut self, now: Time) {
         let mut wanted: BTreeMap<PeerId, Vec<std::net::SocketAddr>> = BTreeMap::new();
         for origin in self.logs.origins().filter(|_| self.config.discovery) {
-            if origin != self.me && !self.sessions.is_direct(&origin) {
+            let is_wanted = !self.sessions.is_direct(&origin) && !self.bans.contains(&origin);
+            if origin != self.me && is_wanted {
                 let addresses = membership::addresses(&self.logs, &origin);
                 if !addresses.is_empty() {
                     wanted.insert(origin, addresses);

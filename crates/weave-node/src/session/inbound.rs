@@ -27,7 +27,7 @@ const HALF_OPEN: usize = 128;
 const BUSY_HALF_OPEN: usize = 64;
 /// First messages of one source.
 const SOURCE_PACE: Pace = Pace::new(Duration::from_millis(50), 40);
-/// Wrong passwords of one source.
+/// Wrong passwords, and banned keys, of one source.
 const GUESS_PACE: Pace = Pace::new(Duration::from_secs(3), 20);
 /// First messages of all strangers together, and of all known addresses together.
 const TOTAL_PACE: Pace = Pace::new(Duration::from_millis(5), 64);
@@ -206,6 +206,8 @@ impl Sessions {
             until,
             ..
         } = half_open;
+        // the state ends with the handshake, and only then it is known who is there
+        let refusal = state.reject(&self.config.handshake, RejectReason::Banned);
         let completed = match state.handle_finish(&self.config.handshake, datagram) {
             Ok(completed) => completed,
             Err(failed) => {
@@ -235,6 +237,9 @@ impl Sessions {
         let Some(who) = hello::check_encoded(&completed.payload, &context) else {
             return self.drops.count(SessionDrop::BadHello);
         };
+        if self.banned.contains(&who.peer) {
+            return self.refuse_banned(from, refusal, now);
+        }
         let own = completed.hello_context(self.static_public());
         let hello = hello::encode(hello::introduce(&self.config, &own, from));
         let mut session = self.new_session(completed, who, from, now);
@@ -301,6 +306,14 @@ impl Sessions {
         }
         if self.inbound.guesses.take(from, now) {
             self.reject(from, state);
+        }
+    }
+
+    /// The dialler is banned: it is told, and the source is heard less and less.
+    fn refuse_banned(&mut self, from: SocketAddr, refusal: Vec<u8>, now: Time) {
+        self.drops.count(SessionDrop::Banned);
+        if self.inbound.guesses.take(from, now) {
+            self.transmit(from, refusal);
         }
     }
 

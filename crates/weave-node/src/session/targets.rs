@@ -243,9 +243,20 @@ impl Dials {
         }
     }
 
-    /// Whether `addr` is one that we dial.
+    /// Notes that `peer` is banned. Returns the slots of attempts at it.
+    #[must_use]
+    pub(super) fn banned(&mut self, peer: PeerId) -> Vec<u32> {
+        let there = self.dials.values_mut();
+        let there = there.filter(|dial| dial.peer == Some(peer));
+        there
+            .filter_map(|dial| dial.transition_to_never(Failure::Banned))
+            .collect()
+    }
+
+    /// Whether `addr` is one that we dial, or would.
     pub(super) fn knows(&self, addr: SocketAddr) -> bool {
-        self.dials.contains_key(&addr)
+        let dial = self.dials.get(&addr);
+        dial.is_some_and(|dial| dial.state != DialState::Never)
     }
 
     /// The dial of an address.
@@ -472,6 +483,20 @@ mod tests {
         assert_eq!(dials.poll_timeout(), None);
         assert!(!dials.add_target("10.0.0.1", at(3)));
         assert_eq!(dials.due(at(3)), [addr("10.0.0.1:6783")]);
+    }
+
+    #[test]
+    fn where_a_banned_peer_was_nobody_is_dialled_or_expected() {
+        let (mut dials, mut rng) = dials();
+        let there = addr("10.0.0.1:6783");
+        dials.add_target("10.0.0.1", at(1));
+        assert!(dials.connected(there, PEER).is_empty());
+        dials.lost(there, PEER, &Failure::NoAnswer, at(2), &mut rng);
+        dials.attempting(there, 5);
+        assert_eq!(dials.banned(PEER), [5]);
+        assert_eq!((dials.poll_timeout(), dials.knows(there)), (None, false));
+        assert_eq!(dials.count_targets(), (0, 0));
+        assert_eq!(dials.wanted().count(), 1, "it is shown all the same");
     }
 
     #[test]

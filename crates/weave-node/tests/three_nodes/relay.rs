@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use weave_node::{ConnectionState, ConnectionStatus};
 
-use crate::mesh::{Disk, Mesh, SECOND};
+use crate::{Disk, Mesh, SECOND};
 
 impl Mesh {
     /// The established connection of a host with another.
@@ -33,7 +33,7 @@ impl Mesh {
 #[test]
 fn two_that_never_reach_each_other_are_connected_through_the_third() {
     let mut mesh = Mesh::new([Disk::Works; 3]);
-    mesh.cut = Some((1, 2));
+    mesh.set_cut(1, 2, true);
     let took = mesh.run_until(10 * SECOND, |mesh| {
         mesh.both(|mesh, one, other| mesh.is_relayed(one, other, 0))
     });
@@ -45,9 +45,9 @@ fn two_that_never_reach_each_other_are_connected_through_the_third() {
 #[test]
 fn a_direct_path_that_opens_takes_over_within_ten_seconds() {
     let mut mesh = Mesh::new([Disk::Works; 3]);
-    mesh.cut = Some((1, 2));
+    mesh.set_cut(1, 2, true);
     mesh.run(120 * SECOND);
-    mesh.cut = None;
+    mesh.set_cut(1, 2, false);
     mesh.run_until(10 * SECOND, |mesh| mesh.both(Mesh::is_direct));
     mesh.run(60 * SECOND);
     assert!(mesh.both(Mesh::is_direct));
@@ -57,7 +57,7 @@ fn a_direct_path_that_opens_takes_over_within_ten_seconds() {
 fn when_a_direct_path_breaks_a_relay_takes_over_before_the_peer_counts_as_lost() {
     let mut mesh = Mesh::connected();
     assert!(mesh.both(Mesh::is_direct));
-    mesh.cut = Some((1, 2));
+    mesh.set_cut(1, 2, true);
     let took = mesh.run_until(20 * SECOND, |mesh| {
         mesh.both(|mesh, one, other| mesh.is_relayed(one, other, 0))
     });
@@ -69,7 +69,7 @@ fn when_a_direct_path_breaks_a_relay_takes_over_before_the_peer_counts_as_lost()
 #[test]
 fn a_relay_that_dies_takes_the_path_along_and_brings_it_back() {
     let mut mesh = Mesh::new([Disk::Works; 3]);
-    mesh.cut = Some((1, 2));
+    mesh.set_cut(1, 2, true);
     mesh.run(30 * SECOND);
     mesh.hosts[0].is_running = false;
     mesh.run(60 * SECOND);

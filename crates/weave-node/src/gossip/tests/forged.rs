@@ -6,7 +6,9 @@ use std::path::Path;
 use proptest::prelude::*;
 use prost::Message as _;
 use weave_wire::decode_control;
-use weave_wire::proto::{Batch, ControlMessage, Digest, Entry, LogVersion, Pull, SignedBatch};
+use weave_wire::proto::{
+    BanRecord, Batch, ControlMessage, Digest, Entry, LogVersion, Pull, SignedBatch,
+};
 
 use super::super::batch::sign;
 use super::*;
@@ -78,6 +80,12 @@ fn the_honest_continuation_is_accepted() {
 #[test]
 fn nobody_writes_in_the_name_of_another() {
     assert_dropped(sign(&identity(8), &batch(7)), GossipDrop::Signature);
+    let mut ban = batch(7);
+    ban.entries[0].body = Some(entry::Body::Ban(BanRecord {
+        peer: vec![9; 32],
+        ..BanRecord::default()
+    }));
+    assert_dropped(sign(&identity(8), &ban), GossipDrop::Signature);
 }
 
 #[test]

@@ -152,9 +152,7 @@ impl Dial {
     ) {
         let cap = match failure {
             Failure::Ourself | Failure::Banned => {
-                tracing::info!(%failure, targets = ?self.targets, "not dialled again");
-                self.failure = Some(failure);
-                self.state = DialState::Never;
+                self.transition_to_never(failure);
                 return;
             }
             Failure::Refused(_) => timers.refused_cap,
@@ -165,6 +163,16 @@ impl Dial {
         tracing::debug!(%failure, targets = ?self.targets, "dialled again later");
         self.failure = Some(failure);
         self.state = DialState::Waiting { at };
+    }
+
+    /// Returns the slot of the attempt that was under way.
+    pub(super) fn transition_to_never(&mut self, failure: Failure) -> Option<u32> {
+        tracing::info!(%failure, targets = ?self.targets, "not dialled again");
+        self.failure = Some(failure);
+        match std::mem::replace(&mut self.state, DialState::Never) {
+            DialState::Attempting { slot } => Some(slot),
+            DialState::Waiting { .. } | DialState::Connected { .. } | DialState::Never => None,
+        }
     }
 
     /// Returns the slot of the attempt that was under way.

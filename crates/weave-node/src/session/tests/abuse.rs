@@ -146,6 +146,21 @@ fn passwords_cannot_be_tried_quickly() {
 }
 
 #[test]
+fn a_banned_peer_that_tries_again_and_again_is_soon_dropped_unread() {
+    let mut net = Net::new(2, Faults::NONE, 1);
+    let banned = net.hosts[1].id;
+    net.with(0, |sessions, now| sessions.ban(banned, now));
+    for _ in 0..200 {
+        net.with(1, |sessions, now| sessions.attempt(addr_of(0), now));
+        net.run(Duration::from_millis(100));
+    }
+    let refused = net.hosts[0].sessions.drops().of(SessionDrop::Banned);
+    assert!((20..=40).contains(&refused), "{refused} refusals in 20 s");
+    assert!(net.hosts[0].sessions.drops().of(SessionDrop::GuessRate) > 100);
+    assert!(net.hosts[0].connected().is_empty());
+}
+
+#[test]
 fn a_forged_refusal_aborts_nothing() {
     let mut net = Net::new(2, Faults::NONE, 1);
     net.target(0, 1);

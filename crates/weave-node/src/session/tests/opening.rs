@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use weave_wire::{DatagramType, Time};
+use weave_wire::{DatagramType, HandshakeHeader, Time};
 
 use super::net::{Event, Faults, Net, RIGHT, WRONG, addr_of};
-use crate::session::{ConnectionState, Retry};
+use crate::session::{ConnectionState, Retry, SessionDrop};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -253,6 +253,25 @@ fn a_banned_peer_is_out_at_once_and_for_good() {
         (line.info.as_str(), line.retry),
         ("the peer there is banned", Some(Retry::Never))
     );
+    let line = net.status(1, addr_of(0));
+    assert_eq!(line.info, "refused: banned from this mesh");
+    assert!(net.hosts[0].sessions.drops().of(SessionDrop::Banned) > 0);
+}
+
+#[test]
+fn a_peer_that_was_banned_before_it_is_reached_is_dialled_once() {
+    let mut net = Net::new(2, Faults::NONE, 1);
+    let banned = net.hosts[1].id;
+    net.with(0, |sessions, now| sessions.ban(banned, now));
+    net.target(0, 1);
+    net.run(120 * SECOND);
+    let dialled = net.sent.iter().filter(|(_, to, datagram)| {
+        let header = HandshakeHeader::decode(datagram);
+        *to == addr_of(1) && header.is_ok_and(|header| header.ty == DatagramType::HandshakeInit)
+    });
+    assert_eq!(dialled.count(), 1);
+    assert_eq!(net.status(0, addr_of(1)).info, "the peer there is banned");
+    assert!(net.hosts[0].connected().is_empty());
 }
 
 #[test]
