@@ -77,6 +77,8 @@ counters! {
     disks_set_back => "disks set back",
     /// Starts after that in which the router said so.
     set_backs_noticed => "noticed",
+    /// Hosts that were banned.
+    bans => "banned",
     /// Addresses asked for.
     asked => "addresses asked",
     /// Addresses given.

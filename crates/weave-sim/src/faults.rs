@@ -55,7 +55,7 @@ impl World {
             }
             let index = self.chance.index(self.hosts.len());
             // whoever has just started knows only the hosts that it was told of
-            if self.plan.is_needed(index) {
+            if self.plan.is_needed(index) || self.alone_knows_ban(index) {
                 continue;
             }
             self.crash(index);
@@ -74,7 +74,7 @@ impl World {
     }
 
     /// A router dies at once; its containers run on.
-    fn crash(&mut self, index: usize) {
+    pub(crate) fn crash(&mut self, index: usize) {
         let Some(host) = self.hosts.get_mut(index) else {
             return;
         };
@@ -126,7 +126,7 @@ impl World {
             .hosts
             .get(index)
             .is_some_and(crate::host::Host::is_ready);
-        if !is_up || !self.network.is_whole() {
+        if !is_up || !self.network.is_whole() || self.alone_knows_ban(index) {
             return;
         }
         let back = self.chance.millis(2000, 9000);

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bans;
 mod chance;
 mod containers;
 mod counters;

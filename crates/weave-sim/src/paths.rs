@@ -56,13 +56,7 @@ impl World {
     }
 
     fn pick_pairs(&mut self) -> Vec<(End, End)> {
-        let running: Vec<End> = self
-            .running()
-            .filter(|(index, _)| {
-                let host = self.hosts.get(*index);
-                host.is_some_and(|host| host.router.is_some())
-            })
-            .collect();
+        let running: Vec<End> = self.serving().collect();
         let mut pairs = Vec::new();
         for _ in 0..PAIRS * 4 {
             let (Some(from), Some(to)) = (self.chance.pick(&running), self.chance.pick(&running))

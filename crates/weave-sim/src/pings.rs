@@ -28,6 +28,7 @@ impl World {
         padding: usize,
     ) -> u64 {
         let number = self.oracle.next_frame();
+        self.note_sender(index, number);
         self.counters.frames += 1;
         let frame = ping(from.station(), to.station(), number, padding);
         self.forward(index, from.segment(), &frame);
@@ -56,6 +57,7 @@ impl World {
         let is_here = host.containers.values().any(|c| c.station().mac == mac);
         self.counters.delivered += u64::from(is_here);
         self.oracle.delivered(number, index, is_here);
+        self.check_sender(index, number);
     }
 
     fn forward(&mut self, index: usize, segment: SegmentId, frame: &[u8]) -> Vec<Vec<u8>> {

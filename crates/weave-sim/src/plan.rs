@@ -83,6 +83,8 @@ pub struct Plan {
     pub replaced_permille: u64,
     /// Hosts that never come back.
     pub dead: usize,
+    /// A host is banned this long after faults began.
+    pub ban_after: Option<Duration>,
     /// Networks that containers are on.
     pub subnets: Vec<&'static str>,
 }
@@ -92,6 +94,9 @@ impl Plan {
     pub(crate) fn of(options: &Options) -> Self {
         let mut chance = Chance::new(options.seed, 1);
         let mut chance_of_mtu = Chance::new(options.seed, 6);
+        let mut chance_of_ban = Chance::new(options.seed, 7);
+        let is_ban = options.peers > 2 && chance_of_ban.permille(500);
+        let churn_ms = u64::try_from(options.churn.as_millis()).unwrap_or(u64::MAX);
         let shapes = [Shape::Star, Shape::Chain, Shape::Tree];
         let crowd = u32::try_from(options.peers).unwrap_or(u32::MAX);
         let mut subnets = vec!["10.32.0.0/12"];
@@ -119,6 +124,7 @@ impl Plan {
             loses_fragments: chance_of_mtu.permille(300),
             newer_permille: chance.below(1001),
             replaced_permille: if chance.permille(700) { 500 } else { 0 },
+            ban_after: is_ban.then(|| chance_of_ban.millis(0, churn_ms)),
             dead: chance.index(3).min(options.peers.saturating_sub(2)),
             subnets,
         }

@@ -23,42 +23,82 @@ type Name = (String, IpAddr, PeerId);
 
 /// Waits for agreement, then looks at everything.
 pub(crate) fn judge(world: &mut World) {
-    let healed_at = world.now;
-    // requests that are under way end first
-    world.run_for(Duration::from_secs(5));
-    while let Some(difference) = first_difference(world) {
-        if world.now >= healed_at + AGREE_WITHIN {
-            world
-                .oracle
-                .violation(format!("no agreement: {difference}"));
-            return;
-        }
-        world.run_for(Duration::from_millis(500));
-    }
-    let took = world.now.saturating_sub(healed_at).as_millis();
-    world.counters.converged_ms += u64::try_from(took).unwrap_or(u64::MAX);
+    let Some(took) = agree(world, Asked::Everything) else {
+        return;
+    };
+    world.counters.converged_ms += u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     world.check_versions();
     world.check_paths();
     check_frames(world);
     check_held(world);
     check_space(world);
+    if world.banned.is_some() {
+        world.check_stays_out();
+        // whoever forgets a ban in a restart has nobody to be told it by
+        world.restart_all();
+        if agree(world, Asked::Reach).is_some() {
+            world.check_stays_out();
+        }
+    }
+}
+
+/// What hosts are to agree on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Everything,
+    /// All but who owns which address space: with a founder that is gone for good, those who
+    /// have no space of their own do not know it after a restart.
+    Reach,
+}
+
+/// Runs until all hosts agree; how long that took.
+fn agree(world: &mut World, asked: Asked) -> Option<Duration> {
+    let begun = world.now;
+    // requests that are under way end first
+    world.run_for(Duration::from_secs(5));
+    while let Some(difference) = first_difference(world, asked) {
+        if world.now >= begun + AGREE_WITHIN {
+            let what = format!("no agreement: {difference}");
+            world.oracle.violation(what);
+            return None;
+        }
+        world.run_for(Duration::from_millis(500));
+    }
+    Some(world.now.saturating_sub(begun))
 }
 
 /// Something that hosts do not agree on yet.
-fn first_difference(world: &World) -> Option<String> {
-    let live: BTreeSet<PeerId> = world.hosts.iter().filter_map(|host| host.id()).collect();
+fn first_difference(world: &World, asked: Asked) -> Option<String> {
+    if world.is_ban_under_way() {
+        return Some("a ban is not stored yet".to_owned());
+    }
+    if let Some(broken) = world.ban_broken() {
+        return Some(broken);
+    }
+    let hosts = (0..).zip(&world.hosts);
+    let hosts: Vec<_> = hosts
+        .filter_map(|(index, host)| Some((index, host.router.as_ref()?)))
+        .collect();
+    let live = hosts.iter().filter(|(index, _)| !world.is_out(*index));
+    let live: BTreeSet<PeerId> = live.map(|(_, router)| router.node.id()).collect();
     let names = expected_names(world);
     let running: Vec<(PeerId, Container)> = world
-        .running()
+        .serving()
         .filter_map(|(index, container)| Some((world.hosts.get(index)?.id()?, container)))
         .collect();
     let mut shares: Option<Vec<(PeerId, u64)>> = None;
-    for (index, host) in world.hosts.iter().enumerate() {
-        let Some(router) = &host.router else { continue };
-        let found = sessions_differ(router, &live)
-            .or_else(|| names_differ(router, &names))
-            .or_else(|| endpoints_differ(router, &running))
-            .or_else(|| shares_differ(router, &mut shares));
+    for (index, router) in hosts {
+        let found = if world.is_out(index) {
+            sessions_differ(router, &BTreeSet::from([router.node.id()]))
+        } else {
+            sessions_differ(router, &live)
+                .or_else(|| names_differ(router, &names))
+                .or_else(|| endpoints_differ(router, &running))
+                .or_else(|| match asked {
+                    Asked::Everything => shares_differ(router, &mut shares),
+                    Asked::Reach => None,
+                })
+        };
         if let Some(found) = found {
             return Some(format!("host {index}: {found}"));
         }
@@ -145,7 +185,7 @@ fn shares_differ(router: &Router, first: &mut Option<Vec<(PeerId, u64)>>) -> Opt
 
 fn expected_names(world: &World) -> BTreeSet<Name> {
     let mut names = BTreeSet::new();
-    for (index, container) in world.running() {
+    for (index, container) in world.serving() {
         let Some(id) = world.hosts.get(index).and_then(|host| host.id()) else {
             continue;
         };
@@ -158,15 +198,7 @@ fn expected_names(world: &World) -> BTreeSet<Name> {
 
 /// Every frame sent now arrives once, at its receiver and nowhere else.
 fn check_frames(world: &mut World) {
-    let running: Vec<(usize, Container)> = world
-        .running()
-        .filter(|(index, _)| {
-            world
-                .hosts
-                .get(*index)
-                .is_some_and(|host| host.router.is_some())
-        })
-        .collect();
+    let running: Vec<(usize, Container)> = world.serving().collect();
     let mut sent = Vec::new();
     for _ in 0..PINGS {
         let Some((index, from)) = world.chance.pick(&running).cloned() else {
@@ -224,9 +256,9 @@ fn check_held(world: &mut World) {
     }
 }
 
-/// With all hosts up, everybody gets an address.
+/// With all hosts up and none of them banned, everybody gets an address.
 fn check_space(world: &mut World) {
-    if world.hosts.iter().any(|host| host.is_dead) {
+    if world.banned.is_some() || world.hosts.iter().any(|host| host.is_dead) {
         return;
     }
     let given = world.counters.given;

@@ -7,6 +7,7 @@ use weave_crypto::StretchedPassword;
 use weave_node::{Node, NodeConfig, Transmit, drain};
 use weave_wire::{Cidr, Time, Versions};
 
+use crate::bans::Banned;
 use crate::chance::Chance;
 use crate::containers::network;
 use crate::counters::Counters;
@@ -54,6 +55,8 @@ pub(crate) enum Event {
     },
     Work,
     Fault,
+    /// An operator bans a host, or looks whether that is done.
+    Ban,
     /// The MTU of a link changes.
     Mtu,
     /// Power fails while something is being written.
@@ -79,6 +82,7 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
     pub(crate) subnets: Vec<Cidr>,
     pub(crate) next_container: u64,
+    pub(crate) banned: Option<Banned>,
     /// Work and faults go on.
     pub(crate) is_churning: bool,
     queue: BTreeMap<(Time, u64), Event>,
@@ -105,6 +109,7 @@ impl World {
                 .filter_map(|subnet| subnet.parse().ok())
                 .collect(),
             next_container: 0,
+            banned: None,
             is_churning: true,
             queue: BTreeMap::new(),
             next_event: 0,
@@ -118,6 +123,9 @@ impl World {
         world.after(LAUNCH, Event::Work);
         world.after(LAUNCH + QUIET, Event::Fault);
         world.after(LAUNCH + QUIET, Event::Mtu);
+        if let Some(later) = world.plan.ban_after {
+            world.after(LAUNCH + QUIET + later, Event::Ban);
+        }
         world
     }
 
@@ -232,6 +240,7 @@ impl World {
             Event::Work => self.work(),
             Event::Fault => self.fault(),
             Event::Mtu => self.change_mtu(),
+            Event::Ban => self.ban(),
             Event::Crash { host, life } => self.crash_in_mid_write(host, life),
             Event::Mend => self.network.mend(),
         }

@@ -20,7 +20,12 @@ fn small_meshes_of_two_versions_stay_sound_under_all_faults() {
         );
         total.add(&report.counters);
     }
-    let seen = [total.upgrades, total.downgrades, total.next_sessions];
+    let seen = [
+        total.upgrades,
+        total.downgrades,
+        total.next_sessions,
+        total.bans,
+    ];
     assert!(seen.iter().all(|count| *count > 0), "{total}");
     assert_eq!(total.newer_records > 0, cfg!(feature = "next-format"));
 }
@@ -68,6 +73,11 @@ mod seeded_bugs {
     #[test]
     fn a_narrowed_path_that_nobody_notices_is_caught() {
         assert!(is_caught(SeededBug::PathMtu, 4, Duration::from_secs(20)));
+    }
+
+    #[test]
+    fn a_ban_that_is_forgotten_in_a_restart_is_caught() {
+        assert!(is_caught(SeededBug::Ban, 5, Duration::from_secs(20)));
     }
 
     #[test]
