@@ -5,8 +5,8 @@
 
 #![forbid(unsafe_code)]
 
-mod clones;
 mod bans;
+mod clones;
 mod config;
 mod drain;
 mod endpoints;
@@ -22,8 +22,8 @@ mod relays;
 pub mod seeded;
 mod session;
 
-pub use clones::Clone as ClonedIdentity;
 pub use bans::{Ban, BanProgress};
+pub use clones::Clone as ClonedIdentity;
 pub use config::NodeConfig;
 pub use drain::{Sink, Writes, drain};
 pub use endpoints::{EndpointError, EndpointSpec};

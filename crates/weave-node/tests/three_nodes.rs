@@ -91,7 +91,9 @@ impl Ingress<'_> for Inbox {
 
     fn relay(&mut self, to: SocketAddr, len: usize) -> Option<&mut [u8]> {
         self.relayed.push((to, vec![0; len]));
-        self.relayed.last_mut().map(|(_, datagram)| &mut datagram[..])
+        self.relayed
+            .last_mut()
+            .map(|(_, datagram)| &mut datagram[..])
     }
 
     fn control(&mut self, receiver: ReceiverIndex, from: SocketAddr, plaintext: &[u8]) {
@@ -100,7 +102,8 @@ impl Ingress<'_> for Inbox {
     }
 
     fn handshake(&mut self, from: SocketAddr, datagram: &[u8]) {
-        self.inbound.push(Inbound::Handshake(from, datagram.to_vec()));
+        self.inbound
+            .push(Inbound::Handshake(from, datagram.to_vec()));
     }
 
     fn learned(&mut self, _: SegmentId, _: Mac, _: PeerId) {
@@ -210,8 +213,8 @@ impl Mesh {
     fn new(disks: [Disk; 3]) -> Self {
         let now = Time::from_secs(1);
         let hosts = (0..).zip(disks);
-        let hosts = hosts
-            .map(|(number, disk)| Host::start(number, number + 1, disk, BTreeMap::new(), now));
+        let hosts =
+            hosts.map(|(number, disk)| Host::start(number, number + 1, disk, BTreeMap::new(), now));
         Self::of(hosts.collect(), now)
     }
 

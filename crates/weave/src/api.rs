@@ -17,8 +17,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use types::{
-    AttachRequest, ConnectRequest, DetachRequest, ExposeRequest, ForgetRequest, HideRequest,
-    PeerResult, PsEntry, StatusReport,
+    AttachRequest, BanAnswer, BanRequest, ConnectRequest, DetachRequest, ExposeRequest,
+    ForgetRequest, HideRequest, PeerResult, PsEntry, StatusReport,
 };
 
 /// What a running router can be asked. Every answer comes within five seconds
@@ -39,6 +39,13 @@ pub(crate) trait Router: Send + Sync + 'static {
         &self,
         request: ForgetRequest,
     ) -> impl Future<Output = Result<Vec<PeerResult>, ApiError>> + Send;
+
+    /// Bans a peer from the mesh for ever. Nobody is banned where the text means several peers,
+    /// none, or this one.
+    fn rmpeer(
+        &self,
+        request: BanRequest,
+    ) -> impl Future<Output = Result<BanAnswer, ApiError>> + Send;
 
     /// Joins a network namespace; the addresses in the order of the request.
     fn attach(

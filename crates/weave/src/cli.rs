@@ -56,6 +56,7 @@ fn run(cli: Cli, settings: Settings) -> anyhow::Result<()> {
         Command::Password(args) => password::run(&args),
         command @ (Command::Connect(_)
         | Command::Forget(_)
+        | Command::Rmpeer(_)
         | Command::Status(_)
         | Command::Ps(_)
         | Command::Attach(_)

@@ -6,6 +6,7 @@
 mod address;
 mod admin;
 mod attach;
+mod banning;
 mod clock;
 mod control;
 mod data;

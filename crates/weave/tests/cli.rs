@@ -154,6 +154,7 @@ fn without_a_router_every_client_command_exits_with_3_and_a_hint() {
         &["report"],
         &["connect", "192.0.2.1"],
         &["forget", "192.0.2.1"],
+        &["rmpeer", "lon"],
         &["attach", "db"],
         &["detach", "db"],
         &["dns-lookup", "db"],

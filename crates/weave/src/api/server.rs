@@ -19,8 +19,8 @@ use axum::routing::{get, post};
 use tokio::net::UnixListener;
 
 use super::types::{
-    AttachRequest, ConnectRequest, DetachRequest, ExposeRequest, ForgetRequest, HideRequest,
-    ResetRequest,
+    AttachRequest, BanAnswer, BanRequest, ConnectRequest, DetachRequest, ExposeRequest,
+    ForgetRequest, HideRequest, ResetRequest,
 };
 use super::{ApiError, ApiErrorKind, Router};
 
@@ -107,6 +107,7 @@ fn routes<R: Router>(router: Arc<R>) -> axum::Router {
         .route("/status/{section}", get(section::<R>))
         .route("/connect", post(connect::<R>))
         .route("/forget", post(forget::<R>))
+        .route("/rmpeer", post(rmpeer::<R>))
         .route("/attach", post(attach::<R>))
         .route("/detach", post(detach::<R>))
         .route("/expose", post(expose::<R>))
@@ -165,7 +166,7 @@ async fn section<R: Router>(
     match section.as_str() {
         "targets" => Ok(Json(status.router.targets).into_response()),
         "connections" => Ok(Json(status.router.connections).into_response()),
-        "peers" => Ok(Json(status.router.peers).into_response()),
+        "peers" => Ok(Json(status.router.all_peers()).into_response()),
         "dns" => Ok(Json(status.dns).into_response()),
         "ipam" => Ok(Json(status.ipam).into_response()),
         other => Err(ApiError::new(
@@ -188,6 +189,13 @@ async fn forget<R: Router>(
     request: Body<ForgetRequest>,
 ) -> Answer<Vec<super::types::PeerResult>> {
     router.forget(body(request)?).await.map(Json)
+}
+
+async fn rmpeer<R: Router>(
+    State(router): State<Arc<R>>,
+    request: Body<BanRequest>,
+) -> Answer<BanAnswer> {
+    router.rmpeer(body(request)?).await.map(Json)
 }
 
 async fn attach<R: Router>(

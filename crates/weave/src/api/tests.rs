@@ -47,6 +47,7 @@ fn report() -> StatusReport {
             connections: Vec::new(),
             peers: Vec::new(),
             warnings: Vec::new(),
+            banned: Vec::new(),
         },
         ipam: None,
         dns: None,
@@ -75,6 +76,11 @@ impl Router for Fake {
     async fn forget(&self, request: ForgetRequest) -> Result<Vec<PeerResult>, ApiError> {
         self.note(format!("forget {:?}", request.peers));
         Ok(Vec::new())
+    }
+
+    async fn rmpeer(&self, request: BanRequest) -> Result<BanAnswer, ApiError> {
+        self.note(format!("rmpeer {} {:?}", request.peer, request.reason));
+        Err(ApiError::new(ApiErrorKind::NotFound, "no such peer").with_hint("look"))
     }
 
     async fn attach(&self, request: AttachRequest) -> Result<Vec<IpAddr>, ApiError> {
@@ -169,6 +175,20 @@ fn request(method: &str, path: &str, content_type: &str, body: &str) -> String {
          content-type: {content_type}\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
+}
+
+#[tokio::test]
+async fn a_ban_is_asked_for_with_its_reason_and_refused_with_a_hint() {
+    let rig = rig();
+    let request = BanRequest {
+        peer: "lon".to_owned(),
+        reason: "stolen".to_owned(),
+    };
+    let answer = rig.client.post::<BanAnswer>("/rmpeer", &request).await;
+    let error = answer.unwrap_err();
+    assert_eq!(error.to_string(), "no such peer");
+    assert_eq!(error.hint().as_deref(), Some("look"));
+    assert_eq!(rig.fake.asked(), ["rmpeer lon \"stolen\""]);
 }
 
 #[tokio::test]

@@ -101,6 +101,52 @@ pub(crate) struct RouterStatus {
     /// What an operator should look after, in words.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub(crate) warnings: Vec<String>,
+    /// Everybody who is banned from the mesh.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(crate) banned: Vec<BannedPeer>,
+}
+
+impl RouterStatus {
+    /// The live peers, then those that are banned.
+    pub(crate) fn all_peers(&self) -> Vec<AnyPeer<'_>> {
+        let live = self.peers.iter().map(AnyPeer::Live);
+        live.chain(self.banned.iter().map(AnyPeer::Banned))
+            .collect()
+    }
+}
+
+/// A peer that is live or banned. The field `banned` tells them apart.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum AnyPeer<'a> {
+    /// It is live.
+    Live(&'a PeerStatus),
+    /// It is out.
+    Banned(&'a BannedPeer),
+}
+
+/// A peer that is banned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BannedPeer {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its nickname, untrusted; empty when it was never heard.
+    pub(crate) nickname: String,
+    /// Its key, 64 hexadecimal digits.
+    pub(crate) key: String,
+    /// Who banned it, and why.
+    pub(crate) banned: BannedBy,
+}
+
+/// Who banned a peer, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BannedBy {
+    /// Name of the peer that did, or that is said to have done so.
+    pub(crate) by: String,
+    /// Its nickname.
+    pub(crate) nickname: String,
+    /// As it was typed; may be empty.
+    pub(crate) reason: String,
 }
 
 /// State of a connection or of the attempts at it.
@@ -289,6 +335,29 @@ pub(crate) struct ConnectRequest {
     /// Drop the former targets.
     #[serde(default)]
     pub(crate) replace: bool,
+}
+
+/// `POST /rmpeer`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BanRequest {
+    /// Key, name, nickname, or the beginning of a key or name.
+    pub(crate) peer: String,
+    /// For people.
+    #[serde(default)]
+    pub(crate) reason: String,
+}
+
+/// The answer to `POST /rmpeer`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BanAnswer {
+    /// The ban in force.
+    pub(crate) peer: BannedPeer,
+    /// It was in force before.
+    pub(crate) was_banned: bool,
+    /// Anything was ever heard of this peer.
+    pub(crate) is_known: bool,
+    /// Number of addresses that it owns, and keeps.
+    pub(crate) ips: u64,
 }
 
 /// `POST /forget`.

@@ -51,6 +51,15 @@ pub(crate) enum Command {
     /// Stop connecting to peers, named as at `launch` or `connect`
     #[command(after_help = "Example:\n  weave forget 192.0.2.7")]
     Forget(ForgetArgs),
+    /// Ban peers from the whole mesh, for ever
+    #[command(after_help = "Examples:\n  \
+        weave rmpeer web-3\n  \
+        weave rmpeer 4a:0f:f6:ec:1c:93 --reason 'stolen from the van'\n\n\
+        A peer is named by its nickname, its name, its key, or four or more characters that its\n\
+        name or key begins with. All hosts end their sessions with it at once and admit it no\n\
+        more, also after restarts. A ban cannot be lifted: `weave reset` on that host makes a new\n\
+        peer of it. Whoever has the host knows the password: change it too.")]
+    Rmpeer(RmpeerArgs),
     /// Stop the router; containers on this host go on talking to each other
     #[command(after_help = "Example:\n  weave stop")]
     Stop,
@@ -206,6 +215,22 @@ pub(crate) struct ForgetArgs {
     pub(crate) peers: Vec<String>,
 }
 
+/// `weave rmpeer`.
+#[derive(Debug, Args)]
+pub(crate) struct RmpeerArgs {
+    /// Why, for whoever reads `weave status peers`
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) reason: String,
+    /// Peers, as `weave status peers` shows them
+    #[arg(value_name = "PEER", required = true)]
+    pub(crate) peers: Vec<String>,
+}
+
 /// A part of the status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum StatusView {
@@ -213,7 +238,7 @@ pub(crate) enum StatusView {
     Targets,
     /// Connections of this router, with the reason for each that is not established
     Connections,
-    /// All live peers and their connections
+    /// All live peers and their connections, and those that are banned
     Peers,
     /// Names and their addresses
     Dns,
@@ -406,6 +431,7 @@ mod tests {
             "weave launch --password a --password-file b",
             "weave connect",
             "weave forget",
+            "weave rmpeer --reason lost",
             "weave dns-lookup",
             "weave password",
         ] {

@@ -8,12 +8,13 @@ use serde::Serialize;
 
 use crate::api::client::{Client, ClientError, escape};
 use crate::api::types::{
-    AddressSpec, AttachRequest, ConnectRequest, DetachRequest, ExposeRequest, ForgetRequest,
-    HideRequest, PeerResult, PsEntry, StatusReport,
+    AddressSpec, AttachRequest, BanAnswer, BanRequest, ConnectRequest, DetachRequest,
+    ExposeRequest, ForgetRequest, HideRequest, PeerResult, PsEntry, StatusReport,
 };
 
 use super::args::{
-    AttachArgs, Command, DnsLookupArgs, ExposeArgs, HideArgs, PsArgs, StatusArgs, StatusView,
+    AttachArgs, Command, DnsLookupArgs, ExposeArgs, HideArgs, PsArgs, RmpeerArgs, StatusArgs,
+    StatusView,
 };
 use super::failure::Failure;
 use super::{address, block_on, failure, output, view};
@@ -31,6 +32,7 @@ pub(crate) fn run(command: Command, socket: &Path) -> Result<()> {
         match command {
             Command::Connect(args) => connect(&client, args.peers, args.replace).await,
             Command::Forget(args) => forget(&client, args.peers).await,
+            Command::Rmpeer(args) => rmpeer(&client, args).await,
             Command::Status(args) => status(&client, &args).await,
             Command::Ps(args) => ps(&client, &args).await,
             Command::Attach(args) => attach(&client, &args).await,
@@ -60,6 +62,24 @@ async fn connect(client: &Client, peers: Vec<String>, replace: bool) -> Result<(
 
 async fn forget(client: &Client, peers: Vec<String>) -> Result<()> {
     check_each(client.post("/forget", &ForgetRequest { peers }).await?)
+}
+
+/// Each peer by itself: one that cannot be banned keeps no other from it.
+async fn rmpeer(client: &Client, args: RmpeerArgs) -> Result<()> {
+    let mut last = None;
+    for peer in args.peers {
+        let reason = args.reason.clone();
+        let request = BanRequest { peer, reason };
+        match client.post::<BanAnswer>("/rmpeer", &request).await {
+            Ok(answer) => output::out_raw(&view::banned(&answer)),
+            Err(error) => {
+                if let Some(before) = last.replace(anyhow::Error::from(error)) {
+                    output::err(&failure::render(&before));
+                }
+            }
+        }
+    }
+    last.map_or(Ok(()), Err)
 }
 
 /// Silence if all went well; else every failure but the last is printed here.
@@ -102,7 +122,7 @@ async fn status(client: &Client, args: &StatusArgs) -> Result<()> {
             let connections = &router.connections;
             show(args.json, connections, || view::connections(connections))
         }
-        StatusView::Peers => show(args.json, &router.peers, || view::peers(&router.peers)),
+        StatusView::Peers => show(args.json, &router.all_peers(), || view::peers(router)),
         StatusView::Dns => show(args.json, &report.dns, || view::dns(report.dns.as_ref())),
         StatusView::Ipam => show(args.json, &report.ipam, || view::ipam(report.ipam.as_ref())),
     }

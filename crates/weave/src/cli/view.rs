@@ -6,8 +6,8 @@
 use std::fmt::Write;
 
 use crate::api::types::{
-    ConnectionState, ConnectionStatus, DnsEntry, DnsStatus, IpamOwner, IpamStatus, OffloadStatus,
-    PeerConnection, PeerStatus, PsEntry, RouterStatus, StatusReport,
+    BanAnswer, BannedPeer, ConnectionState, ConnectionStatus, DnsEntry, DnsStatus, IpamOwner,
+    IpamStatus, OffloadStatus, PeerConnection, PeerStatus, PsEntry, RouterStatus, StatusReport,
 };
 
 /// Column at which labels end.
@@ -75,6 +75,9 @@ fn router(text: &mut String, report: &StatusReport) {
     for warning in &router.warnings {
         line(text, "Warning", warning);
     }
+    if !router.banned.is_empty() {
+        line(text, "Banned", &bans(router));
+    }
     line(text, "TrustedSubnets", "none");
     if let Some(offloads) = &report.offloads {
         line(text, "Offloads", &self::offloads(offloads));
@@ -127,6 +130,26 @@ fn count_peers(router: &RouterStatus) -> String {
         0 => peers.to_string(),
         1 => format!("{peers} (with 1 established connection)"),
         _ => format!("{peers} (with {sessions} established connections)"),
+    }
+}
+
+/// `2 (see `weave status peers`)`, or that it is this host.
+fn bans(router: &RouterStatus) -> String {
+    match router.banned.iter().find(|ban| ban.name == router.name) {
+        Some(ban) => format!(
+            "this host, {}; `weave reset` and another launch make a new peer of it",
+            banned_by(ban)
+        ),
+        None => format!("{} (see `weave status peers`)", router.banned.len()),
+    }
+}
+
+/// `by 4a:0f:f6:ec:1c:93(nyc): stolen`.
+fn banned_by(ban: &BannedPeer) -> String {
+    let by = named(&ban.banned.by, &ban.banned.nickname);
+    match ban.banned.reason.as_str() {
+        "" => format!("by {by}"),
+        reason => format!("by {by}: {}", clean(reason)),
     }
 }
 
@@ -193,21 +216,60 @@ fn attributes(connection: &ConnectionStatus) -> Vec<String> {
     attributes
 }
 
-/// `weave status peers`: each peer, and the connections that it names.
-pub(crate) fn peers(peers: &[PeerStatus]) -> String {
+/// `weave status peers`: each peer, and the connections that it names; then who is banned.
+pub(crate) fn peers(router: &RouterStatus) -> String {
+    let mut text: String = router.peers.iter().map(peer).collect();
+    for ban in &router.banned {
+        let who = named(&ban.name, &ban.nickname);
+        let _ = writeln!(text, "{who} banned {}", banned_by(ban));
+        let _ = writeln!(text, "   key {}", ban.key);
+    }
+    text
+}
+
+/// `weave rmpeer`: what was done, and what to do besides.
+pub(crate) fn banned(answer: &BanAnswer) -> String {
+    let ban = &answer.peer;
+    let who = named(&ban.name, &ban.nickname);
     let mut text = String::new();
-    for peer in peers {
-        let _ = writeln!(text, "{}", named(&peer.name, &peer.nickname));
-        for connection in &peer.connections {
-            text.push_str(&peer_connection(connection));
-        }
-        let named = peer.connections.iter().filter(|c| c.established).count();
-        let more = usize::try_from(peer.sessions)
-            .unwrap_or(0)
-            .saturating_sub(named);
-        if more > 0 {
-            let _ = writeln!(text, "   and {more} more established");
-        }
+    if answer.was_banned {
+        let _ = writeln!(text, "{who} is banned already, {}", banned_by(ban));
+    } else {
+        let _ = writeln!(
+            text,
+            "{who} is banned: all peers end their sessions with it"
+        );
+    }
+    if !answer.is_known {
+        text.push_str("nothing has been heard of such a peer since this router started\n");
+    }
+    let _ = writeln!(text, "key {}", ban.key);
+    if answer.ips > 0 {
+        let _ = writeln!(
+            text,
+            "its {} addresses are given to nobody else",
+            answer.ips
+        );
+    }
+    if !answer.was_banned {
+        text.push_str(
+            "whoever has that host knows the password of the mesh: change it, see `weave password --help`\n",
+        );
+    }
+    text
+}
+
+fn peer(peer: &PeerStatus) -> String {
+    let mut text = format!("{}\n", named(&peer.name, &peer.nickname));
+    for connection in &peer.connections {
+        text.push_str(&peer_connection(connection));
+    }
+    let named = peer.connections.iter().filter(|c| c.established).count();
+    let more = usize::try_from(peer.sessions)
+        .unwrap_or(0)
+        .saturating_sub(named);
+    if more > 0 {
+        let _ = writeln!(text, "   and {more} more established");
     }
     text
 }

@@ -14,7 +14,8 @@ use weave_sys::tap::Mode;
 use weave_wire::{PeerId, Time};
 
 use super::attach::Attacher;
-use super::control::{SharedNames, Stopped};
+use super::banning;
+use super::control::SharedNames;
 use super::data::Shared;
 use super::expose::Exposer;
 use super::listen::Listeners;
@@ -22,10 +23,10 @@ use super::networks::{EXPOSED, EndpointRecord, Kind, Networks};
 use super::resolve;
 use super::{DaemonConfig, VERSIONS};
 use crate::api::types::{
-    AttachRequest, ConnectRequest, ConnectionState, ConnectionStatus, DetachRequest, DnsEntry,
-    DnsStatus, ExposeRequest, ForgetRequest, HideRequest, IpamOwner, IpamStatus, OffloadStatus,
-    PeerConnection, PeerResult, PeerStatus, PluginStatus, ProcessStatus, PsEntry, RouterStatus,
-    StatusReport, TapStatus,
+    AttachRequest, BanAnswer, BanRequest, ConnectRequest, ConnectionState, ConnectionStatus,
+    DetachRequest, DnsEntry, DnsStatus, ExposeRequest, ForgetRequest, HideRequest, IpamOwner,
+    IpamStatus, OffloadStatus, PeerConnection, PeerResult, PeerStatus, PluginStatus, ProcessStatus,
+    PsEntry, RouterStatus, StatusReport, TapStatus,
 };
 use crate::api::{ApiError, ApiErrorKind, Router};
 use crate::dns::{Dns, TTL};
@@ -105,6 +106,10 @@ impl Router for Admin {
             });
         }
         Ok(results)
+    }
+
+    async fn rmpeer(&self, request: BanRequest) -> Result<BanAnswer, ApiError> {
+        banning::rmpeer(self.networks.control(), request).await
     }
 
     async fn attach(&self, request: AttachRequest) -> Result<Vec<IpAddr>, ApiError> {
@@ -210,6 +215,7 @@ impl Admin {
                 .iter()
                 .map(|clone| cloned(clone, status))
                 .collect(),
+            banned: banning::all(status),
         }
     }
 
@@ -299,7 +305,7 @@ fn process() -> Option<ProcessStatus> {
     })
 }
 
-fn nickname_of(status: &NodeStatus, peer: &PeerId) -> String {
+pub(super) fn nickname_of(status: &NodeStatus, peer: &PeerId) -> String {
     status.nicknames.get(peer).cloned().unwrap_or_default()
 }
 
@@ -469,12 +475,6 @@ fn ps_entry(record: &EndpointRecord) -> PsEntry {
             .iter()
             .map(|held| held.address.to_string())
             .collect(),
-    }
-}
-
-impl From<Stopped> for ApiError {
-    fn from(stopped: Stopped) -> Self {
-        Self::new(ApiErrorKind::Unavailable, stopped.to_string())
     }
 }
 

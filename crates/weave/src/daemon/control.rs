@@ -22,6 +22,7 @@ use super::clock::Clock;
 use super::data::{Incoming, Shared};
 use super::resolve;
 use super::store::Store;
+use crate::api::{ApiError, ApiErrorKind};
 
 /// Datagrams handled in a row, before commands and timers have their turn.
 const INCOMING_BATCH: usize = 128;
@@ -47,6 +48,12 @@ impl std::fmt::Debug for Control {
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the router is shutting down")]
 pub(crate) struct Stopped;
+
+impl From<Stopped> for ApiError {
+    fn from(stopped: Stopped) -> Self {
+        Self::new(ApiErrorKind::Unavailable, stopped.to_string())
+    }
+}
 
 impl Control {
     /// Runs `work` on the control loop and gives its result.

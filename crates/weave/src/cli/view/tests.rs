@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::types::{PluginStatus, ProcessStatus, TapStatus};
+use serde_json::Value;
+
+use crate::api::types::{BannedBy, PluginStatus, ProcessStatus, TapStatus};
 
 use super::*;
 
@@ -141,6 +143,7 @@ fn full() -> StatusReport {
                  whose disk was copied"
                     .to_owned(),
             ],
+            banned: Vec::new(),
         },
         ipam: Some(IpamStatus {
             status: "ready".to_owned(),
@@ -238,9 +241,88 @@ fn connections_with_the_reason_for_each_that_is_not_up() {
 
 #[test]
 fn peers_with_their_connections() {
-    let mut peers_of_many = full().router.peers;
-    peers_of_many.push(peer(("66:66:66:66:66:66", "hub"), &[NYC, LON], 40));
-    insta::assert_snapshot!(peers(&peers_of_many));
+    let mut router = full().router;
+    let hub = peer(("66:66:66:66:66:66", "hub"), &[NYC, LON], 40);
+    router.peers.push(hub);
+    insta::assert_snapshot!(peers(&router));
+}
+
+fn ban(who: (&str, &str), reason: &str) -> BannedPeer {
+    BannedPeer {
+        name: who.0.to_owned(),
+        nickname: who.1.to_owned(),
+        key: "0123456789abcdef".repeat(4),
+        banned: BannedBy {
+            by: LON.0.to_owned(),
+            nickname: LON.1.to_owned(),
+            reason: reason.to_owned(),
+        },
+    }
+}
+
+#[test]
+fn the_banned_come_last_with_who_banned_them_and_why() {
+    let mut router = full().router;
+    router.peers.truncate(1);
+    router.banned = vec![ban(MAC, "stolen \u{1b}[31mfrom the van"), ban(("", ""), "")];
+    insta::assert_snapshot!(peers(&router), @r"
+    4a:0f:f6:ec:1c:93(nyc)
+       -> 192.0.2.12:6783       7e:21:4a:70:2f:45(lon)                established
+       <- -                     7e:ae:cd:d5:23:8d(mac)                established
+    7e:ae:cd:d5:23:8d(mac) banned by 7e:21:4a:70:2f:45(lon): stolen ?[31mfrom the van
+       key 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+    () banned by 7e:21:4a:70:2f:45(lon)
+       key 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+    ");
+    let json = serde_json::to_value(router.all_peers()).unwrap();
+    let words = |index: usize, field: &str| json[index]["banned"][field].clone();
+    assert_eq!(
+        (words(0, "by"), words(1, "by")),
+        (Value::Null, LON.0.into())
+    );
+    assert_eq!(words(2, "reason"), "");
+}
+
+#[test]
+fn status_says_that_somebody_is_banned_and_when_it_is_this_host() {
+    let mut report = full();
+    let line = |report: &StatusReport| {
+        let text = status(report);
+        let line = text.lines().find(|line| line.contains("Banned:"));
+        line.map(|line| line.trim().to_owned())
+    };
+    assert_eq!(line(&report), None);
+    report.router.banned = vec![ban(MAC, "stolen")];
+    let expected = "Banned: 1 (see `weave status peers`)";
+    assert_eq!(line(&report).as_deref(), Some(expected));
+    report.router.banned.push(ban(NYC, "stolen"));
+    let expected = "Banned: this host, by 7e:21:4a:70:2f:45(lon): stolen; `weave reset` and \
+                    another launch make a new peer of it";
+    assert_eq!(line(&report).as_deref(), Some(expected));
+}
+
+#[test]
+fn rmpeer_says_what_it_did_and_what_to_do_besides() {
+    let mut answer = BanAnswer {
+        peer: ban(MAC, "stolen"),
+        was_banned: false,
+        is_known: true,
+        ips: 64,
+    };
+    insta::assert_snapshot!(banned(&answer), @r"
+    7e:ae:cd:d5:23:8d(mac) is banned: all peers end their sessions with it
+    key 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+    its 64 addresses are given to nobody else
+    whoever has that host knows the password of the mesh: change it, see `weave password --help`
+    ");
+    answer.was_banned = true;
+    answer.is_known = false;
+    answer.ips = 0;
+    insta::assert_snapshot!(banned(&answer), @r"
+    7e:ae:cd:d5:23:8d(mac) is banned already, by 7e:21:4a:70:2f:45(lon): stolen
+    nothing has been heard of such a peer since this router started
+    key 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+    ");
 }
 
 #[test]

@@ -1,0 +1,183 @@
+//! `weave rmpeer`: from what an operator typed to a ban that is in force.
+
+use std::time::Duration;
+
+use weave_node::{Ban, BanProgress, Node, NodeStatus};
+use weave_wire::PeerId;
+
+use super::admin::nickname_of;
+use super::control::Control;
+use crate::api::types::{BanAnswer, BanRequest, BannedBy, BannedPeer};
+use crate::api::{ApiError, ApiErrorKind};
+
+/// How often, and how many times, it is looked whether the ban is durable.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+const LOOKS: u32 = 225;
+/// Candidates that are named where a text means several.
+const MAX_NAMED: usize = 8;
+
+/// Bans whom the request names, and waits until that is durable.
+pub(super) async fn rmpeer(control: &Control, request: BanRequest) -> Result<BanAnswer, ApiError> {
+    let BanRequest { peer: text, reason } = request;
+    let (peer, was_banned) = control
+        .call(move |node, now| {
+            let peer = one_peer(node, &text, &node.status(now))?;
+            let was_banned = node.bans().any(|ban| ban.peer == peer);
+            node.ban(peer, &reason, now);
+            Ok::<_, ApiError>((peer, was_banned))
+        })
+        .await??;
+    await_ban(control, peer).await?;
+    let (status, is_known) = control
+        .call(move |node, now| (node.status(now), node.has_heard_of(&peer)))
+        .await?;
+    let ban = status.bans.iter().find(|ban| ban.peer == peer);
+    let ban = ban.ok_or_else(|| ApiError::new(ApiErrorKind::Internal, "the ban is gone"))?;
+    let shares = status.ipam.shares.iter();
+    let owned = shares.filter(|share| share.peer == peer);
+    Ok(BanAnswer {
+        peer: banned(ban, &status),
+        was_banned,
+        is_known,
+        ips: owned.map(|share| share.ips).sum(),
+    })
+}
+
+/// All bans, as people see them.
+pub(super) fn all(status: &NodeStatus) -> Vec<BannedPeer> {
+    let bans = status.bans.iter();
+    bans.map(|ban| banned(ban, status)).collect()
+}
+
+fn banned(ban: &Ban, status: &NodeStatus) -> BannedPeer {
+    BannedPeer {
+        name: ban.peer.name().to_string(),
+        nickname: nickname_of(status, &ban.peer),
+        key: ban.peer.to_string(),
+        banned: BannedBy {
+            by: ban.by.name().to_string(),
+            nickname: nickname_of(status, &ban.by),
+            reason: ban.reason.clone(),
+        },
+    }
+}
+
+/// The one peer that a text means, if it may be banned from here.
+fn one_peer(node: &Node, text: &str, status: &NodeStatus) -> Result<PeerId, ApiError> {
+    let found = node.find_peers(text);
+    let [peer] = found.as_slice() else {
+        return Err(not_one(text, &found, status));
+    };
+    if *peer == node.id() {
+        return Err(ApiError::new(
+            ApiErrorKind::BadRequest,
+            format!("`{text}` is this host itself, which does not ban itself"),
+        )
+        .with_hint("`weave reset` takes it out of the mesh; type `weave rmpeer` on another host"));
+    }
+    Ok(*peer)
+}
+
+fn not_one(text: &str, found: &[PeerId], status: &NodeStatus) -> ApiError {
+    if found.is_empty() {
+        return ApiError::new(ApiErrorKind::NotFound, format!("no peer `{text}` is known"))
+            .with_hint(
+                "`weave status peers` shows names and nicknames; the key of a peer, 64 digits, is \
+                 taken even if nothing has been heard of it since this router started",
+            );
+    }
+    let named = found.iter().take(MAX_NAMED);
+    let named: Vec<String> = named
+        .map(|peer| {
+            format!(
+                "{}({}) with key {peer}",
+                peer.name(),
+                nickname_of(status, peer)
+            )
+        })
+        .collect();
+    let more = found.len().saturating_sub(MAX_NAMED);
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    ApiError::new(
+        ApiErrorKind::Conflict,
+        format!("`{text}` may be any of {}{more}", named.join(", ")),
+    )
+    .with_hint("give the whole key")
+}
+
+async fn await_ban(control: &Control, peer: PeerId) -> Result<(), ApiError> {
+    for _ in 0..LOOKS {
+        let progress = control.call(move |node, _| node.ban_progress(&peer));
+        match progress.await? {
+            Some(BanProgress::InForce) => return Ok(()),
+            Some(BanProgress::Failed(why)) => {
+                let what = format!("the ban cannot be stored, and nobody was told of it: {why}");
+                return Err(ApiError::new(ApiErrorKind::Internal, what)
+                    .with_hint("make room on the disk, or type it on another host"));
+            }
+            Some(BanProgress::Storing) | None => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    }
+    Err(ApiError::new(
+        ApiErrorKind::Unavailable,
+        "the disk has not taken the ban yet; it will be in force once it has",
+    )
+    .with_hint("`weave status peers` shows when it is"))
+}
+
+#[cfg(test)]
+mod tests {
+    use weave_node::ipam::IpamStatus;
+
+    use super::*;
+
+    #[test]
+    fn who_is_meant_by_several_is_asked_for_the_key_and_shown_them() {
+        let status = node_status();
+        let found: Vec<_> = (1..=10).map(|number| PeerId([number; 32])).collect();
+        let error = not_one("web", &found, &status);
+        assert_eq!(error.kind, ApiErrorKind::Conflict);
+        assert!(error.message.contains("(web) with key 0101"), "{error}");
+        assert!(error.message.ends_with(" and 2 more"), "{error}");
+        let error = not_one("wbe", &[], &status);
+        assert_eq!(error.kind, ApiErrorKind::NotFound);
+        assert!(
+            error
+                .hint
+                .is_some_and(|hint| hint.contains("weave status peers"))
+        );
+    }
+
+    fn node_status() -> NodeStatus {
+        let nicknames = [(PeerId([1; 32]), "web".to_owned())];
+        NodeStatus {
+            peer: PeerId([9; 32]),
+            boot: 1,
+            targets: Vec::new(),
+            connections: Vec::new(),
+            peers: Vec::new(),
+            nicknames: nicknames.into(),
+            bans: Vec::new(),
+            clones: Vec::new(),
+            ipam: IpamStatus {
+                range: None,
+                default_subnet: None,
+                state: String::new(),
+                notes: Vec::new(),
+                recovered: None,
+                founder: None,
+                total_ips: 0,
+                owned_ips: 0,
+                active_ips: 0,
+                borrowed_ips: 0,
+                pending: 0,
+                shares: Vec::new(),
+            },
+            drops: std::collections::BTreeMap::new(),
+        }
+    }
+}
