@@ -340,16 +340,21 @@ fn seal(
     if path.now >= lane.stop_at() || lane.sealed() >= ReplayWindow::COUNTER_LIMIT {
         return Err(DropReason::LaneClosed);
     }
-    let around = session.hops.len() * RELAY_LEN;
+    let hops = session.hops.len();
     let datagram = egress
-        .datagram(session.addr, SEAL_LEN + len + around)
+        .datagram(session.addr, SEAL_LEN + len + hops * RELAY_LEN)
         .ok_or(DropReason::EgressFull)?;
-    let inner = inner(datagram, session.hops.len());
-    let payload = inner.get_mut(SEALED_HEADER_LEN..SEALED_HEADER_LEN + len);
-    write(payload.unwrap_or_default());
-    let sealed = lane.seal(kind, path.now, inner);
-    let sealed = sealed.and_then(|()| wrap(&session.hops, path.now, datagram));
-    sealed.map_err(|_| {
+    let sealed = {
+        let innermost = inner(datagram, hops);
+        let payload = innermost.get_mut(SEALED_HEADER_LEN..SEALED_HEADER_LEN + len);
+        write(payload.unwrap_or_default());
+        lane.seal(kind, path.now, innermost)
+    };
+    let wrapped = match sealed {
+        Ok(()) if hops > 0 => wrap(&session.hops, path.now, datagram),
+        other => other,
+    };
+    wrapped.map_err(|_| {
         datagram.fill(0);
         DropReason::LaneClosed
     })
@@ -366,6 +371,9 @@ pub(crate) fn wrap(hops: &[Hop], now: Time, datagram: &mut [u8]) -> Result<(), L
 
 /// What lies within the room of so many hops.
 pub(crate) fn inner(datagram: &mut [u8], hops: usize) -> &mut [u8] {
+    if hops == 0 {
+        return datagram;
+    }
     let len = datagram.len();
     let range = hops * SEALED_HEADER_LEN..len.saturating_sub(hops * TAG_LEN);
     datagram.get_mut(range).unwrap_or_default()
