@@ -52,7 +52,7 @@ impl Node {
             .map(|target| (target, self.relays_to(&target, now)))
             .filter(|(_, relays)| !relays.is_empty())
             .collect();
-        self.relays.set_wanted(wanted, now);
+        self.relays.set_wanted(wanted, &self.reached, now);
     }
 
     /// Peers that have a direct session with this one, as they say, the nearest to us first.

@@ -1,14 +1,15 @@
 //! Whom this peer wants to reach through relays, and which relay it asks.
 
-use weave_wire::proto::CircuitReply;
-use weave_wire::proto::CircuitRequest;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rand_chacha::rand_core::RngCore as _;
 use weave_wire::proto::circuit_reply::Outcome;
 use weave_wire::proto::control_message::Body;
+use weave_wire::proto::{CircuitReply, CircuitRequest};
 use weave_wire::{Circuit, PeerId, Time};
 
 use super::{End, KEPT, PATIENCE, REFRESH, REPEAT, RelayAction, Relays, TRIES};
-
-use std::collections::BTreeMap;
 
 /// A peer that has no direct path, and who may relay, the best first.
 #[derive(Debug)]
@@ -59,14 +60,24 @@ impl Want {
 
 impl Relays {
     /// Replaces the peers to be reached, each with those that may relay, the best first. A
-    /// circuit that is open stays as long as its relay is one of them.
-    pub(crate) fn set_wanted(&mut self, wanted: BTreeMap<PeerId, Vec<PeerId>>, now: Time) {
+    /// circuit that is open stays as long as its relay is one of them. Who is not `connected` may
+    /// be so in a moment.
+    pub(crate) fn set_wanted(
+        &mut self,
+        wanted: BTreeMap<PeerId, Vec<PeerId>>,
+        connected: &BTreeSet<PeerId>,
+        now: Time,
+    ) {
         self.wants.retain(|target, _| wanted.contains_key(target));
         for (target, relays) in wanted {
+            let patience = match connected.contains(&target) {
+                true => Duration::ZERO,
+                false => PATIENCE,
+            };
             let want = self.wants.entry(target).or_insert_with(|| Want {
                 relays: Vec::new(),
                 asked: None,
-                next_at: now + PATIENCE,
+                next_at: now + patience,
             });
             if want
                 .asked
@@ -123,7 +134,6 @@ impl Relays {
     }
 
     fn begin(&mut self, relay: PeerId, now: Time) -> Option<Asked> {
-        use rand_chacha::rand_core::RngCore as _;
         let request_id = self.rng.next_u64();
         let end = End {
             relay,

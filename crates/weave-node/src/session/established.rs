@@ -94,16 +94,22 @@ impl Sessions {
     /// The standing of a session in use beside a new one. When nothing arrives in it, it is worth
     /// no more than one through a relay.
     fn held_against(&self, in_use: &Session, new: Standing, now: Time) -> Standing {
-        let is_broken = new.relayed && self.is_silent(&in_use.peer(), now);
+        let is_broken = new.relayed && self.is_silent_in(in_use, now);
         Standing {
             relayed: in_use.standing.relayed || is_broken,
             ..in_use.standing
         }
     }
 
-    /// Whether nothing was heard of a peer for so long that its path may be broken.
+    /// Whether nothing was heard of a peer for so long, in the session in use, that the path of
+    /// that may be broken.
     pub(crate) fn is_silent(&self, peer: &PeerId, now: Time) -> bool {
-        now.saturating_sub(self.peer_alive_at(peer)) >= self.config.timers.probe
+        let session = self.session_in_use(peer);
+        session.is_none_or(|session| self.is_silent_in(session, now))
+    }
+
+    fn is_silent_in(&self, session: &Session, now: Time) -> bool {
+        now.saturating_sub(session.alive_at()) >= self.config.timers.probe
     }
 
     /// Whether a peer has a session, and it leads through no relay.

@@ -61,7 +61,7 @@ fn when_a_direct_path_breaks_a_relay_takes_over_before_the_peer_counts_as_lost()
     let took = mesh.run_until(20 * SECOND, |mesh| {
         mesh.both(|mesh, one, other| mesh.is_relayed(one, other, 0))
     });
-    assert!(took < 10 * SECOND, "{took:?}");
+    assert!(took < 6 * SECOND, "{took:?}");
     mesh.run(120 * SECOND);
     assert!(mesh.both(|mesh, one, other| mesh.is_relayed(one, other, 0)));
 }
