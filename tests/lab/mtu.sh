@@ -13,6 +13,7 @@ underlay() { local h; for h in 1 2; do scripts/lab mtu $h "$1"; done; }
 narrow() { scripts/lab mtu 1 "$1"; }  # only at one end: what the other sends too long vanishes
 port() { ip -n "$LAB_NAME-sw" link set v2 mtu "$1"; }  # of the switch: drops what is longer, both ways
 shows() { local h; for h in 1 2; do weave $h status connections | grep -E " mtu=($1) rtt=[0-9.]+ms" || return 1; done; }
+# The router notices within 5 s, which is also what is printed; a busy machine gets more before the test fails.
 noticed() {  # noticed "what" SECONDS MTUS : both ends show it
   local t; t=$(date +%s%N)
   check "$1: noticed within $2 s" eventually "$2" shows "$3"
@@ -39,15 +40,15 @@ check "so they are with --json" says '"mtu": ?1500' weave 1 status connections -
 
 echo "-- the underlay changes under a transfer"
 transfer 75
-narrow 700; noticed "one end has 700" 5 700
+narrow 700; noticed "one end has 700" 15 700
 underlay 9000; noticed "both have 9000" 50 9000
-underlay 1500; noticed "both have 1500 again" 5 1500
+underlay 1500; noticed "both have 1500 again" 15 1500
 goes_on "1500, 700, 9000, 1500" 5
 
 echo "-- longer datagrams vanish on the way"
 UP_TO_1200='10..|11..|120[0-4]'
-transfer 15
-port 1200; noticed "1200 at a port of the switch" 5 "$UP_TO_1200"
+transfer 25
+port 1200; noticed "1200 at a port of the switch" 15 "$UP_TO_1200"
 goes_on "a black hole" 5
 port 1500
 docker_ 1 exec near ping -w 50 -i 0.5 "$FAR" >/dev/null & PING=$!
@@ -55,8 +56,8 @@ noticed "1500 again, with few frames" 50 1500
 wait "$PING"; sleep 8
 port 1200; sleep 15
 check "an idle session does not look" shows 1500
-docker_ 1 exec near ping -w 8 -i 0.1 -s 1300 "$FAR" >/dev/null & PING=$!
-noticed "its first use" 5 "$UP_TO_1200"
+docker_ 1 exec near ping -w 18 -i 0.1 -s 1300 "$FAR" >/dev/null & PING=$!
+noticed "its first use" 15 "$UP_TO_1200"
 wait "$PING"; port 1500
 
 echo "-- datagrams of every length across an underlay of 700"
