@@ -29,14 +29,14 @@ use crate::cpace::Isk;
 use crate::identity::{HelloContext, Identity};
 use crate::kdf;
 use crate::noise;
-use crate::password::StretchedPassword;
+use crate::passwords::Passwords;
 
 mod initiator;
 mod message;
 mod reject;
 mod responder;
 
-pub use initiator::{ExpectConfirm, ExpectReply, initiate};
+pub use initiator::{ExpectConfirm, ExpectReply, initiate, initiate_with};
 pub use message::{
     COOKIE_REPLY_LEN, INIT_LEN, MAX_HELLO_LEN, REJECT_LEN, REPLY_LEN, initiator_ephemeral,
 };
@@ -49,10 +49,8 @@ pub use responder::{ExpectFinish, respond};
 pub struct HandshakeConfig {
     /// Our long-lived keys.
     pub identity: Arc<Identity>,
-    /// The password of the mesh.
-    pub password: StretchedPassword,
-    /// Which password that is: 0 until it was rotated.
-    pub generation: u16,
+    /// The passwords of the mesh: any is accepted, one is dialled with.
+    pub passwords: Passwords,
     /// Name of the mesh. Meshes of different names do not hear each other.
     pub mesh_name: String,
     /// Whether this processor does AES-256-GCM faster. Used only if the other side says so too.
@@ -95,6 +93,8 @@ pub struct Completed {
     pub suite: Suite,
     /// The protocol version that was chosen.
     pub version: u8,
+    /// Generation of the password that both have shown to know.
+    pub generation: u16,
     /// X25519 key of the other side.
     pub remote_static: [u8; 32],
     /// Slot under which datagrams reach the other side.

@@ -23,6 +23,7 @@ mod kdf;
 mod lane;
 mod noise;
 mod password;
+mod passwords;
 mod replay;
 #[cfg(test)]
 mod testing;
@@ -37,10 +38,11 @@ pub use epochs::{
 pub use handshake::{
     COOKIE_REPLY_LEN, Completed, ExpectConfirm, ExpectFinish, ExpectReply, GivenBack,
     HandshakeConfig, HandshakeError, INIT_LEN, MAX_HELLO_LEN, REJECT_LEN, REPLY_LEN, RejectReason,
-    initiate, initiator_ephemeral, respond,
+    initiate, initiate_with, initiator_ephemeral, respond,
 };
 pub use identity::{HelloContext, Identity, SignatureError, sign_hello, verify, verify_hello};
 pub use lane::{LaneClosed, SendLane};
 pub use password::{StretchError, StretchedPassword};
+pub use passwords::{Generations, Passwords};
 pub use replay::ReplayWindow;
 pub use x25519::{EphemeralKey, WeakKey};

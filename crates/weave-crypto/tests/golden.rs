@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rand_core::RngCore;
 use weave_crypto::{
-    Admission, CookieJar, EpochAction, Epochs, ExpectConfirm, HandshakeConfig, Identity,
+    Admission, CookieJar, EpochAction, Epochs, ExpectConfirm, HandshakeConfig, Identity, Passwords,
     RejectReason, Role, SessionShape, StretchedPassword, initiate, respond,
 };
 use weave_wire::{Lane, PayloadKind, SealedHeader, Time, Versions};
@@ -40,8 +40,7 @@ impl RngCore for Counting {
 fn config(seed: u8) -> HandshakeConfig {
     HandshakeConfig {
         identity: Arc::new(Identity::from_seed(&[seed; 32])),
-        password: StretchedPassword::from_bytes([3; 32]),
-        generation: 0,
+        passwords: Passwords::new(0, StretchedPassword::from_bytes([3; 32])),
         mesh_name: "weave".to_owned(),
         prefer_aes: false,
         versions: Versions::SPOKEN,
@@ -94,6 +93,12 @@ fn computed() -> BTreeMap<String, Vec<u8>> {
     let (state, init) = initiate(&a, 5, None, &mut Counting(0));
     let (listener, reply) = respond(&b, 6, &init, &mut Counting(0x80)).expect("a reply");
     let reject = listener.reject(&b, RejectReason::WrongPassword);
+    let mut rotated = config(2);
+    rotated.passwords = Passwords::new(3, StretchedPassword::from_bytes([3; 32]));
+    let password = StretchedPassword::from_bytes([4; 32]);
+    assert!(rotated.passwords.add(258, password));
+    let refused = respond(&rotated, 6, &init, &mut Counting(0x80)).expect_err("not held");
+    let reject_generation = refused.reply().expect("a refusal").to_vec();
     let mut jar = CookieJar::new("weave", Time::ZERO, &mut Counting(0x20));
     let from = "192.0.2.1:6783".parse().expect("an address");
     let admission = jar.admit(from, &init, true, Time::ZERO, &mut Counting(0x60));
@@ -149,6 +154,7 @@ fn computed() -> BTreeMap<String, Vec<u8>> {
         ("reply", reply),
         ("finish", finish),
         ("reject", reject),
+        ("reject-generation", reject_generation),
         ("cookie-reply", cookie_reply),
         ("mac2", mac2),
         ("sealed", before),

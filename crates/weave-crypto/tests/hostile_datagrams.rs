@@ -12,7 +12,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
 use weave_crypto::{
     Admission, CookieJar, ExpectFinish, ExpectReply, HandshakeConfig, HandshakeError, Identity,
-    RejectReason, StretchedPassword, initiate, initiator_ephemeral, respond,
+    Passwords, RejectReason, StretchedPassword, initiate, initiator_ephemeral, respond,
 };
 use weave_wire::{Time, Versions};
 
@@ -23,8 +23,7 @@ fn rng(seed: u64) -> ChaCha12Rng {
 fn config(seed: u8) -> HandshakeConfig {
     HandshakeConfig {
         identity: Arc::new(Identity::from_seed(&[seed; 32])),
-        password: StretchedPassword::from_bytes([42; 32]),
-        generation: 0,
+        passwords: Passwords::new(0, StretchedPassword::from_bytes([42; 32])),
         mesh_name: "weave".to_owned(),
         prefer_aes: true,
         versions: Versions::SPOKEN,
@@ -171,7 +170,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("init-flipped", "a handshake of another mesh"),
     (
         "init-generation-9",
-        "refused: password of another generation",
+        "refused: password of another generation: it has 0",
     ),
     (
         "init-one-more",

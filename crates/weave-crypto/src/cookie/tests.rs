@@ -6,13 +6,13 @@ use super::*;
 use crate::handshake::{ExpectReply, HandshakeConfig, INIT_LEN, initiate};
 use crate::identity::Identity;
 use crate::password::StretchedPassword;
+use crate::passwords::Passwords;
 use crate::testing::rng;
 
 fn config() -> HandshakeConfig {
     HandshakeConfig {
         identity: Arc::new(Identity::from_seed(&[1; 32])),
-        password: StretchedPassword::from_bytes([2; 32]),
-        generation: 0,
+        passwords: Passwords::new(0, StretchedPassword::from_bytes([2; 32])),
         mesh_name: "weave".to_owned(),
         prefer_aes: false,
         versions: Versions::SPOKEN,

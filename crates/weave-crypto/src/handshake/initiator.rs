@@ -15,19 +15,43 @@ use crate::cookie::{self, Cookie};
 use crate::cpace::{Half, Share};
 use crate::identity::HelloContext;
 use crate::noise::{self, EphemeralSeed};
+use crate::password::StretchedPassword;
 use crate::x25519::EphemeralKey;
 
-/// Begins a handshake. The datagram goes to the address that is dialled; answers to it carry
-/// `my_slot`.
+/// Begins a handshake with the password in use. The datagram goes to the address that is
+/// dialled; answers to it carry `my_slot`.
 pub fn initiate(
     cfg: &HandshakeConfig,
     my_slot: u32,
     cookie: Option<&Cookie>,
     rng: &mut impl RngCore,
 ) -> (ExpectReply, Vec<u8>) {
+    let (generation, password) = cfg.passwords.first();
+    begin(cfg, generation, password, my_slot, cookie, rng)
+}
+
+/// Begins a handshake with the password of another generation; none if that is not held.
+pub fn initiate_with(
+    cfg: &HandshakeConfig,
+    generation: u16,
+    my_slot: u32,
+    rng: &mut impl RngCore,
+) -> Option<(ExpectReply, Vec<u8>)> {
+    let password = cfg.passwords.of(generation)?;
+    Some(begin(cfg, generation, password, my_slot, None, rng))
+}
+
+fn begin(
+    cfg: &HandshakeConfig,
+    generation: u16,
+    password: &StretchedPassword,
+    my_slot: u32,
+    cookie: Option<&Cookie>,
+    rng: &mut impl RngCore,
+) -> (ExpectReply, Vec<u8>) {
     let header = HandshakeHeader {
         ty: DatagramType::HandshakeInit,
-        generation: cfg.generation,
+        generation,
         sender: my_slot,
         receiver: 0,
     };
@@ -36,7 +60,7 @@ pub fn initiate(
     let seed = random(rng);
     let mut sid = [0; 16];
     rng.fill_bytes(&mut sid);
-    let half = Half::new(cfg.password.as_bytes(), &context, sid, &random(rng));
+    let half = Half::new(password.as_bytes(), &context, sid, &random(rng));
     let init_payload = InitPayload {
         sid,
         share: half.share(),
@@ -45,7 +69,7 @@ pub fn initiate(
     let (_, first) = noise::begin(&cfg.identity, &context, &seed, &init_payload);
     let state = ExpectReply {
         my_slot,
-        generation: cfg.generation,
+        generation,
         ephemeral: EphemeralKey::from_bytes(&seed).public(),
         seed,
         context,
@@ -76,6 +100,11 @@ impl ExpectReply {
     /// The slot under which an answer finds this handshake.
     pub const fn local_slot(&self) -> u32 {
         self.my_slot
+    }
+
+    /// Generation of the password that it is made with.
+    pub const fn generation(&self) -> u16 {
+        self.generation
     }
 
     /// The first datagram once more, with the cookie that was asked for.
@@ -177,6 +206,7 @@ impl ExpectReply {
             role: Role::Initiator,
             suite: reply.suite,
             version: reply.version,
+            generation: self.generation,
             remote_slot: reply.slot,
             local_slot: self.my_slot,
             handshake_hash,

@@ -1,7 +1,9 @@
 //! Refusals: why a responder will not have a session, so that the dialler's status can say it.
 //!
 //! Whoever saw the first datagram can forge one, so a refusal is a hint for people and ends
-//! nothing.
+//! nothing. One for the generation of the password also makes the dialler try another generation
+//! that it holds; a forged one gains nothing by that, for who knows the password of a generation
+//! that is held here is admitted with it anyway, when he dials.
 
 use std::fmt;
 
@@ -11,6 +13,7 @@ use weave_wire::{DatagramType, HANDSHAKE_HEADER_LEN, HandshakeHeader, Versions};
 use super::HandshakeConfig;
 use super::message::{self, REJECT_LEN, mesh_key};
 use crate::kdf;
+use crate::passwords::Generations;
 
 const MAC_AT: usize = REJECT_LEN - 16;
 
@@ -20,8 +23,11 @@ const MAC_AT: usize = REJECT_LEN - 16;
 pub enum RejectReason {
     /// The third message did not decrypt.
     WrongPassword,
-    /// The responder has a password of another generation only.
-    Generation,
+    /// The responder has no password of this generation.
+    Generation {
+        /// Those that it has.
+        held: Generations,
+    },
     /// No protocol version in common.
     Version {
         /// Those spoken here.
@@ -41,7 +47,7 @@ impl RejectReason {
     const fn code(self) -> u8 {
         match self {
             Self::WrongPassword => 1,
-            Self::Generation => 2,
+            Self::Generation { .. } => 2,
             Self::Version { .. } => 3,
             Self::Suite => 4,
             Self::Banned => 5,
@@ -49,16 +55,38 @@ impl RejectReason {
         }
     }
 
-    /// `theirs` are the versions that the refusal names; it does for a want of one only.
-    const fn from_code(code: u8, ours: Versions, theirs: Versions) -> Self {
-        match code {
+    /// What follows the code: at most 7 bytes, zero to the end.
+    fn details(self) -> Vec<u8> {
+        match self {
+            Self::Generation {
+                held: Generations([_, others @ ..]),
+            } => others.iter().flat_map(|one| one.to_le_bytes()).collect(),
+            Self::Version { ours, .. } => vec![ours.lowest, ours.highest],
+            Self::WrongPassword | Self::Suite | Self::Banned | Self::Other => Vec::new(),
+        }
+    }
+
+    /// `generation` stands in the header of the refusal, `ours` are our versions.
+    fn decode(generation: u16, body: &[u8], ours: Versions) -> Option<Self> {
+        let [code, a, b, c, d, e, f, ..] = *body else {
+            return None;
+        };
+        let others = [[a, b], [c, d], [e, f]].map(u16::from_le_bytes);
+        Some(match code {
             1 => Self::WrongPassword,
-            2 => Self::Generation,
-            3 => Self::Version { ours, theirs },
+            2 => {
+                let [x, y, z] = others;
+                let held = Generations([generation, x, y, z]);
+                Self::Generation { held }
+            }
+            3 => {
+                let theirs = Versions::new(a, b);
+                Self::Version { ours, theirs }
+            }
             4 => Self::Suite,
             5 => Self::Banned,
             _ => Self::Other,
-        }
+        })
     }
 }
 
@@ -71,8 +99,10 @@ impl fmt::Display for RejectReason {
                     "no common protocol version: it speaks {theirs}, this router {ours}"
                 );
             }
+            Self::Generation { held } => {
+                return write!(f, "password of another generation: it has {held}");
+            }
             Self::WrongPassword => "wrong password?",
-            Self::Generation => "password of another generation",
             Self::Suite => "no common cipher",
             Self::Banned => "banned from this mesh",
             Self::Other => "for a reason that only a newer version knows",
@@ -87,16 +117,17 @@ pub(super) fn encode(
     header: HandshakeHeader,
     reason: RejectReason,
 ) -> Vec<u8> {
-    let mut datagram = HandshakeHeader {
+    let mut header = HandshakeHeader {
         ty: DatagramType::Reject,
         ..header
+    };
+    if let RejectReason::Generation { held } = reason {
+        let Generations([in_use, ..]) = held;
+        header.generation = in_use;
     }
-    .encode()
-    .to_vec();
+    let mut datagram = header.encode().to_vec();
     datagram.push(reason.code());
-    if let RejectReason::Version { ours, .. } = reason {
-        datagram.extend_from_slice(&[ours.lowest, ours.highest]);
-    }
+    datagram.extend(reason.details());
     datagram.resize(MAC_AT, 0);
     let mac = mac(&cfg.mesh_name, ephemeral, &datagram);
     datagram.extend_from_slice(&mac);
@@ -116,11 +147,11 @@ pub(super) fn decode(
     }
     let (covered, given) = datagram.split_at(MAC_AT);
     let expected = mac(&cfg.mesh_name, ephemeral, covered);
-    let [code, lowest, highest, ..] = *covered.get(HANDSHAKE_HEADER_LEN..)? else {
+    if !bool::from(given.ct_eq(&expected)) {
         return None;
-    };
-    let theirs = Versions::new(lowest, highest);
-    bool::from(given.ct_eq(&expected)).then(|| RejectReason::from_code(code, cfg.versions, theirs))
+    }
+    let body = covered.get(HANDSHAKE_HEADER_LEN..)?;
+    RejectReason::decode(header.generation, body, cfg.versions)
 }
 
 fn mac(mesh_name: &str, ephemeral: &[u8; 32], covered: &[u8]) -> [u8; 16] {

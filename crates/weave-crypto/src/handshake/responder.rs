@@ -16,6 +16,7 @@ use crate::aead::Suite;
 use crate::chain::Role;
 use crate::cpace::{Half, Share};
 use crate::noise::{self, EphemeralSeed};
+use crate::password::StretchedPassword;
 
 /// Answers a first message. Costs three curve operations; ask [`crate::CookieJar`] before.
 ///
@@ -29,6 +30,7 @@ pub fn respond(
     rng: &mut impl RngCore,
 ) -> Result<(ExpectFinish, Vec<u8>), HandshakeError> {
     let init = Init::parse(&cfg.mesh_name, datagram)?;
+    let password = password_of(cfg, &init)?;
     let (version, suite) = choose(cfg, &init)?;
     let context = cfg.context(init.clear);
     let mut seed = Zeroizing::new([0; 32]);
@@ -39,7 +41,7 @@ pub fn respond(
     let their_share = Share::decode(&payload.share).map_err(|_| HandshakeError::InvalidKey)?;
     let mut random = Zeroizing::new([0; 32]);
     rng.fill_bytes(random.as_mut_slice());
-    let half = Half::new(cfg.password.as_bytes(), &context, payload.sid, &random);
+    let half = Half::new(password.as_bytes(), &context, payload.sid, &random);
     let reply_payload = ReplyPayload {
         version,
         suite,
@@ -71,30 +73,36 @@ pub fn respond(
     Ok((expect, [&header.encode()[..], &second].concat()))
 }
 
+/// The password of the generation that the dialler names.
+fn password_of<'a>(
+    cfg: &'a HandshakeConfig,
+    init: &Init<'_>,
+) -> Result<&'a StretchedPassword, HandshakeError> {
+    let held = cfg.passwords.generations();
+    let password = cfg.passwords.of(init.header.generation);
+    password.ok_or_else(|| refuse(cfg, init, RejectReason::Generation { held }))
+}
+
 fn choose(cfg: &HandshakeConfig, init: &Init<'_>) -> Result<(u8, Suite), HandshakeError> {
-    let refuse = |reason| {
-        let header = HandshakeHeader {
-            ty: DatagramType::Reject,
-            generation: cfg.generation,
-            sender: 0,
-            receiver: init.header.sender,
-        };
-        let reply = reject::encode(cfg, init.ephemeral, header, reason);
-        HandshakeError::Refused { reason, reply }
-    };
-    if init.header.generation != cfg.generation {
-        return Err(refuse(RejectReason::Generation));
-    }
     let version = cfg.versions.common(init.versions).ok_or_else(|| {
-        refuse(RejectReason::Version {
-            ours: cfg.versions,
-            theirs: init.versions,
-        })
+        let (ours, theirs) = (cfg.versions, init.versions);
+        refuse(cfg, init, RejectReason::Version { ours, theirs })
     })?;
     let suite = cfg
         .choose_suite(init.suites)
-        .ok_or_else(|| refuse(RejectReason::Suite))?;
+        .ok_or_else(|| refuse(cfg, init, RejectReason::Suite))?;
     Ok((version, suite))
+}
+
+fn refuse(cfg: &HandshakeConfig, init: &Init<'_>, reason: RejectReason) -> HandshakeError {
+    let header = HandshakeHeader {
+        ty: DatagramType::Reject,
+        generation: init.header.generation,
+        sender: 0,
+        receiver: init.header.sender,
+    };
+    let reply = reject::encode(cfg, init.ephemeral, header, reason);
+    HandshakeError::Refused { reason, reply }
 }
 
 /// We sent the second message, and wait for the third.
@@ -119,6 +127,11 @@ impl ExpectFinish {
     /// The slot under which the third message finds this handshake.
     pub const fn local_slot(&self) -> u32 {
         self.header.sender
+    }
+
+    /// Generation of the password that it is made with.
+    pub const fn generation(&self) -> u16 {
+        self.header.generation
     }
 
     /// Takes the third message. The dialler is then known to have the password and its static
@@ -175,6 +188,7 @@ impl ExpectFinish {
             role: Role::Responder,
             suite: self.suite,
             version: self.version,
+            generation: self.header.generation,
             remote_slot: self.header.receiver,
             local_slot: self.header.sender,
             handshake_hash: self.handshake_hash,

@@ -3,21 +3,32 @@ use weave_wire::{Lane, Versions};
 
 use super::*;
 use crate::identity::{sign_hello, verify_hello};
+use crate::password::StretchedPassword;
+use crate::passwords::Generations;
 use crate::testing::rng;
 
 mod guessing;
 mod hostile;
+mod rotation;
 mod tampered;
 
 const MY_SLOT: u32 = 5;
 const THEIR_SLOT: u32 = 1_000;
 
+fn only(generation: u16, byte: u8) -> Passwords {
+    Passwords::new(generation, StretchedPassword::from_bytes([byte; 32]))
+}
+
+/// What a peer brings to the password exchange when it dials.
+fn secret(cfg: &HandshakeConfig) -> &[u8; 32] {
+    cfg.passwords.first().1.as_bytes()
+}
+
 /// A peer of the mesh `weave`; the seed decides only who it is.
 fn config(seed: u8) -> HandshakeConfig {
     HandshakeConfig {
         identity: Arc::new(Identity::from_seed(&[seed; 32])),
-        password: StretchedPassword::from_bytes([42; 32]),
-        generation: 0,
+        passwords: only(0, 42),
         mesh_name: "weave".to_owned(),
         prefer_aes: false,
         versions: Versions::SPOKEN,
@@ -199,7 +210,7 @@ fn a_first_message_sent_twice_is_recognised_by_its_key() {
 #[test]
 fn a_wrong_password_is_refused_with_the_reason() {
     let a = with(1, |cfg| {
-        cfg.password = StretchedPassword::from_bytes([43; 32])
+        cfg.passwords = only(0, 43);
     });
     let b = config(2);
     let run = dialled(&a, &b);
@@ -218,7 +229,7 @@ fn a_wrong_password_is_refused_with_the_reason() {
 #[test]
 fn the_dialler_cannot_read_a_listener_with_another_password() {
     let b = with(2, |cfg| {
-        cfg.password = StretchedPassword::from_bytes([43; 32])
+        cfg.passwords = only(0, 43);
     });
     let run = dialled(&config(1), &b);
     let (_, error) = *run
@@ -235,7 +246,12 @@ fn a_refusal_counts_only_for_the_handshake_that_it_refuses() {
     let (listener, _) = answer(&b, &init);
     for reason in [
         RejectReason::WrongPassword,
-        RejectReason::Generation,
+        RejectReason::Generation {
+            held: only(3, 1).generations(),
+        },
+        RejectReason::Generation {
+            held: Generations([0x102, 1, 0xffff, 0]),
+        },
         RejectReason::Version {
             ours: Versions::SPOKEN,
             theirs: Versions::SPOKEN,
@@ -286,7 +302,7 @@ fn no_answer_is_longer_than_the_question() {
         .handle_reply(&a, &reply, |_| Vec::new())
         .expect("a good reply");
     assert!(reject.len() <= shortest.len());
-    let elsewhere = with(2, |cfg| cfg.generation = 7);
+    let elsewhere = with(2, |cfg| cfg.passwords = only(7, 42));
     let refused = respond(&elsewhere, THEIR_SLOT, &init, &mut rng(2)).expect_err("refused");
     assert!(
         refused
@@ -333,7 +349,7 @@ fn debug_output_holds_no_secret() {
     let (listener, _) = answer(&b, &init);
     let expected = "ExpectFinish { my_slot: 1000, remote_slot: 5, .. }";
     assert_eq!(format!("{listener:?}"), expected);
-    assert!(format!("{a:?}").contains("password: StretchedPassword(..)"));
+    assert!(format!("{a:?}").contains("in_use: (0, StretchedPassword(..))"));
     let (done, _) = completed(&a, &b);
     assert!(format!("{done:?}").contains("chain: Chain { epoch: 0, .. }"));
 }

@@ -17,6 +17,8 @@ use crate::cpace::{self, Half, Share};
 use crate::handshake::message::{InitPayload, ReplyPayload};
 use crate::noise::EphemeralSeed;
 
+mod generations;
+
 type Guess = [u8; 32];
 
 const PASSWORD: &str = "3UnFh4jhahFC";
@@ -33,7 +35,7 @@ fn stretched(password: &str) -> Guess {
 
 fn member(seed: u8) -> HandshakeConfig {
     with(seed, |cfg| {
-        cfg.password = StretchedPassword::from_bytes(stretched(PASSWORD))
+        cfg.passwords = Passwords::new(0, StretchedPassword::from_bytes(stretched(PASSWORD)));
     })
 }
 
@@ -178,6 +180,11 @@ impl Eavesdropper {
 fn a_recorded_handshake_gives_no_test_of_a_guess() {
     let (a, b) = (member(1), member(2));
     let run = dialled(&a, &b);
+    assert!(found_in_recorded(&a, &run).is_empty());
+}
+
+/// The guesses that someone finds who recorded a whole handshake of `a`.
+fn found_in_recorded(a: &HandshakeConfig, run: &Dialled) -> Vec<&'static str> {
     let init = Init::parse("weave", &run.init).expect("a first message");
     let context = a.context(init.clear);
     let (share_a, sid) = clear_share(&context, init.noise);
@@ -197,9 +204,10 @@ fn a_recorded_handshake_gives_no_test_of_a_guess() {
         third: run.finish[HANDSHAKE_HEADER_LEN..].to_vec(),
     };
     // He cannot read the listener's share; even given it, he gets nowhere.
-    assert!(found(|guess| recorded(share_a).outcome(guess)).is_empty());
-    let (_, share_b) = listener_share(&a, &run);
-    assert!(found(|guess| recorded(share_b).outcome(guess)).is_empty());
+    let (_, share_b) = listener_share(a, run);
+    let shares = [share_a, share_b];
+    let found = shares.map(|share| found(|guess| recorded(share).outcome(guess)));
+    found.concat()
 }
 
 #[test]
@@ -386,66 +394,72 @@ impl ImpostorDialler {
 
 #[test]
 fn an_impostor_who_dials_can_test_no_guess_afterwards() {
-    let cfg = member(2);
     for committed in [COMMITTED, PASSWORD] {
-        let header = weave_wire::HandshakeHeader {
-            ty: weave_wire::DatagramType::HandshakeInit,
-            generation: 0,
-            sender: MY_SLOT,
-            receiver: 0,
-        };
-        let clear = message::clear(header, cfg.versions, cfg.offered_suites());
-        let context = cfg.context(&clear);
-        let half = Half::new(&stretched(committed), &context, [8; 16], &[5; 32]);
-        let payload = InitPayload {
-            sid: [8; 16],
-            share: half.share(),
-        }
-        .encode();
-        let mut attacker = ImpostorDialler {
-            pattern: noise::PATTERN,
-            prologue: context.clone(),
-            payload,
-            second: Vec::new(),
-            exchange: None,
-        };
-        let mut noise = state(noise::PATTERN, Role::Initiator, &context, &seed(7));
-        let first = noise::write(&mut noise, &attacker.payload).expect("message 1");
-        let (listener, reply) = answer(&cfg, &message::init("weave", &clear, &first));
-        attacker.second = reply[HANDSHAKE_HEADER_LEN..].to_vec();
-        let opened = noise::read(&mut noise, &attacker.second).expect("message 2");
-        let yb = ReplyPayload::decode(&opened).expect("a payload").share;
-        let scalar = Some(cpace::sample_scalar(&[5; 32]));
-        let exchange = Exchange {
-            context,
-            sid: [8; 16],
-            ya: half.share(),
-            yb,
-            scalar,
-            theirs: vec![yb],
-        };
-        attacker.exchange = Some(exchange);
-        // Even the right commitment shows nothing until he risks a third message.
-        assert!(
-            found(|guess| attacker.outcome(guess)).is_empty(),
-            "committed to {committed}"
-        );
-        // The third message is his one guess, and the listener sees it.
-        let share = Share::decode(&yb).expect("a share");
-        let key = psk(&half.finish_initiator(&share).expect("a key"));
-        let third = noise::write_with_psk(&mut noise, &key, b"").expect("message 3");
-        let header = weave_wire::HandshakeHeader {
-            ty: weave_wire::DatagramType::HandshakeFinish,
-            generation: 0,
-            sender: MY_SLOT,
-            receiver: THEIR_SLOT,
-        };
-        let finish = [&header.encode()[..], &third].concat();
-        assert_eq!(
-            listener.handle_finish(&cfg, &finish).is_ok(),
-            committed == PASSWORD
-        );
+        impostor_dials(&member(2), 0, committed, committed == PASSWORD);
     }
+}
+
+/// Dials a member with a guess of the password of this generation: whatever was guessed, no guess
+/// can be tested on the answer, and only the right one is admitted.
+fn impostor_dials(cfg: &HandshakeConfig, generation: u16, committed: &str, is_right: bool) {
+    let header = weave_wire::HandshakeHeader {
+        ty: weave_wire::DatagramType::HandshakeInit,
+        generation,
+        sender: MY_SLOT,
+        receiver: 0,
+    };
+    let clear = message::clear(header, cfg.versions, cfg.offered_suites());
+    let context = cfg.context(&clear);
+    let half = Half::new(&stretched(committed), &context, [8; 16], &[5; 32]);
+    let payload = InitPayload {
+        sid: [8; 16],
+        share: half.share(),
+    }
+    .encode();
+    let mut attacker = ImpostorDialler {
+        pattern: noise::PATTERN,
+        prologue: context.clone(),
+        payload,
+        second: Vec::new(),
+        exchange: None,
+    };
+    let mut noise = state(noise::PATTERN, Role::Initiator, &context, &seed(7));
+    let first = noise::write(&mut noise, &attacker.payload).expect("message 1");
+    let (listener, reply) = answer(cfg, &message::init("weave", &clear, &first));
+    attacker.second = reply[HANDSHAKE_HEADER_LEN..].to_vec();
+    let opened = noise::read(&mut noise, &attacker.second).expect("message 2");
+    let yb = ReplyPayload::decode(&opened).expect("a payload").share;
+    let scalar = Some(cpace::sample_scalar(&[5; 32]));
+    let exchange = Exchange {
+        context,
+        sid: [8; 16],
+        ya: half.share(),
+        yb,
+        scalar,
+        theirs: vec![yb],
+    };
+    attacker.exchange = Some(exchange);
+    // Even the right commitment shows nothing until he risks a third message.
+    assert!(
+        found(|guess| attacker.outcome(guess)).is_empty(),
+        "committed to {committed}"
+    );
+    // The third message is his one guess, and the listener sees it.
+    let share = Share::decode(&yb).expect("a share");
+    let key = psk(&half.finish_initiator(&share).expect("a key"));
+    let third = noise::write_with_psk(&mut noise, &key, b"").expect("message 3");
+    let header = weave_wire::HandshakeHeader {
+        ty: weave_wire::DatagramType::HandshakeFinish,
+        generation,
+        sender: MY_SLOT,
+        receiver: THEIR_SLOT,
+    };
+    let finish = [&header.encode()[..], &third].concat();
+    assert_eq!(
+        listener.handle_finish(cfg, &finish).is_ok(),
+        is_right,
+        "committed to {committed}"
+    );
 }
 
 #[test]
@@ -493,7 +507,7 @@ fn dialler_secrets(cfg: &HandshakeConfig, context: &[u8]) -> (EphemeralSeed, Vec
     rng.fill_bytes(&mut ephemeral);
     rng.fill_bytes(&mut sid);
     rng.fill_bytes(&mut random);
-    let half = Half::new(cfg.password.as_bytes(), context, sid, &random);
+    let half = Half::new(secret(cfg), context, sid, &random);
     (
         Zeroizing::new(ephemeral),
         InitPayload {

@@ -134,13 +134,13 @@ struct Dialler {
 fn dialler(cfg: &HandshakeConfig, weak: Weak, share: Option<[u8; SHARE_LEN]>) -> Dialler {
     let header = HandshakeHeader {
         ty: DatagramType::HandshakeInit,
-        generation: cfg.generation,
+        generation: cfg.passwords.in_use(),
         sender: MY_SLOT,
         receiver: 0,
     };
     let clear = message::clear(header, cfg.versions, cfg.offered_suites());
     let context = cfg.context(&clear);
-    let half = Half::new(cfg.password.as_bytes(), &context, [1; 16], &[3; 32]);
+    let half = Half::new(secret(cfg), &context, [1; 16], &[3; 32]);
     let payload = InitPayload {
         sid: [1; 16],
         share: share.unwrap_or_else(|| half.share()),
@@ -194,7 +194,7 @@ fn listener(
     let mut noise = builder(weak, &context).build_responder().expect("a state");
     let payload = noise::read(&mut noise, init.noise).expect("message 1");
     let payload = InitPayload::decode(&payload).expect("a payload");
-    let half = Half::new(cfg.password.as_bytes(), &context, payload.sid, &[4; 32]);
+    let half = Half::new(secret(cfg), &context, payload.sid, &[4; 32]);
     let mut reply = ReplyPayload {
         version: 1,
         suite: Suite::ChaCha20Poly1305,
@@ -205,7 +205,7 @@ fn listener(
     let second = noise::write(&mut noise, &reply.encode()).expect("message 2");
     let header = HandshakeHeader {
         ty: DatagramType::HandshakeReply,
-        generation: cfg.generation,
+        generation: cfg.passwords.in_use(),
         sender: THEIR_SLOT,
         receiver: init.header.sender,
     };

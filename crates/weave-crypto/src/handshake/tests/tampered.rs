@@ -60,13 +60,15 @@ fn a_suite_that_was_taken_out_or_put_in_breaks_the_handshake() {
 
 #[test]
 fn another_generation_is_refused_and_a_forged_one_breaks_the_handshake() {
-    let (a, b) = (config(1), with(2, |cfg| cfg.generation = 1));
+    let (a, b) = (config(1), with(2, |cfg| cfg.passwords = only(1, 42)));
     let (state, init) = dial(&a);
     let error = respond(&b, THEIR_SLOT, &init, &mut rng(2)).expect_err("refused");
     let reply = error.reply().expect("a refusal");
     assert_eq!(
         state.check_reject(&a, reply),
-        Some(RejectReason::Generation)
+        Some(RejectReason::Generation {
+            held: b.passwords.generations()
+        })
     );
     assert!(!survives(&a, &b, |init| init[2] = 1));
 }

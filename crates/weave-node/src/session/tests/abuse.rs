@@ -7,10 +7,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
-use weave_crypto::{HandshakeConfig, Identity, StretchedPassword, initiate};
+use weave_crypto::{HandshakeConfig, Identity, Passwords, StretchedPassword, initiate};
 use weave_wire::{DatagramType, Lane, ReceiverIndex};
 
-use super::net::{Event, Faults, Net, WRONG, addr_of};
+use super::net::{Event, Faults, Net, RIGHT, WRONG, addr_of};
 use crate::session::{ConnectionState, SessionDrop};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -19,8 +19,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn valid_init(rng: &mut ChaCha12Rng) -> Vec<u8> {
     let config = HandshakeConfig {
         identity: Arc::new(Identity::from_seed(&[99; 32])),
-        password: StretchedPassword::from_bytes(WRONG),
-        generation: 0,
+        passwords: Passwords::new(0, StretchedPassword::from_bytes(WRONG)),
         mesh_name: String::from("weave"),
         prefer_aes: false,
         versions: weave_wire::Versions::SPOKEN,
@@ -191,7 +190,8 @@ fn a_forged_refusal_aborts_nothing() {
 fn a_genuine_refusal_by_a_bystander_does_not_keep_the_right_peer_out() {
     // Host 2 has a password of another generation, and gets a copy of the first message.
     let mut net = Net::new(3, Faults::NONE, 1);
-    net.hosts[2].sessions.config.handshake.generation = 7;
+    let other = Passwords::new(7, StretchedPassword::from_bytes(RIGHT));
+    net.hosts[2].sessions.config.handshake.passwords = other;
     net.target(0, 1);
     let init = net.sent[0].2.clone();
     net.inject(addr_of(0), 2, init);
@@ -200,7 +200,7 @@ fn a_genuine_refusal_by_a_bystander_does_not_keep_the_right_peer_out() {
     net.inject(from, 0, reject);
     assert_eq!(
         net.status(0, addr_of(1)).info,
-        "refused: password of another generation"
+        "refused: password of another generation: it has 7"
     );
     assert_ne!(net.status(0, addr_of(1)).state, ConnectionState::Failed);
     net.run(SECOND);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
-use weave_crypto::{HandshakeConfig, Identity, ReplayWindow, StretchedPassword};
+use weave_crypto::{HandshakeConfig, Identity, Passwords, ReplayWindow, StretchedPassword};
 use weave_wire::{DatagramType, Lane, PayloadKind, PeerId, SealedHeader, Time, Versions};
 
 use crate::forward::OpenLane;
@@ -81,8 +81,7 @@ impl Host {
         let id = identity.peer_id();
         let handshake = HandshakeConfig {
             identity,
-            password: StretchedPassword::from_bytes(password),
-            generation: 0,
+            passwords: Passwords::new(0, StretchedPassword::from_bytes(password)),
             mesh_name: String::from("weave"),
             prefer_aes: false,
             versions: Versions::SPOKEN,
