@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use weave_crypto::StretchedPassword;
+use weave_crypto::Passwords;
 use weave_wire::{Cidr, Versions};
 
 /// Configuration of a [`Node`](crate::Node).
@@ -16,10 +16,8 @@ pub struct NodeConfig {
     pub versions: Versions,
     /// Peers of different mesh names never connect.
     pub mesh_name: String,
-    /// Stretched password of the mesh.
-    pub password: StretchedPassword,
-    /// Generation of the password; 0 until it is rotated.
-    pub password_generation: u16,
+    /// Passwords of the mesh, stretched.
+    pub passwords: Passwords,
     /// AES is in hardware here, faster than ChaCha20.
     pub prefer_aes: bool,
     /// Whether peers that gossip found are connected to.

@@ -28,4 +28,4 @@ pub use config::NodeConfig;
 pub use drain::{Sink, Writes, drain};
 pub use endpoints::{EndpointError, EndpointSpec};
 pub use node::{DamagedRecord, Node, NodeStatus, PeerInfo, PersistToken, Subnet, check_stored};
-pub use session::{ConnectionState, ConnectionStatus, Retry, Transmit};
+pub use session::{ConnectionState, ConnectionStatus, GenerationStatus, Retry, Transmit};

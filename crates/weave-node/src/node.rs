@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
-use weave_crypto::{HandshakeConfig, Identity, Passwords};
+use weave_crypto::{HandshakeConfig, Identity};
 use weave_wire::{Mac, PeerId, ReceiverIndex, SegmentId, Time};
 
 use crate::bans::Bans;
@@ -444,7 +444,7 @@ impl Memory {
 fn session_config(config: &NodeConfig, identity: &Arc<Identity>, boot: u64) -> SessionConfig {
     let handshake = HandshakeConfig {
         identity: Arc::clone(identity),
-        passwords: Passwords::new(config.password_generation, config.password.clone()),
+        passwords: config.passwords.clone(),
         mesh_name: config.mesh_name.clone(),
         prefer_aes: config.prefer_aes,
         versions: config.versions,

@@ -14,6 +14,7 @@
 //!      │  Ping ────────────────────────────────────────────▶ established, confirmed
 //!      │
 //!      ├─ another session with the peer is preferred ─▶ replaced: receivable for the grace
+//!      ├─ another password is in use ─▶ a handshake beside it, which replaces it (`rotation`)
 //!      ├─ nothing heard for 10 s ─▶ still in use, shown as `no answer`; for 20 s ─▶ lost
 //!      └─ Goodbye, newer boot, ban ─▶ gone
 //! ```
@@ -36,6 +37,7 @@ mod outbound;
 mod path_mtu;
 mod paths;
 mod peer;
+mod rotation;
 mod rtt;
 mod standing;
 mod status;
@@ -55,7 +57,7 @@ use weave_wire::{DatagramType, HandshakeHeader, PeerId, ReceiverIndex, Time};
 
 pub(crate) use config::SessionConfig;
 pub(crate) use drops::{SessionDrop, SessionDrops};
-pub use status::{ConnectionState, ConnectionStatus, Retry};
+pub use status::{ConnectionState, ConnectionStatus, GenerationStatus, Retry};
 
 use crate::clones::Clones;
 use inbound::Inbound;
@@ -247,7 +249,7 @@ impl Sessions {
             DatagramType::HandshakeReply => self.handle_reply(header, from, datagram, now),
             DatagramType::HandshakeFinish => self.handle_finish(header, from, datagram, now),
             DatagramType::CookieReply => self.handle_cookie(header, datagram, now),
-            DatagramType::Reject => self.handle_reject(header, datagram),
+            DatagramType::Reject => self.handle_reject(header, datagram, now),
             DatagramType::Sealed | DatagramType::Relay => {
                 self.drops.count(SessionDrop::Malformed);
             }

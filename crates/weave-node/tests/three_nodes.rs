@@ -6,13 +6,15 @@ mod bans;
 mod disks;
 #[path = "three_nodes/relay.rs"]
 mod relay;
+#[path = "three_nodes/rotation.rs"]
+mod rotation;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use weave_crypto::StretchedPassword;
+use weave_crypto::{Passwords, StretchedPassword};
 use weave_node::forward::{DropCounters, Fib, Ingress, Receiver};
 use weave_node::ipam::IpamError;
 use weave_node::names::NameTable;
@@ -384,8 +386,7 @@ fn config(number: u8, target: Option<SocketAddr>) -> NodeConfig {
         version: "test".into(),
         versions: weave_wire::Versions::SPOKEN,
         mesh_name: "test".into(),
-        password: StretchedPassword::from_bytes([7; 32]),
-        password_generation: 0,
+        passwords: Passwords::new(0, StretchedPassword::from_bytes([7; 32])),
         prefer_aes: false,
         discovery: true,
         port: 6783,

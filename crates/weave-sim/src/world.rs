@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use weave_crypto::StretchedPassword;
+use weave_crypto::{Passwords, StretchedPassword};
 use weave_node::{Node, NodeConfig, Transmit, drain};
 use weave_wire::{Cidr, Time, Versions};
 
@@ -469,8 +469,7 @@ impl World {
                 .get(index)
                 .map_or(Versions::SPOKEN, |host| host.versions),
             mesh_name: "weave".to_owned(),
-            password: StretchedPassword::from_bytes([7; 32]),
-            password_generation: 0,
+            passwords: Passwords::new(0, StretchedPassword::from_bytes([7; 32])),
             prefer_aes: index.is_multiple_of(2),
             discovery: true,
             port: weave_wire::PORT,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use weave_crypto::Passwords;
 use weave_wire::proto::{SubnetRecord, entry};
 use weave_wire::{Cidr, SegmentId, Time, ip_bytes};
 
@@ -52,6 +53,14 @@ impl Node {
     /// The addresses of a target, in the order to try them; none if it does not resolve.
     pub fn set_target_addresses(&mut self, target: &str, addresses: Vec<SocketAddr>, now: Time) {
         self.sessions.set_target_addresses(target, addresses, now);
+        self.route(now);
+    }
+
+    /// Accepts these passwords from now on and dials with the one in use, to which sessions move
+    /// while they go on. One that rests on a password that is left out ends within 30 s, whether
+    /// its peer knows another one or not.
+    pub fn set_passwords(&mut self, passwords: Passwords, now: Time) {
+        self.sessions.set_passwords(passwords, now);
         self.route(now);
     }
 

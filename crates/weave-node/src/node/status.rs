@@ -8,7 +8,7 @@ use super::Node;
 use crate::ClonedIdentity;
 use crate::bans::Ban;
 use crate::ipam::{Allocated, IpamStatus};
-use crate::session::ConnectionStatus;
+use crate::session::{ConnectionStatus, GenerationStatus};
 
 /// The beginning of a key or name is at least this long, in characters.
 const MIN_PREFIX: usize = 4;
@@ -39,6 +39,8 @@ pub struct NodeStatus {
     pub targets: Vec<String>,
     /// Every connection and every attempt at one.
     pub connections: Vec<ConnectionStatus>,
+    /// Generations of the password, the lowest first.
+    pub passwords: Vec<GenerationStatus>,
     /// The live peers, this one first.
     pub peers: Vec<PeerInfo>,
     /// Nicknames of all peers ever heard of, also of those that are down.
@@ -68,6 +70,7 @@ impl Node {
             boot: self.boot,
             targets: self.targets.iter().cloned().collect(),
             connections: self.connections(now),
+            passwords: self.sessions.generations(),
             peers,
             nicknames: nicknames.collect(),
             clones: self.sessions.clones(now),
@@ -103,6 +106,11 @@ impl Node {
         let mut connections = self.sessions.connections(now);
         self.name_relays(&mut connections);
         connections
+    }
+
+    /// Generations of the password, the lowest first.
+    pub fn passwords(&self) -> Vec<GenerationStatus> {
+        self.sessions.generations()
     }
 
     /// Name and nickname of the peer that announces an address on any segment.

@@ -7,7 +7,7 @@ use weave_crypto::HandshakeConfig;
 /// Who we are and how we behave towards other peers.
 #[derive(Debug)]
 pub(crate) struct SessionConfig {
-    /// Keys, password and mesh that handshakes are made with.
+    /// Keys, passwords and mesh that handshakes are made with.
     pub(crate) handshake: HandshakeConfig,
     /// Number of this start; larger than that of every earlier start of this peer.
     pub(crate) boot: u64,
@@ -65,6 +65,9 @@ pub(crate) struct Timers {
     pub(crate) eager_cap: Duration,
     /// Longest wait before dialling a peer again that refused us.
     pub(crate) refused_cap: Duration,
+    /// Between two attempts to move a session to another password: longer than `simultaneous`,
+    /// so that the later session is preferred to the one it is to replace.
+    pub(crate) move_again: Duration,
     /// A peer that took its leave is not dialled for this long, unless it is a target.
     pub(crate) left: Duration,
     /// The name of a target is resolved again after this long without a connection.
@@ -99,6 +102,7 @@ impl Default for Timers {
             backoff_cap: Duration::from_secs(60),
             eager_cap: Duration::from_secs(5),
             refused_cap: Duration::from_secs(30),
+            move_again: Duration::from_secs(15),
             left: Duration::from_secs(2),
             resolve: Duration::from_secs(30),
         }

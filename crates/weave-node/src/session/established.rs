@@ -278,6 +278,7 @@ impl Sessions {
         slots.others.push(former);
         session.replaced_at = None;
         let (addr, relayed) = (session.addr, session.standing.relayed);
+        let generation = session.rotation.generation;
         if let Some(former) = self.sessions.get_mut(&former) {
             former.replaced_at = replaced_at;
             let was_at = former.addr;
@@ -293,7 +294,7 @@ impl Sessions {
         }
         let abandoned = self.dials.connected(addr, peer);
         self.abandon(&abandoned);
-        tracing::info!(peer = %peer.name(), %addr, "another session is used");
+        tracing::info!(peer = %peer.name(), %addr, generation, "another session is used");
         self.actions.push_back(SessionAction::FibDirty);
     }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use rand_core::RngCore;
 use weave_crypto::{
-    Admission as Cookies, CookieJar, ExpectFinish, HandshakeError, HelloContext, RejectReason,
-    initiator_ephemeral, respond,
+    Admission as Cookies, CookieJar, ExpectFinish, HandshakeError, HelloContext, Passwords,
+    RejectReason, initiator_ephemeral, respond,
 };
 use weave_wire::{Circuit, HandshakeHeader, Time};
 
@@ -92,6 +92,14 @@ impl Inbound {
     /// Forgets what was not completed in time.
     pub(super) fn expire(&mut self, now: Time) {
         self.half_open.retain(|_, one| one.until > now);
+        let half_open = &self.half_open;
+        self.answered.retain(|_, slot| half_open.contains_key(slot));
+    }
+
+    /// Gives up what was begun with a password that is held no more.
+    pub(super) fn keep_generations(&mut self, held: &Passwords) {
+        self.half_open
+            .retain(|_, one| held.holds(one.state.generation()));
         let half_open = &self.half_open;
         self.answered.retain(|_, slot| half_open.contains_key(slot));
     }

@@ -56,11 +56,14 @@ impl Sessions {
             .ping
             .insist
             .then(|| session.ping.sent_at + timers.resend);
-        let times = if self
+        let is_in_use = self
             .peers
             .get(&peer)
-            .is_some_and(|slots| slots.in_use == slot)
-        {
+            .is_some_and(|slots| slots.in_use == slot);
+        let is_movable = is_in_use && session.standing.confirmed;
+        let passwords = &self.config.handshake.passwords;
+        let moves = session.rotation.due_at(is_movable, passwords, timers);
+        let times = if is_in_use {
             let alive_at = self.peer_alive_at(&peer);
             let again = timers.ping_again(session.ping.sent_at.saturating_sub(alive_at));
             let pinged = (alive_at + timers.keepalive).max(session.ping.sent_at + again);
@@ -85,7 +88,8 @@ impl Sessions {
             ]
         };
         let keys = session.keys.poll_timeout();
-        let all = times.into_iter().chain([insisted, keys]).flatten().min();
+        let others = [insisted, keys, moves];
+        let all = times.into_iter().chain(others).flatten().min();
         all.unwrap_or(Time::MAX)
     }
 
@@ -105,6 +109,7 @@ impl Sessions {
         if session.ping.insist && due <= now {
             self.ping(slot, true, now);
         }
+        self.check_generation(slot, now);
         if self
             .peers
             .get(&peer)

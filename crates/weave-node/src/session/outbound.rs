@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rand_chacha::rand_core::RngCore as _;
 use weave_crypto::{
     Completed, ExpectConfirm, ExpectReply, HelloContext, RejectReason, SessionShape, initiate,
+    initiate_with,
 };
 use weave_wire::{Circuit, HandshakeHeader, Lane, PeerId, ReceiverIndex, Time};
 
@@ -13,6 +14,7 @@ use super::hello::{self, Introduction};
 use super::keys::Keys;
 use super::path_mtu::PathMtu;
 use super::peer::{Ping, Session};
+use super::rotation::Rotation;
 use super::rtt::Rtt;
 use super::standing::Standing;
 use super::targets::Failure;
@@ -24,6 +26,7 @@ use crate::forward::OpenLane;
 pub(super) struct Outbound {
     /// Address that is dialled.
     to: SocketAddr,
+    purpose: Purpose,
     stage: Stage,
     /// The datagram that waits for an answer.
     datagram: Vec<u8>,
@@ -31,6 +34,20 @@ pub(super) struct Outbound {
     give_up_at: Time,
     /// What the other side refused, if it did.
     refused: Option<RejectReason>,
+}
+
+/// What a handshake is begun for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A session, with whatever password both sides hold.
+    Dial,
+    /// The same, and another generation of the password was tried, too.
+    FallenBack,
+    /// To take the place of the session in this slot, with the password in use.
+    Move {
+        /// Our slot.
+        slot: u32,
+    },
 }
 
 #[derive(Debug)]
@@ -64,6 +81,14 @@ impl Outbound {
         lane.into_iter()
     }
 
+    /// Generation of the password that it is made with.
+    fn generation(&self) -> u16 {
+        match &self.stage {
+            Stage::ExpectReply(state) => state.generation(),
+            Stage::ExpectConfirm(state, _) => state.completed().generation,
+        }
+    }
+
     fn failure(&self) -> Failure {
         self.refused.map_or(Failure::NoAnswer, Failure::Refused)
     }
@@ -90,14 +115,61 @@ impl Sessions {
         }
     }
 
-    /// Begins a handshake.
+    /// Begins a handshake for a session.
     pub(super) fn attempt(&mut self, to: SocketAddr, now: Time) -> u32 {
+        self.attempt_for(Purpose::Dial, to, now)
+    }
+
+    /// Begins a handshake with the password in use.
+    pub(super) fn attempt_for(&mut self, purpose: Purpose, to: SocketAddr, now: Time) -> u32 {
         let slot = self.free_slot();
-        let (state, datagram) = initiate(&self.config.handshake, slot, None, &mut self.rng);
+        let begun = initiate(&self.config.handshake, slot, None, &mut self.rng);
+        self.begin(slot, begun, purpose, to, now);
+        slot
+    }
+
+    /// Begins a handshake with the highest generation that the peer holds, too, beside one that it
+    /// refused for want of the password. That one goes on: the refusal may be forged. Forging it
+    /// gains nothing, for who knows a password that is held here is admitted with it anyway.
+    fn fall_back(&mut self, refused: u32, reason: RejectReason, now: Time) -> bool {
+        let RejectReason::Generation { held } = reason else {
+            return false;
+        };
+        let common = held.highest_common(&self.config.handshake.passwords);
+        let refusable = self
+            .outbound
+            .get_mut(&refused)
+            .filter(|outbound| !outbound.awaits_confirmation());
+        let (Some(generation), Some(outbound)) = (common, refusable) else {
+            return false;
+        };
+        outbound.purpose = Purpose::FallenBack;
+        let to = outbound.to;
+        let slot = self.free_slot();
+        let (config, rng) = (&self.config.handshake, &mut self.rng);
+        let Some(begun) = initiate_with(config, generation, slot, rng) else {
+            return false;
+        };
+        self.begin(slot, begun, Purpose::FallenBack, to, now);
+        if self.dials.is_attempting(to, refused) {
+            self.dials.attempting(to, slot);
+        }
+        true
+    }
+
+    fn begin(
+        &mut self,
+        slot: u32,
+        (state, datagram): (ExpectReply, Vec<u8>),
+        purpose: Purpose,
+        to: SocketAddr,
+        now: Time,
+    ) {
         self.transmit(to, datagram.clone());
         let timers = &self.config.timers;
         let outbound = Outbound {
             to,
+            purpose,
             stage: Stage::ExpectReply(state),
             datagram,
             resend_at: now + timers.resend,
@@ -105,7 +177,6 @@ impl Sessions {
             refused: None,
         };
         self.outbound.insert(slot, outbound);
-        slot
     }
 
     /// Gives up handshakes that nobody wants any more. One whose last message was sent goes on:
@@ -194,8 +265,9 @@ impl Sessions {
     }
 
     /// Takes a refusal. It may be forged by anyone who saw message 1, so that it ends nothing.
-    pub(super) fn handle_reject(&mut self, header: HandshakeHeader, datagram: &[u8]) {
-        let Some(outbound) = self.outbound.get_mut(&header.receiver) else {
+    pub(super) fn handle_reject(&mut self, header: HandshakeHeader, datagram: &[u8], now: Time) {
+        let slot = header.receiver;
+        let Some(outbound) = self.outbound.get_mut(&slot) else {
             return self.drops.count(SessionDrop::UnknownSlot);
         };
         let config = &self.config.handshake;
@@ -206,11 +278,30 @@ impl Sessions {
         let Some(reason) = reason else {
             return self.drops.count(SessionDrop::HandshakeInvalid);
         };
-        if outbound.refused.replace(reason) != Some(reason) {
-            let to = outbound.to;
-            if self.dials.refused(to, reason) {
-                tracing::warn!(%to, %reason, "refused by the peer");
-            }
+        if outbound.refused.replace(reason) == Some(reason) {
+            return;
+        }
+        let (to, purpose) = (outbound.to, outbound.purpose);
+        let falls_back = match purpose {
+            Purpose::Move { slot } => return self.move_refused(slot, reason),
+            Purpose::Dial => self.fall_back(slot, reason, now),
+            Purpose::FallenBack => false,
+        };
+        if !falls_back && self.dials.refused(to, reason) {
+            tracing::warn!(%to, %reason, "refused by the peer");
+        }
+    }
+
+    /// Gives up handshakes with passwords that are held no more.
+    pub(super) fn give_up_removed(&mut self, now: Time) {
+        let held = &self.config.handshake.passwords;
+        let removed = self
+            .outbound
+            .iter()
+            .filter(|(_, outbound)| !held.holds(outbound.generation()));
+        let removed: Vec<_> = removed.map(|(slot, _)| *slot).collect();
+        for slot in removed {
+            self.give_up(slot, now);
         }
     }
 
@@ -273,13 +364,18 @@ impl Sessions {
                 self.transmit(to, datagram);
                 continue;
             }
-            let (to, failure) = (outbound.to, outbound.failure());
-            if outbound.awaits_confirmation() {
-                self.actions.push_back(SessionAction::FibDirty);
-            }
-            self.outbound.remove(&slot);
-            self.attempt_failed(slot, to, failure, now);
+            self.give_up(slot, now);
         }
+    }
+
+    fn give_up(&mut self, slot: u32, now: Time) {
+        let Some(outbound) = self.outbound.remove(&slot) else {
+            return;
+        };
+        if outbound.awaits_confirmation() {
+            self.actions.push_back(SessionAction::FibDirty);
+        }
+        self.attempt_failed(slot, outbound.to, outbound.failure(), now);
     }
 
     fn attempt_failed(&mut self, slot: u32, to: SocketAddr, failure: Failure, now: Time) {
@@ -317,6 +413,7 @@ impl Sessions {
             confirmed: outbound,
             relayed: Circuit::of(&addr).is_some(),
         };
+        let rotation = Rotation::new(completed.generation, now);
         let keys = Keys::new(shape, completed.chain, who.peer, now, &mut self.rng);
         let nonce = self.rng.next_u64();
         Session {
@@ -325,6 +422,7 @@ impl Sessions {
             who,
             remote_static,
             standing,
+            rotation,
             keys,
             answer: None,
             replaced_at: None,

@@ -8,6 +8,7 @@ use super::config::Timers;
 use super::hello::Introduction;
 use super::keys::Keys;
 use super::path_mtu::PathMtu;
+use super::rotation::Rotation;
 use super::rtt::Rtt;
 use super::standing::Standing;
 
@@ -24,6 +25,8 @@ pub(super) struct Session {
     pub(super) remote_static: [u8; 32],
     /// What it is judged by beside another session with the peer.
     pub(super) standing: Standing,
+    /// The password that it rests on.
+    pub(super) rotation: Rotation,
     /// Keys and lanes.
     pub(super) keys: Keys,
     /// Set until the peer has shown that it has the session: the last handshake message and our

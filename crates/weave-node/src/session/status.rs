@@ -25,6 +25,10 @@ pub struct ConnectionStatus {
     pub nickname: String,
     /// Protocol version of the session, once there is one.
     pub version: Option<u8>,
+    /// Generation of the password that the session rests on, once there is one.
+    pub generation: Option<u16>,
+    /// What is wrong although it is up.
+    pub warning: Option<String>,
     /// Cipher of the session, once there is one.
     pub cipher: Option<Suite>,
     /// MTU of the path in bytes of IP, once probes have found it.
@@ -33,6 +37,19 @@ pub struct ConnectionStatus {
     pub rtt: Option<Duration>,
     /// When the next attempt is made, while none is under way.
     pub retry: Option<Retry>,
+}
+
+/// A generation of the password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GenerationStatus {
+    /// Its number.
+    pub generation: u16,
+    /// Whether handshakes with it are accepted.
+    pub held: bool,
+    /// Whether it is dialled with.
+    pub in_use: bool,
+    /// Number of sessions in use that rest on it.
+    pub sessions: usize,
 }
 
 /// Where a connection stands.

@@ -5,5 +5,6 @@ mod net;
 mod opening;
 mod paths;
 mod robust;
+mod rotation;
 mod standing;
 mod versions;

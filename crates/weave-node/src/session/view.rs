@@ -81,6 +81,11 @@ impl Sessions {
             peer: Some(session.peer()),
             nickname: session.who.nickname.clone(),
             version: Some(session.keys.version()),
+            generation: Some(session.rotation.generation),
+            warning: session.rotation.refused.map(|reason| {
+                let generation = session.rotation.generation;
+                format!("stays on password generation {generation}, refused: {reason}")
+            }),
             cipher: Some(session.keys.suite()),
             mtu: session.path.mtu(),
             rtt: session.rtt.smoothed(),
@@ -158,6 +163,8 @@ const fn attempt_status(
         peer,
         nickname: String::new(),
         version: None,
+        generation: None,
+        warning: None,
         cipher: None,
         mtu: None,
         rtt: None,

@@ -159,6 +159,7 @@ mod tests {
             boot: 1,
             targets: Vec::new(),
             connections: Vec::new(),
+            passwords: Vec::new(),
             peers: Vec::new(),
             nicknames: nicknames.into(),
             bans: Vec::new(),

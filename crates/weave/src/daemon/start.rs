@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use tokio::sync::{Notify, mpsc, oneshot};
 use weave_docker::{PluginSocket, plugin};
+use weave_crypto::Passwords;
 use weave_node::{Node, NodeConfig};
 use weave_sys::dnsns::DNS_ADDRESS;
 use weave_sys::preflight;
@@ -253,8 +254,7 @@ fn node_config(config: &DaemonConfig) -> NodeConfig {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         versions: VERSIONS,
         mesh_name: MESH_NAME.to_owned(),
-        password: config.password.clone(),
-        password_generation: 0,
+        passwords: Passwords::new(0, config.password.clone()),
         prefer_aes: config.prefer_aes,
         discovery: !config.no_discovery,
         port: config.port,
