@@ -1,9 +1,9 @@
 //! Everything that talks to the Linux kernel.
 //!
 //! Owns: TAP devices, the underlay UDP socket, the poller of the data threads, netlink, network
-//! namespaces, the bridge and veth plumbing, kernel settings, the few firewall rules of ours, and
-//! the namespace that the DNS server listens in. Does not own: any decision. Names, addresses,
-//! MACs and the moment of every call come from the caller.
+//! namespaces, the bridge and veth plumbing, kernel settings, the few firewall rules of ours, the
+//! namespace that the DNS server listens in, and the terminal. Does not own: any decision. Names,
+//! addresses, MACs and the moment of every call come from the caller.
 //!
 //! Invariants: this is the only crate with `unsafe`; nothing here shells out except to the host's
 //! own `iptables`; every `ensure_*` may be called again and then changes nothing; every error
@@ -26,6 +26,7 @@ pub mod poll;
 pub mod preflight;
 pub mod sysctl;
 pub mod tap;
+pub mod terminal;
 pub mod udp;
 pub mod usage;
 pub mod veth;
