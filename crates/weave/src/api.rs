@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use types::{
     AttachRequest, BanAnswer, BanRequest, ConnectRequest, DetachRequest, ExposeRequest,
-    ForgetRequest, HideRequest, PeerResult, PsEntry, StatusReport,
+    ForgetRequest, HideRequest, PasswordChange, PeerResult, PsEntry, StatusReport,
 };
 
 /// What a running router can be asked. Every answer comes within five seconds
@@ -84,6 +84,12 @@ pub(crate) trait Router: Send + Sync + 'static {
         &self,
         name: String,
     ) -> impl Future<Output = Result<Vec<IpAddr>, ApiError>> + Send;
+
+    /// Changes the passwords of the mesh that this host holds; the generation that it was about.
+    fn change_passwords(
+        &self,
+        change: PasswordChange,
+    ) -> impl Future<Output = Result<u16, ApiError>> + Send;
 
     /// Says goodbye to all peers; the process ends soon after the answer, with
     /// everything local left as it is.

@@ -53,7 +53,7 @@ fn run(cli: Cli, settings: Settings) -> anyhow::Result<()> {
         Command::Router(args) => router::run(&args, &settings, &socket),
         Command::Stop => stop::run(&socket),
         Command::Reset(args) => reset::run(args.force, &socket),
-        Command::Password(args) => password::run(&args),
+        Command::Password(args) => password::run(args, &socket),
         command @ (Command::Connect(_)
         | Command::Forget(_)
         | Command::Rmpeer(_)

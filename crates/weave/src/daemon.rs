@@ -14,6 +14,7 @@ mod driver;
 mod expose;
 mod listen;
 mod networks;
+mod passwords;
 mod reconcile;
 mod resolve;
 mod start;
@@ -23,8 +24,9 @@ mod store;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use weave_crypto::StretchedPassword;
 use weave_wire::{Cidr, Versions};
+
+use crate::passwords::PasswordSet;
 
 pub(crate) use start::run;
 
@@ -38,7 +40,7 @@ const VERSIONS: Versions = if cfg!(feature = "next-format") {
 /// Everything the daemon needs to know to start, validated.
 #[derive(Debug, Clone)]
 pub(crate) struct DaemonConfig {
-    /// Directory of the store and the stretched password.
+    /// Directory of the store and the stretched passwords.
     pub(crate) state_dir: PathBuf,
     /// Unix socket of the admin API.
     pub(crate) socket: PathBuf,
@@ -55,10 +57,8 @@ pub(crate) struct DaemonConfig {
     /// Differs from launch to launch, absent outside containers: `targets` of a
     /// new launch replace those on disk, after a restart those on disk count.
     pub(crate) launch_id: Option<String>,
-    /// Password of the mesh, stretched; of the empty password if there is none.
-    pub(crate) password: StretchedPassword,
-    /// Whether a password was given.
-    pub(crate) has_password: bool,
+    /// Passwords of the mesh that the router starts with.
+    pub(crate) passwords: PasswordSet,
     /// Where the state can be read by HTTP, if anywhere.
     pub(crate) status_addr: Option<SocketAddr>,
     /// Whether AES-256-GCM goes before ChaCha20-Poly1305, where a peer prefers it too.

@@ -4,6 +4,7 @@ mod api;
 mod cli;
 mod daemon;
 mod dns;
+mod passwords;
 
 #[cfg(weave_null_cipher)]
 compile_error!(

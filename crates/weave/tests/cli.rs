@@ -22,6 +22,7 @@ fn weave(args: &[&str]) -> Command {
         "WEAVE_SOCKET",
         "WEAVE_PASSWORD",
         "WEAVE_PASSWORD_FILE",
+        "WEAVE_PASSWORD_GENERATION",
         "WEAVE_NO_DNS",
     ] {
         command.env_remove(name);
@@ -87,6 +88,9 @@ fn answer(stream: std::os::unix::net::UnixStream) {
     let body = String::from_utf8_lossy(&body);
     let (status, answer) = match first.split(' ').nth(1).unwrap_or_default() {
         "/report" => ("200 OK", REPORT.to_owned()),
+        "/passwords" if body.contains("\"add\"") && !body.contains("plain") => {
+            ("200 OK", "1".to_owned())
+        }
         "/name/db" => ("200 OK", r#"["10.32.0.1","10.40.0.1"]"#.to_owned()),
         "/name/nosuch" => ("200 OK", "[]".to_owned()),
         "/attach" if body.contains("default_subnet") => {
@@ -158,6 +162,9 @@ fn without_a_router_every_client_command_exits_with_3_and_a_hint() {
         &["attach", "db"],
         &["detach", "db"],
         &["dns-lookup", "db"],
+        &["password", "list"],
+        &["password", "use", "1"],
+        &["password", "remove", "0", "--force"],
     ] {
         let args = [&["--socket", socket], args].concat();
         let (code, out, err) = run(&args);
@@ -241,6 +248,8 @@ fn mistakes_in_addresses_and_options_are_usage_errors() {
             "--ipalloc-range",
         ),
         (&["launch", "--port", "70000"], "--port"),
+        (&["password", "use", "65536"], "65536"),
+        (&["password", "remove"], "<N>"),
         (&["router", "--nickname", "a b"], "--nickname"),
     ] {
         let (code, _, err) = run(args);
@@ -283,6 +292,47 @@ fn a_generated_password_is_accepted_from_a_file() {
         err.contains("always uses its own socket") && !err.contains("warning"),
         "{err}"
     );
+}
+
+#[test]
+fn a_new_password_comes_from_a_file_the_environment_or_a_pipe_and_goes_stretched() {
+    let router = FakeRouter::start();
+    let file = router.socket.with_file_name("password");
+    std::fs::write(&file, "a plain password\n").expect("write");
+    let add = |args: &[&str], environment: Option<&str>, pipe: &str| {
+        let mut command = weave(&[&["password", "add"], args].concat());
+        command.env("WEAVE_SOCKET", &router.socket);
+        if let Some(password) = environment {
+            command.env("WEAVE_PASSWORD", password);
+        }
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("run weave");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        // One that has read enough, or nothing, may be gone.
+        let _ = stdin.write_all(pipe.as_bytes());
+        drop(stdin);
+        parts(child.wait_with_output().expect("wait"))
+    };
+    let file = file.to_string_lossy();
+    for (args, environment, pipe) in [
+        (&["--password-file", &file][..], None, ""),
+        (&[], Some("a plain password"), ""),
+        (&[], None, "a plain password\n"),
+        (&["--generation", "1"], None, "a plain password"),
+    ] {
+        let (code, out, err) = add(args, environment, pipe);
+        assert_eq!((code, out.as_str()), (0, "1\n"), "{err}");
+        assert!(err.contains("`weave password use 1`"), "{err}");
+    }
+    for (pipe, word) in [
+        ("", "is empty"),
+        ("short\n", "too short"),
+        ("two plain\nlines\n", "more than one line"),
+    ] {
+        let (code, out, err) = add(&[], None, pipe);
+        assert_eq!((code, out.as_str()), (2, ""), "{err}");
+        assert!(err.contains(word), "{err}");
+    }
 }
 
 #[test]

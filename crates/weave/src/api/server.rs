@@ -20,7 +20,7 @@ use tokio::net::UnixListener;
 
 use super::types::{
     AttachRequest, BanAnswer, BanRequest, ConnectRequest, DetachRequest, ExposeRequest,
-    ForgetRequest, HideRequest, ResetRequest,
+    ForgetRequest, HideRequest, PasswordChange, ResetRequest,
 };
 use super::{ApiError, ApiErrorKind, Router};
 
@@ -114,6 +114,7 @@ fn routes<R: Router>(router: Arc<R>) -> axum::Router {
         .route("/hide", post(hide::<R>))
         .route("/ps", get(ps::<R>))
         .route("/name/{name}", get(dns_lookup::<R>))
+        .route("/passwords", post(change_passwords::<R>))
         .route("/stop", post(stop::<R>))
         .route("/reset", post(reset::<R>))
         .fallback(unknown)
@@ -245,6 +246,13 @@ async fn dns_lookup<R: Router>(
     UrlPath(name): UrlPath<String>,
 ) -> Answer<Vec<std::net::IpAddr>> {
     router.dns_lookup(name).await.map(Json)
+}
+
+async fn change_passwords<R: Router>(
+    State(router): State<Arc<R>>,
+    change: Body<PasswordChange>,
+) -> Answer<u16> {
+    router.change_passwords(body(change)?).await.map(Json)
 }
 
 async fn stop<R: Router>(State(router): State<Arc<R>>) -> Answer<()> {

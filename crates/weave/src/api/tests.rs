@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use weave_crypto::StretchedPassword;
 
 use super::client::{Client, ClientError};
 use super::server::{self, ServeError};
@@ -39,6 +40,7 @@ fn report() -> StatusReport {
             protocol_min_version: 1,
             protocol_max_version: 1,
             password: true,
+            passwords: Vec::new(),
             peer_discovery: true,
             name: "4a:0f:f6:ec:1c:93".to_owned(),
             nickname: "nyc".to_owned(),
@@ -118,6 +120,11 @@ impl Router for Fake {
     async fn dns_lookup(&self, name: String) -> Result<Vec<IpAddr>, ApiError> {
         self.note(format!("lookup {name}"));
         Ok(Vec::new())
+    }
+
+    async fn change_passwords(&self, change: PasswordChange) -> Result<u16, ApiError> {
+        self.note(format!("passwords {change:?}"));
+        Ok(7)
     }
 
     async fn stop(&self) -> Result<(), ApiError> {
@@ -230,6 +237,22 @@ async fn requests_reach_the_router_and_answers_come_back() {
         .await
         .unwrap();
     let _: Vec<IpAddr> = client.fetch("/name/a%20b").await.unwrap();
+    let add = PasswordChange::Add {
+        generation: None,
+        stretched: (&StretchedPassword::from_bytes([1; 32])).into(),
+    };
+    let force = true;
+    for change in [
+        add,
+        PasswordChange::Use { generation: 2 },
+        PasswordChange::Remove {
+            generation: 1,
+            force,
+        },
+    ] {
+        let generation: u16 = client.post("/passwords", &change).await.unwrap();
+        assert_eq!(generation, 7);
+    }
     client.post::<()>("/stop", &()).await.unwrap();
     client
         .post::<()>("/reset", &ResetRequest { force: true })
@@ -244,6 +267,9 @@ async fn requests_reach_the_router_and_answers_come_back() {
             "hide []",
             "ps [\"a\", \"/run/b\"]",
             "lookup a b",
+            "passwords Add { generation: None, stretched: Stretched(..) }",
+            "passwords Use { generation: 2 }",
+            "passwords Remove { generation: 1, force: true }",
             "stop",
             "reset true",
         ]
@@ -337,6 +363,7 @@ async fn the_page_shows_the_state_and_changes_nothing() {
         ("POST", "/stop", "404"),
         ("POST", "/reset", "404"),
         ("POST", "/connect", "404"),
+        ("POST", "/passwords", "404"),
     ] {
         assert_eq!(ask(method, path).await.0, code, "{method} {path}");
     }

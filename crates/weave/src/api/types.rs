@@ -3,11 +3,15 @@
 //! All values are text or numbers: nothing here depends on how the router keeps
 //! them. Fields may be added, never renamed: scripts read them.
 
+mod passwords;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+pub(crate) use passwords::{PasswordChange, PasswordStatus};
 
 /// Everything there is to know about a running router.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -84,6 +88,9 @@ pub(crate) struct RouterStatus {
     pub(crate) protocol_max_version: u32,
     /// Whether a password protects the mesh. Traffic is encrypted either way.
     pub(crate) password: bool,
+    /// Its generations, the lowest first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(crate) passwords: Vec<PasswordStatus>,
     /// Whether peers of peers are connected to.
     pub(crate) peer_discovery: bool,
     /// Name of this peer.
@@ -214,6 +221,9 @@ pub(crate) struct ConnectionStatus {
     /// Protocol version of an established connection.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) protocol_version: Option<u32>,
+    /// Generation of the password that an established connection rests on.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) password_generation: Option<u16>,
     /// Cipher of the data, such as `aes-256-gcm`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) cipher: Option<String>,

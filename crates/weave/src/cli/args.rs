@@ -1,10 +1,13 @@
 //! The grammar of the command line, and its help.
 
+mod password;
+
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::options::CipherChoice;
+pub(crate) use password::{PasswordAddArgs, PasswordArgs, PasswordCommand, PasswordRemoveArgs};
 
 /// A network for containers on several Docker hosts: encrypted, by name.
 #[derive(Debug, Parser)]
@@ -122,8 +125,15 @@ pub(crate) enum Command {
         weave router --no-docker --password-file /etc/weave/password\n  \
         weave router --state-dir /tmp/w --socket /tmp/w.sock --port 7001 192.0.2.1")]
     Router(RouterArgs),
-    /// Make passwords
-    #[command(after_help = "Example:\n  weave password generate > /etc/weave/password")]
+    /// Make passwords, and change the password of the mesh while it runs
+    #[command(after_help = "Examples:\n  \
+        weave password generate > /etc/weave/password\n\n\
+        To change the password of a running mesh, on every host:\n  \
+        weave password add --password-file /etc/weave/password   prints its number, such as 1\n\
+        then, when every host has it:\n  \
+        weave password use 1\n\
+        then, when `weave password list` shows no sessions on the former one:\n  \
+        weave password remove 0")]
     Password(PasswordArgs),
 }
 
@@ -136,6 +146,9 @@ pub(crate) struct RouterOptions {
     /// File whose only line is the password of the mesh
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
+    /// Number of the password, where it is not the first one of the mesh [default: 0]
+    #[arg(long, env = "WEAVE_PASSWORD_GENERATION", value_name = "N")]
+    pub(crate) password_generation: Option<u16>,
     /// Name of this host for people [default: its host name]
     #[arg(long, env = "WEAVE_NICKNAME", value_name = "NAME")]
     pub(crate) nickname: Option<String>,
@@ -336,22 +349,6 @@ pub(crate) struct ResetArgs {
     /// Go on although the router does not run, peers do not answer or containers are attached
     #[arg(long)]
     pub(crate) force: bool,
-}
-
-/// `weave password`.
-#[derive(Debug, Args)]
-pub(crate) struct PasswordArgs {
-    /// What to do.
-    #[command(subcommand)]
-    pub(crate) command: PasswordCommand,
-}
-
-/// The verbs of `weave password`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum PasswordCommand {
-    /// Print a new random password of 128 bits
-    #[command(after_help = "Example:\n  weave password generate > /etc/weave/password")]
-    Generate,
 }
 
 #[cfg(test)]

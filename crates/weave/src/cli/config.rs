@@ -28,6 +28,8 @@ pub(crate) struct Settings {
     pub(crate) state_dir: Option<PathBuf>,
     /// `--password-file`.
     pub(crate) password_file: Option<PathBuf>,
+    /// `--password-generation`.
+    pub(crate) password_generation: Option<u16>,
     /// `--nickname`.
     pub(crate) nickname: Option<String>,
     /// `--ipalloc-range`.
@@ -98,7 +100,7 @@ mod tests {
     #[test]
     fn every_key_is_named_like_its_flag() {
         let settings = parse(
-            "socket = '/a'\nstate-dir = '/b'\npassword-file = '/c'\nnickname = 'n'\n\
+            "socket = '/a'\nstate-dir = '/b'\npassword-file = '/c'\npassword-generation = 2\nnickname = 'n'\n\
              ipalloc-range = '10.2.0.0/16'\nipalloc-default-subnet = '10.2.1.0/24'\n\
              port = 7000\nstatus-addr = 'off'\ncipher = 'aes-256-gcm'\nno-dns = true\nno-offloads = true\npeers = ['192.0.2.1']\n",
         )
@@ -106,6 +108,7 @@ mod tests {
         assert_eq!(settings.socket(None), Path::new("/a"));
         assert_eq!(settings.socket(Some(Path::new("/x"))), Path::new("/x"));
         assert_eq!(settings.port, Some(7000));
+        assert_eq!(settings.password_generation, Some(2));
         assert_eq!(settings.status_addr.as_deref(), Some("off"));
         assert_eq!(settings.cipher, Some(CipherChoice::Aes256Gcm));
         assert_eq!(settings.peers, ["192.0.2.1"]);

@@ -12,7 +12,6 @@ mod start;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use weave_crypto::StretchedPassword;
 use weave_docker::{DockerClient, RouterState};
 
 use crate::api::client::{Client, ClientError};
@@ -23,7 +22,7 @@ use super::commands::VERSION;
 use super::config::{DEFAULT_SOCKET, DEFAULT_STATE_DIR, Settings};
 use super::failure::Failure;
 use super::options::{self, Options};
-use super::password::{self, Given, How};
+use super::password::{self, Adopted, Given, How};
 use super::progress::Progress;
 use super::systemd::{self, Service};
 use super::{block_on, host, output};
@@ -36,6 +35,8 @@ struct Launch<'a> {
     /// Whether any option but the password was given for this launch.
     names_options: bool,
     given: Option<Given>,
+    /// Which one of the mesh that is, if it was said.
+    generation: Option<u16>,
     state_dir: &'a Path,
     client: Client,
     docker: DockerClient,
@@ -80,6 +81,10 @@ pub(crate) fn run(args: &LaunchArgs, settings: &Settings, socket: &Path) -> Resu
             systemd: args.systemd,
             names_options,
             given,
+            generation: args
+                .options
+                .password_generation
+                .or(settings.password_generation),
             state_dir: Path::new(DEFAULT_STATE_DIR),
             client: Client::new(socket),
             docker: DockerClient::connect_default()
@@ -107,13 +112,13 @@ impl Launch<'_> {
         }
         checks::host(&self.options).await?;
         host::create_private_dir(self.state_dir)?;
-        let has_password = self.store_password()?;
+        let generation = self.store_password()?;
         options::save(self.state_dir, &self.options)?;
         let report = match self.systemd {
             true => service::start(&self).await?,
             false => start::start(&self, binary).await?,
         };
-        self.say_what_is_next(&report, has_password).await;
+        self.say_what_is_next(&report, generation).await;
         Ok(())
     }
 
@@ -172,10 +177,15 @@ impl Launch<'_> {
             Some(running) => running.differences(&self.options),
             None => vec!["its options are not known any more".to_owned()],
         };
-        if self.password_differs()? {
-            differences.push("--password: not the one it is running with".to_owned());
+        let adopted = self.adopted()?;
+        if adopted.as_ref().is_some_and(|adopted| adopted.is_new) {
+            differences.push(
+                "--password: not the one it is running with; `weave password` changes it without a stop"
+                    .to_owned(),
+            );
         }
         if differences.is_empty() {
+            say_note(adopted.as_ref());
             return Ok(());
         }
         Err(Failure::new(format!(
@@ -186,36 +196,36 @@ impl Launch<'_> {
         .into())
     }
 
-    fn password_differs(&self) -> Result<bool> {
-        let Some(given) = &self.given else {
-            return Ok(false);
-        };
+    /// What the password that was given amounts to.
+    fn adopted(&self) -> Result<Option<Adopted>> {
+        let given = self.given.as_ref();
+        let adopted = given.map(|given| password::adopt(self.state_dir, given, self.generation));
+        adopted.transpose()
+    }
+
+    /// Stores a password that was given. Returns the generation to join with; none without
+    /// password.
+    fn store_password(&self) -> Result<Option<u16>> {
+        if let Some(adopted) = self.adopted()? {
+            say_note(Some(&adopted));
+            if adopted.is_new {
+                password::store(self.state_dir, &adopted.set)?;
+            }
+            return Ok(Some(adopted.generation));
+        }
         let stored = password::load(self.state_dir)?;
-        let given = given.stretch()?;
-        Ok(stored.is_none_or(|stored| stored.as_bytes() != given.as_bytes()))
+        output::err(match stored {
+            Some(_) => "using the password of the previous launch",
+            None => "warning: no password: traffic is encrypted, but anyone may join",
+        });
+        Ok(stored.map(|set| set.passwords().in_use()))
     }
 
-    /// Stores a password that was given; says whether there is one now.
-    fn store_password(&self) -> Result<bool> {
-        if let Some(given) = &self.given {
-            let stretched: StretchedPassword = given.stretch()?;
-            password::store(self.state_dir, &stretched)?;
-            return Ok(true);
-        }
-        let stored = password::load(self.state_dir)?.is_some();
-        if stored {
-            output::err("using the password of the previous launch");
-        } else {
-            output::err("warning: no password: traffic is encrypted, but anyone may join");
-        }
-        Ok(stored)
-    }
-
-    async fn say_what_is_next(&self, report: &StatusReport, has_password: bool) {
+    async fn say_what_is_next(&self, report: &StatusReport, generation: Option<u16>) {
         start::say_ready(report);
         output::err("run this on the next host:");
         let address = host::outward_address().await;
-        let line = next_host(&self.options, self.given.as_ref(), has_password, address);
+        let line = next_host(&self.options, self.given.as_ref(), generation, address);
         output::out(&line);
     }
 }
@@ -229,23 +239,34 @@ fn names_options(options: &RouterOptions) -> bool {
     let without_password = RouterOptions {
         password: None,
         password_file: None,
+        password_generation: None,
         ..options.clone()
     };
     without_password != RouterOptions::default()
 }
 
-/// The one line to run on the next host.
+fn say_note(adopted: Option<&Adopted>) {
+    if let Some(note) = adopted.and_then(|adopted| adopted.note.as_ref()) {
+        output::err(note);
+    }
+}
+
+/// The one line to run on the next host; `generation` is that of the password.
 fn next_host(
     options: &Options,
     given: Option<&Given>,
-    has_password: bool,
+    generation: Option<u16>,
     address: Option<std::net::IpAddr>,
 ) -> String {
-    let password = match given.map(|given| &given.how) {
+    let file = match given.map(|given| &given.how) {
         Some(How::File(path)) => format!(" --password-file {}", path.display()),
         Some(How::Flag | How::Environment) => " --password-file FILE".to_owned(),
-        None if has_password => " --password-file FILE".to_owned(),
+        None if generation.is_some() => " --password-file FILE".to_owned(),
         None => String::new(),
+    };
+    let number = match generation {
+        None | Some(0) => String::new(),
+        Some(number) => format!(" --password-generation {number}"),
     };
     let address = address.map_or_else(
         || options.nickname.clone(),
@@ -259,7 +280,7 @@ fn next_host(
         port => format!(":{port}"),
     };
     format!(
-        "sudo weave launch{password}{} {address}{port}",
+        "sudo weave launch{file}{number}{} {address}{port}",
         options.shared_args()
     )
 }
@@ -268,7 +289,7 @@ fn next_host(
 mod tests {
     use super::*;
 
-    fn line(port: u16, flags: &RouterOptions, has_password: bool, ip: &str) -> String {
+    fn line(port: u16, flags: &RouterOptions, generation: Option<u16>, ip: &str) -> String {
         let mut options = Options::resolve(
             &RouterOptions {
                 nickname: Some("nyc".to_owned()),
@@ -279,13 +300,14 @@ mod tests {
         .unwrap();
         options.port = port;
         let given = password::given(flags, &Settings::default()).unwrap();
-        next_host(&options, given.as_ref(), has_password, ip.parse().ok())
+        next_host(&options, given.as_ref(), generation, ip.parse().ok())
     }
 
     #[test]
     fn a_password_is_no_option_that_an_upgrade_must_repeat() {
         let mut options = RouterOptions {
             password: Some("secret".to_owned()),
+            password_generation: Some(1),
             ..RouterOptions::default()
         };
         assert!(!names_options(&options));
@@ -301,11 +323,12 @@ mod tests {
         };
         let none = RouterOptions::default();
         let lines = [
-            line(6783, &flag, true, "192.0.2.1"),
-            line(6783, &none, true, "192.0.2.1"),
-            line(6783, &none, false, "2001:db8::1"),
-            line(7000, &none, false, "2001:db8::1"),
-            line(7000, &none, false, "unknown"),
+            line(6783, &flag, Some(0), "192.0.2.1"),
+            line(6783, &none, Some(0), "192.0.2.1"),
+            line(6783, &flag, Some(2), "192.0.2.1"),
+            line(6783, &none, None, "2001:db8::1"),
+            line(7000, &none, None, "2001:db8::1"),
+            line(7000, &none, None, "unknown"),
         ];
         insta::assert_snapshot!(lines.join("\n"));
     }

@@ -26,6 +26,12 @@ pub(crate) fn err(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// Writes text to standard error, for an answer on the same line.
+pub(crate) fn prompt(text: &str) {
+    // There is nowhere left to complain.
+    let _ = write!(io::stderr().lock(), "{text}");
+}
+
 /// Writes a value as indented JSON to standard output.
 ///
 /// # Errors

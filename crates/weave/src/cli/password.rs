@@ -1,8 +1,11 @@
-//! The password of the mesh: where it comes from, how it lies on disk, and
+//! The password of the mesh: where it comes from, where it lies on disk, and
 //! `weave password`.
 //!
 //! Only the argon2id output is ever stored, 0600, before the router starts. The
-//! password itself reaches neither the router's arguments nor its environment.
+//! password itself reaches neither the router's arguments nor its environment
+//! nor its socket.
+
+mod rotation;
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +17,7 @@ use super::args::{PasswordArgs, PasswordCommand, RouterOptions};
 use super::config::Settings;
 use super::failure::Failure;
 use super::{host, output};
+use crate::passwords::PasswordSet;
 
 /// Name that all meshes have so far; part of the stretching.
 pub(crate) const MESH_NAME: &str = "weave";
@@ -30,10 +34,14 @@ const FILE: &str = "password";
 /// `weave password`.
 ///
 /// # Errors
-/// When the system has no randomness.
-pub(crate) fn run(args: &PasswordArgs) -> Result<()> {
+/// When the system has no randomness, or the router does not run or refuses.
+pub(crate) fn run(args: PasswordArgs, socket: &Path) -> Result<()> {
     match args.command {
         PasswordCommand::Generate => output::out(&generate()?),
+        PasswordCommand::Add(args) => rotation::add(&args, socket)?,
+        PasswordCommand::Use(args) => rotation::choose(args.generation, socket)?,
+        PasswordCommand::Remove(args) => rotation::remove(&args, socket)?,
+        PasswordCommand::List(args) => rotation::list(args.json, socket)?,
     }
     Ok(())
 }
@@ -110,16 +118,16 @@ fn choose(
         return accept(Zeroizing::new(password.clone()), How::Flag).map(Some);
     }
     if let Some(path) = &flags.password_file {
-        return read(path).map(Some);
+        return from_file(path).map(Some);
     }
     if let Some(password) = environment("WEAVE_PASSWORD") {
         return accept(password, How::Environment).map(Some);
     }
     if let Some(path) = environment("WEAVE_PASSWORD_FILE") {
-        return read(Path::new(path.as_str())).map(Some);
+        return from_file(Path::new(path.as_str())).map(Some);
     }
     let configured = settings.password_file.as_deref();
-    configured.map(read).transpose()
+    configured.map(from_file).transpose()
 }
 
 /// Prints the warning that goes with `--password`.
@@ -133,6 +141,16 @@ pub(crate) fn warn_if_visible(given: Option<&Given>) {
 }
 
 fn accept(password: Zeroizing<String>, how: How) -> Result<Given> {
+    let password = check(password)?;
+    Ok(Given { password, how })
+}
+
+fn from_file(path: &Path) -> Result<Given> {
+    let (password, how) = (read(path)?, How::File(path.to_owned()));
+    Ok(Given { password, how })
+}
+
+fn check(password: Zeroizing<String>) -> Result<Zeroizing<String>> {
     let hint = "`weave password generate` makes a good one";
     if password.is_empty() {
         return Err(Failure::usage("the password is empty")
@@ -146,51 +164,110 @@ fn accept(password: Zeroizing<String>, how: How) -> Result<Given> {
         .with_hint(hint)
         .into());
     }
-    Ok(Given { password, how })
+    Ok(password)
 }
 
-fn read(path: &Path) -> Result<Given> {
+fn read(path: &Path) -> Result<Zeroizing<String>> {
     let verb = || format!("read the password file {}", path.display());
+    let source = format!("the password file {}", path.display());
     let meta = std::fs::metadata(path).with_context(verb)?;
     if meta.len() > MAX_FILE_LEN {
-        return Err(bad_file(path, "it is too long for a password"));
+        return Err(no_good(&source, "it is too long for a password"));
     }
     let bytes = Zeroizing::new(std::fs::read(path).with_context(verb)?);
-    let Ok(text) = std::str::from_utf8(&bytes) else {
-        return Err(bad_file(path, "it is not UTF-8 text"));
+    let line = only_line(&source, &bytes)?;
+    check(line).with_context(verb)
+}
+
+fn only_line(source: &str, bytes: &[u8]) -> Result<Zeroizing<String>> {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return Err(no_good(source, "it is not UTF-8 text"));
     };
     let line = text.strip_suffix('\n').unwrap_or(text);
     let line = line.strip_suffix('\r').unwrap_or(line);
     if line.contains(['\n', '\r']) {
-        return Err(bad_file(path, "it has more than one line"));
+        return Err(no_good(source, "it has more than one line"));
     }
-    accept(Zeroizing::new(line.to_owned()), How::File(path.to_owned())).with_context(verb)
+    Ok(Zeroizing::new(line.to_owned()))
 }
 
-fn bad_file(path: &Path, why: &str) -> anyhow::Error {
-    Failure::usage(format!(
-        "the password file {} is no good: {why}",
-        path.display()
-    ))
-    .with_hint("its only line is the password")
-    .into()
+fn no_good(source: &str, why: &str) -> anyhow::Error {
+    Failure::usage(format!("{source} is no good: {why}"))
+        .with_hint("its only line is the password")
+        .into()
 }
 
-/// Stores a stretched password: whole and durable, for root alone.
+/// What a router is to run with, where a password was given.
+#[derive(Debug)]
+pub(crate) struct Adopted {
+    /// The passwords.
+    pub(crate) set: PasswordSet,
+    /// Generation of the one that was given.
+    pub(crate) generation: u16,
+    /// Whether the set is not the one that is stored.
+    pub(crate) is_new: bool,
+    /// What people should know of it.
+    pub(crate) note: Option<String>,
+}
+
+/// The stored passwords if the one given is among them, else that one alone.
+///
+/// # Errors
+/// When the memory is missing to stretch it.
+pub(crate) fn adopt(state_dir: &Path, given: &Given, generation: Option<u16>) -> Result<Adopted> {
+    let given = given.stretch()?;
+    // a damaged set is replaced, as its error says
+    let stored = load(state_dir).ok().flatten();
+    Ok(adopt_stretched(stored, given, generation))
+}
+
+fn adopt_stretched(
+    stored: Option<PasswordSet>,
+    given: StretchedPassword,
+    wanted: Option<u16>,
+) -> Adopted {
+    let found = stored.as_ref().and_then(|set| set.find(&given));
+    let found = found.filter(|found| wanted.is_none_or(|wanted| wanted == *found));
+    if let Some((set, generation)) = stored.clone().zip(found) {
+        let in_use = set.passwords().in_use();
+        let note = (in_use != generation).then(|| {
+            format!("the password given is that of generation {generation}; generation {in_use} stays in use")
+        });
+        return Adopted {
+            set,
+            generation,
+            is_new: false,
+            note,
+        };
+    }
+    let generation = wanted.unwrap_or(0);
+    let rotated = stored.map(|set| set.generations()).filter(|all| all != "0");
+    let note = rotated.map(|all| {
+        format!("the password given takes the place of those of before ({all}), as generation {generation}")
+    });
+    Adopted {
+        set: PasswordSet::new(generation, given),
+        generation,
+        is_new: true,
+        note,
+    }
+}
+
+/// Stores the stretched passwords: whole and durable, for root alone.
 ///
 /// # Errors
 /// When the file cannot be written.
-pub(crate) fn store(state_dir: &Path, password: &StretchedPassword) -> Result<()> {
+pub(crate) fn store(state_dir: &Path, set: &PasswordSet) -> Result<()> {
     let path = state_dir.join(FILE);
-    host::write_private(&path, password.as_bytes())
+    host::write_private(&path, &set.encode())
         .with_context(|| format!("store the password in {}", path.display()))
 }
 
-/// The password that an earlier launch stored, if any.
+/// The passwords that are stored, if any.
 ///
 /// # Errors
 /// When the file cannot be read or is damaged.
-pub(crate) fn load(state_dir: &Path) -> Result<Option<StretchedPassword>> {
+pub(crate) fn load(state_dir: &Path) -> Result<Option<PasswordSet>> {
     let path = state_dir.join(FILE);
     let bytes = match std::fs::read(&path) {
         Ok(bytes) => Zeroizing::new(bytes),
@@ -199,13 +276,12 @@ pub(crate) fn load(state_dir: &Path) -> Result<Option<StretchedPassword>> {
             return Err(error).with_context(|| format!("read the password {}", path.display()));
         }
     };
-    // a later version may put more behind it
-    let Some(bytes) = bytes.first_chunk() else {
+    let Some(set) = PasswordSet::decode(&bytes) else {
         return Err(Failure::new(format!("{} is damaged", path.display()))
             .with_hint("launch again with the password of the mesh")
             .into());
     };
-    Ok(Some(StretchedPassword::from_bytes(*bytes)))
+    Ok(Some(set))
 }
 
 #[cfg(test)]
@@ -310,7 +386,8 @@ mod tests {
         assert!(load(dir.path()).unwrap().is_none());
         let given = choose(&flag("a fine password"), &Settings::default(), &nothing);
         let stretched = given.unwrap().unwrap().stretch().unwrap();
-        store(dir.path(), &stretched).unwrap();
+        let mut set = PasswordSet::new(0, stretched.clone());
+        store(dir.path(), &set).unwrap();
         let path = dir.path().join(FILE);
         let stored = std::fs::read(&path).unwrap();
         assert_eq!(stored, stretched.as_bytes());
@@ -318,13 +395,55 @@ mod tests {
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let loaded = load(dir.path()).unwrap().unwrap();
-        assert_eq!(loaded.as_bytes(), stretched.as_bytes());
-        let longer = [stretched.as_bytes(), &b"of a later version"[..]].concat();
-        std::fs::write(&path, longer).unwrap();
+        assert_eq!(loaded.find(&stretched), Some(0));
+        set.add(None, StretchedPassword::from_bytes([9; 32]))
+            .unwrap();
+        store(dir.path(), &set).unwrap();
         let loaded = load(dir.path()).unwrap().unwrap();
-        assert_eq!(loaded.as_bytes(), stretched.as_bytes());
+        assert_eq!(loaded.generations(), "0, 1");
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
         std::fs::write(&path, "damaged").unwrap();
         let error = load(dir.path()).unwrap_err();
         assert!(render(&error).contains("is damaged"), "{}", render(&error));
+    }
+    /// What is said when a host that has these passwords is launched with one.
+    fn launched(stored: Option<PasswordSet>, given: u8, wanted: Option<u16>) -> String {
+        let given = StretchedPassword::from_bytes([given; 32]);
+        let adopted = adopt_stretched(stored, given, wanted);
+        let state = if adopted.is_new { "new" } else { "stored" };
+        let (all, in_use) = (adopted.set.generations(), adopted.set.passwords().in_use());
+        let note = adopted.note.unwrap_or_default();
+        format!(
+            "{state} {all}, {in_use} in use, given {}: {note}\n",
+            adopted.generation
+        )
+    }
+
+    #[test]
+    fn a_password_that_is_held_keeps_the_set_and_another_one_replaces_it() {
+        let password = |byte| StretchedPassword::from_bytes([byte; 32]);
+        let first = PasswordSet::new(0, password(1));
+        let mut rotating = first.clone();
+        rotating.add(None, password(2)).unwrap();
+        rotating.choose(1).unwrap();
+        let mut rotated = rotating.clone();
+        rotated.remove(0).unwrap();
+        let mut text = String::new();
+        for (stored, given, wanted) in [
+            (None, 1, None),
+            (None, 3, Some(3)),
+            (Some(&first), 1, None),
+            (Some(&first), 2, None),
+            (Some(&first), 1, Some(4)),
+            (Some(&rotating), 2, None),
+            (Some(&rotating), 1, None),
+            (Some(&rotating), 3, None),
+            (Some(&rotated), 2, Some(1)),
+            (Some(&rotated), 1, None),
+        ] {
+            text.push_str(&launched(stored.cloned(), given, wanted));
+        }
+        insta::assert_snapshot!(text);
     }
 }

@@ -4,10 +4,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use anyhow::Result;
-use weave_crypto::StretchedPassword;
 
 use crate::api::server::ServeError;
 use crate::daemon::{self, DaemonConfig};
+use crate::passwords::PasswordSet;
 
 use super::args::RouterArgs;
 use super::config::{DEFAULT_STATE_DIR, Settings};
@@ -32,11 +32,22 @@ pub(crate) fn run(args: &RouterArgs, settings: &Settings, socket: &Path) -> Resu
         .or_else(|| settings.state_dir.clone());
     let state_dir = state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into());
     host::create_private_dir(&state_dir)?;
-    let stretched = match &given {
-        Some(given) => Some(given.stretch()?),
-        None => password::load(&state_dir)?,
+    let generation = args.options.password_generation;
+    let generation = generation.or(settings.password_generation);
+    let passwords = match &given {
+        Some(given) => {
+            let adopted = password::adopt(&state_dir, given, generation)?;
+            if let Some(note) = &adopted.note {
+                output::err(note);
+            }
+            adopted.set
+        }
+        None => match password::load(&state_dir)? {
+            Some(stored) => stored,
+            None => PasswordSet::open()?,
+        },
     };
-    if stretched.is_none() {
+    if passwords.is_open() {
         output::err("warning: no password: traffic is encrypted, but anyone may join");
     }
     log::start();
@@ -49,8 +60,7 @@ pub(crate) fn run(args: &RouterArgs, settings: &Settings, socket: &Path) -> Resu
         nickname: options.nickname,
         targets: options.peers,
         launch_id: args.launch_id.clone(),
-        has_password: stretched.is_some(),
-        password: stretched.map_or_else(no_password, Ok)?,
+        passwords,
         status_addr: options.status_addr,
         prefer_aes: options.cipher.prefers_aes(),
         no_dns: options.no_dns,
@@ -60,9 +70,4 @@ pub(crate) fn run(args: &RouterArgs, settings: &Settings, socket: &Path) -> Resu
         dns_domain: weave_docker::DEFAULT_DOMAIN.to_owned(),
         docker_socket: weave_docker::client::SOCKETS[0].into(),
     })
-}
-
-/// The empty password, which everybody knows.
-fn no_password() -> Result<StretchedPassword> {
-    Ok(StretchedPassword::stretch("", password::MESH_NAME)?)
 }

@@ -7,7 +7,8 @@ use std::fmt::Write;
 
 use crate::api::types::{
     BanAnswer, BannedPeer, ConnectionState, ConnectionStatus, DnsEntry, DnsStatus, IpamOwner,
-    IpamStatus, OffloadStatus, PeerConnection, PeerStatus, PsEntry, RouterStatus, StatusReport,
+    IpamStatus, OffloadStatus, PasswordStatus, PeerConnection, PeerStatus, PsEntry, RouterStatus,
+    StatusReport,
 };
 
 /// Column at which labels end.
@@ -63,6 +64,10 @@ fn router(text: &mut String, report: &StatusReport) {
         "encrypted, but no password: anyone may join"
     };
     line(text, "Encryption", encryption);
+    let is_plain = router.passwords.iter().all(|one| one.generation == 0);
+    if !is_plain {
+        line(text, "Passwords", &count_passwords(&router.passwords));
+    }
     let discovery = if router.peer_discovery {
         "enabled"
     } else {
@@ -116,6 +121,46 @@ fn count_connections(connections: &[ConnectionStatus]) -> String {
         return total.to_string();
     }
     format!("{total} ({})", counts.join(", "))
+}
+
+/// `0 (1 session), 1 in use (2 sessions)`.
+fn count_passwords(passwords: &[PasswordStatus]) -> String {
+    let words = passwords.iter().map(|one| {
+        let state = match (one.held, one.in_use) {
+            (_, true) => " in use",
+            (true, false) => "",
+            (false, false) => " removed",
+        };
+        let sessions = count_sessions(one.sessions);
+        format!("{}{state} ({sessions})", one.generation)
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+fn count_sessions(sessions: u64) -> String {
+    match sessions {
+        1 => "1 session".to_owned(),
+        _ => format!("{sessions} sessions"),
+    }
+}
+
+/// `weave password list`: the lowest generation first.
+pub(crate) fn passwords(passwords: &[PasswordStatus]) -> String {
+    passwords.iter().map(password).collect()
+}
+
+fn password(password: &PasswordStatus) -> String {
+    let state = match (password.held, password.in_use) {
+        (_, true) => "in use",
+        (true, false) => "accepted",
+        (false, false) => "removed",
+    };
+    let note = match password.empty {
+        true => "  no password: anyone may join",
+        false => "",
+    };
+    let sessions = count_sessions(password.sessions);
+    format!("{:>5}  {state:<8}  {sessions}{note}\n", password.generation)
 }
 
 /// Each peer counts its own sessions: one between two peers counts twice.
@@ -203,6 +248,9 @@ fn attributes(connection: &ConnectionStatus) -> Vec<String> {
     let mut attributes = Vec::new();
     if let Some(cipher) = &connection.cipher {
         attributes.push(format!("cipher={cipher}"));
+    }
+    if let Some(generation) = connection.password_generation.filter(|one| *one > 0) {
+        attributes.push(format!("password={generation}"));
     }
     if let Some(mtu) = connection.mtu {
         attributes.push(format!("mtu={mtu}"));

@@ -20,13 +20,14 @@ use super::data::Shared;
 use super::expose::Exposer;
 use super::listen::Listeners;
 use super::networks::{EXPOSED, EndpointRecord, Kind, Networks};
+use super::passwords::Rotation;
 use super::resolve;
 use super::{DaemonConfig, VERSIONS};
 use crate::api::types::{
     AttachRequest, BanAnswer, BanRequest, ConnectRequest, ConnectionState, ConnectionStatus,
     DetachRequest, DnsEntry, DnsStatus, ExposeRequest, ForgetRequest, HideRequest, IpamOwner,
-    IpamStatus, OffloadStatus, PeerConnection, PeerResult, PeerStatus, PluginStatus, ProcessStatus,
-    PsEntry, RouterStatus, StatusReport, TapStatus,
+    IpamStatus, OffloadStatus, PasswordChange, PeerConnection, PeerResult, PeerStatus,
+    PluginStatus, ProcessStatus, PsEntry, RouterStatus, StatusReport, TapStatus,
 };
 use crate::api::{ApiError, ApiErrorKind, Router};
 use crate::dns::{Dns, TTL};
@@ -42,6 +43,7 @@ pub(crate) struct Admin {
     pub(crate) dns: Dns,
     /// Where the DNS server listens.
     pub(crate) listeners: Listeners,
+    pub(crate) passwords: Rotation,
     /// Ends the process.
     pub(crate) stop: Arc<Notify>,
     /// Whether dockerd can call us.
@@ -156,6 +158,10 @@ impl Router for Admin {
         Ok(self.dns.lookup(&name))
     }
 
+    async fn change_passwords(&self, change: PasswordChange) -> Result<u16, ApiError> {
+        self.passwords.change(change).await
+    }
+
     async fn stop(&self) -> Result<(), ApiError> {
         self.stop.notify_one();
         Ok(())
@@ -198,7 +204,8 @@ impl Admin {
             protocol: "weave".to_owned(),
             protocol_min_version: VERSIONS.lowest.into(),
             protocol_max_version: VERSIONS.highest.into(),
-            password: self.config.has_password,
+            password: self.passwords.is_protected(),
+            passwords: self.passwords.status(&status.passwords),
             peer_discovery: !self.config.no_discovery,
             name: status.peer.name().to_string(),
             nickname: self.config.nickname.clone(),
@@ -328,7 +335,11 @@ fn connection_status(
             own => own.to_owned(),
         });
     let is_direct = established && connection.relay.is_none();
-    let mut info = connection.info.clone();
+    // that it is up and direct goes without saying
+    let state = (!is_direct).then_some(&connection.info);
+    let words = state.into_iter().chain(&connection.warning);
+    let words = words.filter(|words| !words.is_empty());
+    let mut info = words.map(String::as_str).collect::<Vec<_>>().join("; ");
     if connection.retry == Some(Retry::Never) {
         info.push_str(", not tried again");
     }
@@ -348,9 +359,10 @@ fn connection_status(
             Some(relay) => format!("relay {}({})", relay.name(), nickname_of(status, relay)),
             None => "direct".to_owned(),
         }),
-        info: (!is_direct && !info.is_empty()).then_some(info),
+        info: (!info.is_empty()).then_some(info),
         retry_in_ms: retry_in.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
         protocol_version: connection.version.map(u32::from),
+        password_generation: connection.generation,
         cipher: connection
             .cipher
             .map(|cipher| cipher.to_string().to_lowercase()),

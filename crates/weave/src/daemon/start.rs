@@ -11,7 +11,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use tokio::sync::{Notify, mpsc, oneshot};
 use weave_docker::{PluginSocket, plugin};
-use weave_crypto::Passwords;
 use weave_node::{Node, NodeConfig};
 use weave_sys::dnsns::DNS_ADDRESS;
 use weave_sys::preflight;
@@ -26,6 +25,7 @@ use super::driver::WeaveDriver;
 use super::expose::Exposer;
 use super::listen::Listeners;
 use super::networks::{Networks, Parts};
+use super::passwords::Rotation;
 use super::reconcile::{Reconciler, follow_docker};
 use super::stopping;
 use super::store::{Contents, Store, Writes};
@@ -172,6 +172,11 @@ async fn start_services(
         names: Arc::clone(names),
         dns,
         listeners,
+        passwords: Rotation::new(
+            config.state_dir.clone(),
+            networks.control().clone(),
+            config.passwords.clone(),
+        ),
         stop: Arc::clone(stop),
         has_plugin: !config.no_docker,
     });
@@ -254,7 +259,7 @@ fn node_config(config: &DaemonConfig) -> NodeConfig {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         versions: VERSIONS,
         mesh_name: MESH_NAME.to_owned(),
-        passwords: Passwords::new(0, config.password.clone()),
+        passwords: config.passwords.passwords().clone(),
         prefer_aes: config.prefer_aes,
         discovery: !config.no_discovery,
         port: config.port,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::api::types::{BannedBy, PluginStatus, ProcessStatus, TapStatus};
+use crate::api::types::{BannedBy, PasswordStatus, PluginStatus, ProcessStatus, TapStatus};
 
 use super::*;
 
@@ -23,6 +23,7 @@ fn bare(address: &str, outbound: bool, state: ConnectionState) -> ConnectionStat
         info: None,
         retry_in_ms: None,
         protocol_version: None,
+        password_generation: None,
         cipher: None,
         rtt_us: None,
         mtu: None,
@@ -81,6 +82,16 @@ fn all_connections() -> Vec<ConnectionStatus> {
     ]
 }
 
+fn generation(generation: u16, held: bool, in_use: bool, sessions: u64) -> PasswordStatus {
+    PasswordStatus {
+        generation,
+        held,
+        in_use,
+        empty: false,
+        sessions,
+    }
+}
+
 fn peer(id: (&str, &str), others: &[(&str, &str)], sessions: u32) -> PeerStatus {
     let connections = others.iter().enumerate().map(|(i, other)| PeerConnection {
         name: other.0.to_owned(),
@@ -127,6 +138,7 @@ fn full() -> StatusReport {
             protocol_min_version: 1,
             protocol_max_version: 1,
             password: true,
+            passwords: vec![generation(0, true, true, 2)],
             peer_discovery: true,
             name: NYC.0.to_owned(),
             nickname: NYC.1.to_owned(),
@@ -201,6 +213,7 @@ fn alone() -> StatusReport {
     report.plugin = None;
     report.ipam = None;
     report.router.password = false;
+    report.router.passwords.clear();
     report.router.targets.clear();
     report.router.connections.clear();
     report.router.peers = vec![peer(NYC, &[], 0)];
@@ -237,6 +250,30 @@ fn targets_as_typed() {
 #[test]
 fn connections_with_the_reason_for_each_that_is_not_up() {
     insta::assert_snapshot!(connections(&all_connections()));
+}
+
+#[test]
+fn a_mesh_whose_password_is_being_changed_shows_how_far_that_is() {
+    let mut report = full();
+    report.router.passwords = vec![
+        PasswordStatus {
+            empty: true,
+            ..generation(0, true, false, 1)
+        },
+        generation(1, true, true, 12),
+        generation(2, true, false, 0),
+        generation(65_535, false, false, 1),
+    ];
+    report.router.connections.truncate(2);
+    for (connection, generation) in report.router.connections.iter_mut().zip([0, 1]) {
+        connection.password_generation = Some(generation);
+    }
+    let refused = "stays on password generation 0, refused: wrong password?";
+    report.router.connections[0].info = Some(refused.to_owned());
+    let status = status(&report);
+    let line = status.lines().find(|line| line.contains("Passwords"));
+    let lists = passwords(&report.router.passwords) + &connections(&report.router.connections);
+    insta::assert_snapshot!(format!("{}\n\n{lists}", line.unwrap()));
 }
 
 #[test]
