@@ -278,8 +278,8 @@ fn cloned(clone: &ClonedIdentity, status: &NodeStatus) -> String {
         places => format!(" at {}", places.join(" and ")),
     };
     format!(
-        "more than one host uses the identity {whose}{places}: run `weave reset` on the one whose \
-         disk was copied"
+        "more than one host uses the identity {whose}{places}: run `weave reset` on the one that \
+         got a copy of the disk"
     )
 }
 

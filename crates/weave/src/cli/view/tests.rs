@@ -152,7 +152,7 @@ fn full() -> StatusReport {
             ],
             warnings: vec![
                 "more than one host uses the identity of this host: run `weave reset` on the one \
-                 whose disk was copied"
+                 that got a copy of the disk"
                     .to_owned(),
             ],
             banned: Vec::new(),
