@@ -87,7 +87,7 @@ impl Sessions {
                 None,
             ]
         };
-        let keys = session.keys.poll_timeout();
+        let keys = session.keys_due_at();
         let others = [insisted, keys, moves];
         let all = times.into_iter().chain(others).flatten().min();
         all.unwrap_or(Time::MAX)
@@ -162,6 +162,7 @@ impl Sessions {
 
     fn check_keys(&mut self, slot: u32, now: Time) {
         while let Some(session) = self.sessions.get_mut(&slot)
+            && session.keys_due_at().is_some_and(|due| due <= now)
             && let Some(action) = session.keys.handle_timeout(now, &mut self.rng)
         {
             match action {

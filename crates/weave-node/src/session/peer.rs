@@ -90,6 +90,13 @@ impl Session {
             .map_or(self.standing.since, |heard| heard.max(self.standing.since))
     }
 
+    /// When something is to be done for its keys: nothing any more once it is replaced. It ends
+    /// before they do, and an exchange would look as if the peer used it.
+    pub(super) fn keys_due_at(&self) -> Option<Time> {
+        let keys = self.keys.poll_timeout();
+        keys.filter(|_| self.replaced_at.is_none())
+    }
+
     /// When a session that is not in use is given up.
     pub(super) fn forget_at(&self, timers: &Timers) -> Time {
         match self.replaced_at {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
+use weave_wire::SealedHeader;
 
 use super::net::{Event, Faults, Net, addr_of};
 
@@ -194,5 +195,30 @@ fn a_replaced_session_stays_receivable_for_thirty_seconds() {
             .iter()
             .all(|host| host.sessions.sessions.len() == 1)
     );
+    net.assert_pair(0, 1);
+}
+
+#[test]
+fn nothing_is_sent_in_a_session_that_was_replaced() {
+    let mut net = Net::connected_pair();
+    net.run(100 * SECOND);
+    let former = [(0, 1), (1, 0)].map(|(host, other)| {
+        let other = net.hosts[other].id;
+        net.hosts[host].sends_to_slot(other)
+    });
+    let other = addr_of(77);
+    net.aliases.insert(other, 1);
+    net.with(0, |sessions, now| {
+        sessions.attempt(other, now);
+    });
+    net.run(2 * SECOND);
+    net.sent.clear();
+    // its keys would be changed now
+    net.run(27 * SECOND);
+    assert_eq!(net.hosts[0].sessions.sessions.len(), 2);
+    for (_, _, datagram) in &net.sent {
+        let receiver = SealedHeader::decode(datagram).map(|header| header.receiver.slot());
+        assert!(!former.contains(&receiver.ok()));
+    }
     net.assert_pair(0, 1);
 }
