@@ -223,9 +223,17 @@ fn check_body(body: &Body) -> Result<(), WireError> {
         }
         Body::Pong(Pong { observed, .. }) => check_addr(observed.as_ref()),
         Body::Goodbye(goodbye) => at_most("reason", goodbye.reason.len(), MAX_TEXT_LEN),
-        Body::RekeyRequest(RekeyRequest { public_key, .. })
-        | Body::RekeyReply(RekeyReply { public_key, .. }) => {
-            exactly::<32>("public_key", public_key).map(drop)
+        Body::RekeyRequest(request) => check_rekey_request(request),
+        Body::RekeyReply(RekeyReply {
+            public_key,
+            kem_ciphertext,
+            ..
+        }) => {
+            exactly::<32>("public_key", public_key)?;
+            if kem_ciphertext.is_empty() {
+                return Ok(());
+            }
+            exactly::<1088>("kem_ciphertext", kem_ciphertext).map(drop)
         }
         Body::Delta(Delta { batches }) => check_batches(batches),
         Body::Digest(Digest { logs, from, .. }) => {
@@ -262,6 +270,15 @@ fn check_hello(hello: &Hello) -> Result<(), WireError> {
     at_most("nickname", hello.nickname.len(), MAX_TEXT_LEN)?;
     at_most("version", hello.version.len(), MAX_TEXT_LEN)?;
     check_addr(hello.observed.as_ref())
+}
+
+/// One key is in it: both do not fit a message.
+fn check_rekey_request(request: &RekeyRequest) -> Result<(), WireError> {
+    if request.kem_key.is_empty() {
+        return exactly::<32>("public_key", &request.public_key).map(drop);
+    }
+    at_most("public_key", request.public_key.len(), 0)?;
+    exactly::<1184>("kem_key", &request.kem_key).map(drop)
 }
 
 fn check_space_request(request: &SpaceRequest) -> Result<(), WireError> {
@@ -341,6 +358,8 @@ fn exactly<const N: usize>(field: &'static str, bytes: &[u8]) -> Result<[u8; N],
         16 => "16",
         32 => "32",
         64 => "64",
+        1088 => "1088",
+        1184 => "1184",
         _ => "another length",
     };
     bytes.try_into().map_err(|_| WireError::FieldLen {

@@ -10,8 +10,8 @@ use weave_wire::codec::{
 };
 use weave_wire::proto::{
     Batch, ControlMessage, Delta, Digest, EndpointRecord, Entry, GenesisRecord, Goodbye, Hello,
-    LogVersion, NameRecord, PathProbe, PeerRecord, SignedBatch, SocketAddress, SubnetRecord,
-    control_message::Body, entry,
+    LogVersion, NameRecord, PathProbe, PeerRecord, RekeyReply, RekeyRequest, SignedBatch,
+    SocketAddress, SubnetRecord, control_message::Body, entry,
 };
 use weave_wire::{
     WireError, decode_batch, decode_control, from_proto_addr, ip_bytes, ip_from_bytes,
@@ -120,6 +120,34 @@ fn a_message_over_the_size_limit_is_refused_unread() {
     };
     assert_eq!(error, expected);
     assert!(decode_batch(&vec![0; MAX_BATCH_LEN + 1]).is_err());
+}
+
+#[test]
+fn a_rekey_request_has_one_key_and_a_reply_one_or_both_of_their_lengths() {
+    let request = |public_key, kem_key| {
+        let request = RekeyRequest {
+            epoch: u32::MAX,
+            public_key: vec![1; public_key],
+            kem_key: vec![2; kem_key],
+        };
+        decode_control(&message(Body::RekeyRequest(request))).is_ok()
+    };
+    let reply = |public_key, kem_ciphertext| {
+        let reply = RekeyReply {
+            epoch: u32::MAX,
+            public_key: vec![1; public_key],
+            kem_ciphertext: vec![2; kem_ciphertext],
+        };
+        decode_control(&message(Body::RekeyReply(reply))).is_ok()
+    };
+    assert!(request(32, 0) && request(0, 1_184));
+    for (public_key, kem_key) in [(0, 0), (31, 0), (0, 1_183), (0, 1_185), (1, 1_184), (32, 1)] {
+        assert!(!request(public_key, kem_key), "{public_key}, {kem_key}");
+    }
+    assert!(reply(32, 0) && reply(32, 1_088));
+    for (public_key, ciphertext) in [(0, 1_088), (31, 0), (32, 1), (32, 1_087), (32, 1_089)] {
+        assert!(!reply(public_key, ciphertext), "{public_key}, {ciphertext}");
+    }
 }
 
 #[test]
