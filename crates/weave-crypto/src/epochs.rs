@@ -4,7 +4,8 @@
 //! Owns the lanes of all epochs; each is made once and handed out shared. Does not send: the
 //! session carries the messages and tells when something was opened. One side starts (the
 //! initiator of the handshake first, the other only if that fails), so an exchange is
-//! request, answer, and any datagram in the new epoch:
+//! request, answer, and any datagram in the new epoch. Where both sides have it, every exchange
+//! has an ML-KEM-768 half beside the X25519 half, the first one at the start of the session:
 //!
 //! ```text
 //!             start                     handle_reply
@@ -26,17 +27,20 @@ use std::time::Duration;
 
 use rand_core::RngCore;
 use weave_wire::{Lane, ReceiverIndex, Time};
-use zeroize::Zeroizing;
 
 use crate::aead::Suite;
 use crate::chain::{Chain, Role};
+use crate::kem::InvalidKemKey;
 use crate::lane::SendLane;
 use crate::x25519::{EphemeralKey, WeakKey};
 
 mod epoch;
+mod exchange;
 
 pub use epoch::{Epoch, SessionShape};
 use epoch::{Held, STOP_AFTER};
+use exchange::{Agreed, Asking, Parts};
+pub use exchange::{KeyAgreement, OfferPart, RekeyAnswer, RekeyOffer};
 
 /// The initiator of the handshake starts a rekey this long after the last one.
 const REKEY_AFTER: Duration = Duration::from_secs(110);
@@ -49,44 +53,8 @@ const PREVIOUS_FOR: Duration = Duration::from_secs(60);
 /// Requests and confirmations are repeated this often.
 const REPEAT_EVERY: Duration = Duration::from_secs(1);
 
-/// How two peers agree on a fresh secret. [`EphemeralKey`] in every real session; tests that need
-/// millions of agreements bring a cheaper one.
-pub trait KeyAgreement: Sized {
-    /// A fresh key.
-    fn generate(rng: &mut impl RngCore) -> Self;
-    /// What the other side needs to know.
-    fn public(&self) -> [u8; 32];
-    /// The secret that both sides arrive at.
-    ///
-    /// # Errors
-    /// [`WeakKey`] when the other side's key is not acceptable.
-    fn agree(&self, their_public: &[u8; 32]) -> Result<Zeroizing<[u8; 32]>, WeakKey>;
-}
-
-impl KeyAgreement for EphemeralKey {
-    fn generate(rng: &mut impl RngCore) -> Self {
-        Self::generate(rng)
-    }
-
-    fn public(&self) -> [u8; 32] {
-        Self::public(self)
-    }
-
-    fn agree(&self, their_public: &[u8; 32]) -> Result<Zeroizing<[u8; 32]>, WeakKey> {
-        Self::agree(self, their_public)
-    }
-}
-
-/// One half of a key exchange: content of a `RekeyRequest` or a `RekeyReply`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RekeyMessage {
-    /// The epoch that is agreed on.
-    pub epoch: u32,
-    /// The sender's fresh public key.
-    pub public_key: [u8; 32],
-}
-
-/// Why a message of the exchange had no effect. Nothing changed, and the session goes on.
+/// Why a message of the exchange had no effect. The keys are what they were, and the session
+/// goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RekeyError {
@@ -104,16 +72,22 @@ pub enum RekeyError {
     /// The peer asks with a second key for an epoch that is already agreed on.
     #[error("the peer asked twice for epoch {0} with different keys")]
     Conflict(u32),
+    /// A KEM key or ciphertext in a session without, or none in an answer that needs one.
+    #[error("the KEM part of the exchange does not fit what the peers announced")]
+    Kem,
     /// The peer's key is of low order.
     #[error(transparent)]
     WeakKey(#[from] WeakKey),
+    /// The peer's KEM key is none.
+    #[error(transparent)]
+    InvalidKemKey(#[from] InvalidKemKey),
 }
 
 /// What has to be done now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EpochAction {
-    /// Send this request on the control lane.
-    SendRequest(RekeyMessage),
+    /// Send the parts of this request on the control lane.
+    SendRequest(RekeyOffer),
     /// Send anything on the control lane, for example a ping: the peer seals in the new epoch
     /// only after it opened something of it.
     SendConfirmation,
@@ -128,12 +102,12 @@ enum Exchange<K> {
         due: Time,
     },
     Requested {
-        key: K,
+        asking: Asking<K>,
         repeat_at: Time,
     },
     Answered {
-        request: [u8; 32],
-        answer: [u8; 32],
+        offer: RekeyOffer,
+        answer: RekeyAnswer,
         next: Held,
     },
 }
@@ -144,6 +118,8 @@ pub struct Epochs<K = EphemeralKey> {
     current: Held,
     previous: Option<(Arc<Epoch>, Time)>,
     exchange: Exchange<K>,
+    /// What has arrived of the peer's request for the next epoch, until it is answered.
+    parts: Parts,
     /// Set while the peer may not yet know that we seal in the current epoch.
     confirm_at: Option<Time>,
     expired: bool,
@@ -152,15 +128,18 @@ pub struct Epochs<K = EphemeralKey> {
 impl<K: KeyAgreement> Epochs<K> {
     /// The epochs of a session whose handshake just ended.
     pub fn new(shape: SessionShape, chain: Chain, now: Time, rng: &mut impl RngCore) -> Self {
-        let current = Held::new(shape, chain, now);
-        let exchange = Exchange::Idle {
-            due: due(shape.role, now, rng),
-        };
+        let current = Held::new(shape, chain, false, now);
+        let mut due = due(shape.role, now, rng);
+        if shape.kem && shape.role == Role::Initiator {
+            // The handshake has no KEM: its keys are to be replaced as soon as possible.
+            due = now;
+        }
         Self {
             shape,
             current,
             previous: None,
-            exchange,
+            exchange: Exchange::Idle { due },
+            parts: Parts::default(),
             confirm_at: None,
             expired: false,
         }
@@ -212,68 +191,71 @@ impl<K: KeyAgreement> Epochs<K> {
         }
     }
 
-    /// Takes the peer's request and answers it; a repeated request gets the same answer. The keys
-    /// of the new epoch open from now on, see [`Self::receivable`].
+    /// Takes a part of the peer's request, and answers when it has all. The keys of the new epoch
+    /// open from then on, see [`Self::receivable`]. Repeated, the part with the X25519 key gets
+    /// the same answer; the other one none, so that a repeated request gets one.
     ///
     /// # Errors
-    /// See [`RekeyError`]; nothing changed.
+    /// See [`RekeyError`]. The parts of a request that cannot be answered are forgotten.
     pub fn handle_request(
         &mut self,
-        request: RekeyMessage,
+        epoch: u32,
+        part: OfferPart,
         now: Time,
         rng: &mut impl RngCore,
-    ) -> Result<RekeyMessage, RekeyError> {
-        let epoch = self.expect_next(request.epoch)?;
+    ) -> Result<Option<RekeyAnswer>, RekeyError> {
+        self.expect_next(epoch)?;
+        if matches!(part, OfferPart::KemKey(_)) && !self.shape.kem {
+            return Err(RekeyError::Kem);
+        }
         match &self.exchange {
-            Exchange::Answered {
-                request: earlier,
-                answer,
-                ..
-            } => {
-                if *earlier != request.public_key {
-                    return Err(RekeyError::Conflict(epoch));
-                }
-                return Ok(RekeyMessage {
-                    epoch,
-                    public_key: *answer,
-                });
+            Exchange::Answered { offer, .. } if !offer.has(&part) => {
+                return Err(RekeyError::Conflict(epoch));
+            }
+            Exchange::Answered { answer, .. } => {
+                let is_first = matches!(part, OfferPart::PublicKey(_));
+                return Ok(is_first.then(|| answer.clone()));
             }
             Exchange::Requested { .. } if self.shape.role == Role::Initiator => {
                 return Err(RekeyError::Crossed);
             }
             Exchange::Requested { .. } | Exchange::Idle { .. } => {}
         }
-        let key = K::generate(rng);
-        let public_key = key.public();
-        let next = self.step(
-            &key,
-            request.public_key,
-            [request.public_key, public_key],
-            now,
-        )?;
+        if !self.parts.add(part) {
+            return Err(RekeyError::Conflict(epoch));
+        }
+        let Some(offer) = self.parts.take_offer(epoch, self.shape.kem) else {
+            return Ok(None);
+        };
+        let (answer, agreed) = exchange::answer::<K>(&offer, rng)?;
+        let next = self.step(&agreed, now);
         self.forget_parity_of(epoch);
-        self.transition_to_answered(request.public_key, public_key, next);
-        Ok(RekeyMessage { epoch, public_key })
+        self.exchange = Exchange::Answered {
+            offer,
+            answer: answer.clone(),
+            next,
+        };
+        Ok(Some(answer))
     }
 
     /// Takes the peer's answer to our request. From now on the new epoch seals.
     ///
     /// # Errors
-    /// See [`RekeyError`]; nothing changed, and the request goes on being repeated.
+    /// See [`RekeyError`]; the request goes on being repeated.
     pub fn handle_reply(
         &mut self,
-        reply: RekeyMessage,
+        answer: &RekeyAnswer,
         now: Time,
         rng: &mut impl RngCore,
     ) -> Result<(), RekeyError> {
-        let epoch = self.expect_next(reply.epoch)?;
-        let Exchange::Requested { key, .. } = &self.exchange else {
+        self.expect_next(answer.epoch)?;
+        let Exchange::Requested { asking, .. } = &self.exchange else {
             return Err(RekeyError::Stale {
-                asked: epoch,
+                asked: answer.epoch,
                 current: self.current.lanes.number(),
             });
         };
-        let next = self.step(key, reply.public_key, [key.public(), reply.public_key], now)?;
+        let next = self.step(&asking.complete(answer)?, now);
         self.transition_to_idle(next, now, rng);
         self.confirm_at = Some(now);
         Ok(())
@@ -350,28 +332,17 @@ impl<K: KeyAgreement> Epochs<K> {
                 return None;
             }
         }
-        let Exchange::Requested { key, .. } = &self.exchange else {
+        let Exchange::Requested { asking, .. } = &self.exchange else {
             return None;
         };
         let epoch = self.current.chain.epoch().wrapping_add(1);
-        Some(EpochAction::SendRequest(RekeyMessage {
-            epoch,
-            public_key: key.public(),
-        }))
+        Some(EpochAction::SendRequest(asking.offer(epoch)))
     }
 
     fn transition_to_requested(&mut self, now: Time, rng: &mut impl RngCore) {
         self.exchange = Exchange::Requested {
-            key: K::generate(rng),
+            asking: Asking::generate(self.shape.kem, rng),
             repeat_at: now + REPEAT_EVERY,
-        };
-    }
-
-    fn transition_to_answered(&mut self, request: [u8; 32], answer: [u8; 32], next: Held) {
-        self.exchange = Exchange::Answered {
-            request,
-            answer,
-            next,
         };
     }
 
@@ -379,24 +350,16 @@ impl<K: KeyAgreement> Epochs<K> {
         let old = std::mem::replace(&mut self.current, next);
         self.previous = Some((old.lanes, now + PREVIOUS_FOR));
         self.confirm_at = None;
+        self.parts = Parts::default();
         self.exchange = Exchange::Idle {
             due: due(self.shape.role, now, rng),
         };
     }
 
-    fn step(
-        &self,
-        key: &K,
-        their_public: [u8; 32],
-        transcript: [[u8; 32]; 2],
-        now: Time,
-    ) -> Result<Held, WeakKey> {
-        let secret = key.agree(&their_public)?;
-        let chain = self
-            .current
-            .chain
-            .next(&secret, None, transcript.as_flattened());
-        Ok(Held::new(self.shape, chain, now))
+    fn step(&self, agreed: &Agreed, now: Time) -> Held {
+        let kem = agreed.kem.as_ref().map(|secret| &secret[..]);
+        let chain = self.current.chain.next(&agreed.dh, kem, &agreed.transcript);
+        Held::new(self.shape, chain, kem.is_some(), now)
     }
 
     /// The index of a new epoch is that of the epoch two before it.
@@ -405,12 +368,12 @@ impl<K: KeyAgreement> Epochs<K> {
             .take_if(|(lanes, _)| lanes.number() & 1 == epoch & 1);
     }
 
-    fn expect_next(&self, asked: u32) -> Result<u32, RekeyError> {
+    fn expect_next(&self, asked: u32) -> Result<(), RekeyError> {
         let current = self.current.lanes.number();
         if asked != current.wrapping_add(1) {
             return Err(RekeyError::Stale { asked, current });
         }
-        Ok(asked)
+        Ok(())
     }
 
     fn stop_at(&self) -> Time {

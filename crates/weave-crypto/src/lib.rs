@@ -20,6 +20,7 @@ mod epochs;
 mod handshake;
 mod identity;
 mod kdf;
+mod kem;
 mod lane;
 mod noise;
 mod password;
@@ -33,7 +34,8 @@ pub use aead::{OpenError, OpenKey, SealKey, Suite};
 pub use chain::{Chain, Role};
 pub use cookie::{Admission, Cookie, CookieJar};
 pub use epochs::{
-    Epoch, EpochAction, Epochs, KeyAgreement, RekeyError, RekeyMessage, SessionShape,
+    Epoch, EpochAction, Epochs, KeyAgreement, OfferPart, RekeyAnswer, RekeyError, RekeyOffer,
+    SessionShape,
 };
 pub use handshake::{
     COOKIE_REPLY_LEN, Completed, ExpectConfirm, ExpectFinish, ExpectReply, GivenBack,
@@ -41,6 +43,7 @@ pub use handshake::{
     initiate, initiate_with, initiator_ephemeral, respond,
 };
 pub use identity::{HelloContext, Identity, SignatureError, sign_hello, verify, verify_hello};
+pub use kem::{InvalidKemKey, KemCiphertext, KemKey};
 pub use lane::{LaneClosed, SendLane};
 pub use password::{StretchError, StretchedPassword};
 pub use passwords::{Generations, Passwords};

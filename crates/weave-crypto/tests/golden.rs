@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rand_core::RngCore;
 use weave_crypto::{
-    Admission, CookieJar, EpochAction, Epochs, ExpectConfirm, HandshakeConfig, Identity, Passwords,
+    Admission, Completed, CookieJar, EpochAction, Epochs, HandshakeConfig, Identity, Passwords,
     RejectReason, Role, SessionShape, StretchedPassword, initiate, respond,
 };
 use weave_wire::{Lane, PayloadKind, SealedHeader, Time, Versions};
@@ -65,11 +65,11 @@ fn documented() -> BTreeMap<String, Vec<u8>> {
     vectors
 }
 
-fn epochs(confirm: ExpectConfirm) -> Epochs {
-    let done = confirm.into_completed();
+fn epochs(done: Completed, kem: bool) -> Epochs {
     let shape = SessionShape {
         version: done.version,
         suite: done.suite,
+        kem,
         role: done.role,
         local_slot: done.local_slot,
         remote_slot: done.remote_slot,
@@ -88,7 +88,10 @@ fn sealed(epochs: &Epochs) -> Vec<u8> {
     datagram
 }
 
-fn computed() -> BTreeMap<String, Vec<u8>> {
+type Vectors = Vec<(&'static str, Vec<u8>)>;
+
+/// What a handshake sends, and what the dialler and the other side end with.
+fn handshake() -> (Vectors, [Completed; 2]) {
     let (a, b) = (config(1), config(2));
     let (state, init) = initiate(&a, 5, None, &mut Counting(0));
     let (listener, reply) = respond(&b, 6, &init, &mut Counting(0x80)).expect("a reply");
@@ -116,34 +119,7 @@ fn computed() -> BTreeMap<String, Vec<u8>> {
         (completed.payload.as_slice(), completed.role),
         (&b"hello"[..], Role::Responder)
     );
-    let mut session = epochs(confirm);
-    let before = sealed(&session);
-    session.start(Time::ZERO);
-    let request = session.handle_timeout(Time::ZERO, &mut Counting(0x40));
-    let Some(EpochAction::SendRequest(request)) = request else {
-        panic!("expected a request")
-    };
-    let shape = SessionShape {
-        version: completed.version,
-        suite: completed.suite,
-        role: completed.role,
-        local_slot: 6,
-        remote_slot: 5,
-    };
-    let mut peer: Epochs = Epochs::new(shape, completed.chain, Time::ZERO, &mut Counting(0));
-    let answer = peer
-        .handle_request(request, Time::ZERO, &mut Counting(0xa0))
-        .expect("one");
-    assert_eq!(
-        session.handle_reply(answer, Time::ZERO, &mut Counting(0)),
-        Ok(())
-    );
-    let after = sealed(&session);
-    assert_eq!(
-        SealedHeader::decode(&after).map(|header| header.counter),
-        Ok(0)
-    );
-    [
+    let vectors = vec![
         ("peer", a.identity.peer_id().0.to_vec()),
         ("static", a.identity.static_public().to_vec()),
         (
@@ -157,12 +133,50 @@ fn computed() -> BTreeMap<String, Vec<u8>> {
         ("reject-generation", reject_generation),
         ("cookie-reply", cookie_reply),
         ("mac2", mac2),
+    ];
+    (vectors, [confirm.into_completed(), completed])
+}
+
+/// The dialler's first control datagrams of epochs 0 and 1.
+fn rekeyed(ends: [Completed; 2], kem: bool) -> [Vec<u8>; 2] {
+    let [mut session, mut peer] = ends.map(|end| epochs(end, kem));
+    let before = sealed(&session);
+    session.start(Time::ZERO);
+    let request = session.handle_timeout(Time::ZERO, &mut Counting(0x40));
+    let Some(EpochAction::SendRequest(offer)) = request else {
+        panic!("expected a request")
+    };
+    let epoch = offer.epoch;
+    let answers = offer.into_parts().map(|part| {
+        peer.handle_request(epoch, part, Time::ZERO, &mut Counting(0xa0))
+            .expect("a part")
+    });
+    let answer = answers.last().flatten().expect("an answer");
+    assert_eq!(
+        session.handle_reply(&answer, Time::ZERO, &mut Counting(0)),
+        Ok(())
+    );
+    let after = sealed(&session);
+    assert_eq!(
+        SealedHeader::decode(&after).map(|header| header.counter),
+        Ok(0)
+    );
+    [before, after]
+}
+
+fn computed() -> BTreeMap<String, Vec<u8>> {
+    let (mut vectors, ends) = handshake();
+    let [before, after] = rekeyed(ends, false);
+    let [_, hybrid] = rekeyed(handshake().1, true);
+    vectors.extend([
         ("sealed", before),
         ("rekeyed", after),
-    ]
-    .into_iter()
-    .map(|(name, bytes)| (name.to_owned(), bytes))
-    .collect()
+        ("rekeyed-kem", hybrid),
+    ]);
+    vectors
+        .into_iter()
+        .map(|(name, bytes)| (name.to_owned(), bytes))
+        .collect()
 }
 
 #[test]

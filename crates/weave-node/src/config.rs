@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use weave_crypto::Passwords;
 use weave_wire::{Cidr, Versions};
 
+use crate::post_quantum::PostQuantum;
+
 /// Configuration of a [`Node`](crate::Node).
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
@@ -22,6 +24,8 @@ pub struct NodeConfig {
     pub prefer_aes: bool,
     /// Whether peers that gossip found are connected to.
     pub discovery: bool,
+    /// Whether keys are to withstand quantum computers.
+    pub pq: PostQuantum,
     /// Port of targets that name none.
     pub port: u16,
     /// Range that addresses are allocated from; none: addresses are not allocated here.

@@ -17,6 +17,7 @@ mod membership;
 pub mod names;
 mod next_format;
 mod node;
+mod post_quantum;
 mod relays;
 #[cfg(feature = "seeded-bugs")]
 pub mod seeded;
@@ -28,4 +29,5 @@ pub use config::NodeConfig;
 pub use drain::{Sink, Writes, drain};
 pub use endpoints::{EndpointError, EndpointSpec};
 pub use node::{DamagedRecord, Node, NodeStatus, PeerInfo, PersistToken, Subnet, check_stored};
+pub use post_quantum::PostQuantum;
 pub use session::{ConnectionState, ConnectionStatus, GenerationStatus, Retry, Transmit};

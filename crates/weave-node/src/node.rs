@@ -452,6 +452,7 @@ fn session_config(config: &NodeConfig, identity: &Arc<Identity>, boot: u64) -> S
     let mut session_config = SessionConfig::new(handshake, boot);
     session_config.nickname.clone_from(&config.nickname);
     session_config.version.clone_from(&config.version);
+    session_config.pq = config.pq;
     session_config.port = config.port;
     session_config
 }

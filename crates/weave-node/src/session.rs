@@ -37,6 +37,7 @@ mod outbound;
 mod path_mtu;
 mod paths;
 mod peer;
+mod rekey;
 mod rotation;
 mod rtt;
 mod standing;

@@ -19,8 +19,8 @@ use weave_node::forward::{DropCounters, Fib, Ingress, Receiver};
 use weave_node::ipam::IpamError;
 use weave_node::names::NameTable;
 use weave_node::{
-    ConnectionState, Node, NodeConfig, NodeStatus, PersistToken, Sink, Subnet, Transmit, Writes,
-    drain,
+    ConnectionState, Node, NodeConfig, NodeStatus, PersistToken, PostQuantum, Sink, Subnet,
+    Transmit, Writes, drain,
 };
 use weave_wire::offload::Checksum;
 use weave_wire::{Cidr, Mac, PeerId, ReceiverIndex, SegmentId, Time};
@@ -389,6 +389,10 @@ fn config(number: u8, target: Option<SocketAddr>) -> NodeConfig {
         passwords: Passwords::new(0, StretchedPassword::from_bytes([7; 32])),
         prefer_aes: false,
         discovery: true,
+        pq: match number {
+            1 => PostQuantum::Require,
+            _ => PostQuantum::Prefer,
+        },
         port: 6783,
         range: Some(range()),
         default_subnet: Some(range()),
@@ -435,6 +439,10 @@ fn a_connected_mesh_stays_connected() {
     for _ in 0..60 {
         mesh.run(10 * SECOND);
         assert!(mesh.is_full(), "{:?}", mesh.status(0));
+        for host in 0..3 {
+            let connections = mesh.status(host).connections;
+            assert!(connections.iter().all(|line| line.pq == Some(true)));
+        }
     }
 }
 

@@ -53,6 +53,8 @@ counters! {
     downgrades => "downgrades",
     /// Ends of sessions of the newer version when all was over.
     next_sessions => "ends of newer sessions",
+    /// Ends of sessions whose keys were made with a KEM when all was over.
+    kem_sessions => "ends of post-quantum sessions",
     /// Older programs that left records of newer ones alone.
     newer_records => "newer records kept",
     /// Times that the network broke in two.

@@ -17,6 +17,7 @@ mod disk;
 mod faults;
 mod frames;
 mod host;
+mod keys;
 mod network;
 mod oracle;
 mod paths;

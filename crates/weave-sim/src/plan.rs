@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use weave_node::PostQuantum;
 use weave_wire::Versions;
 
 use crate::chance::Chance;
@@ -81,6 +82,10 @@ pub struct Plan {
     pub newer_permille: u64,
     /// Starts at which the program of a host is replaced by the other version, of a thousand.
     pub replaced_permille: u64,
+    /// Every host requires the post-quantum key exchange.
+    pub requires_pq: bool,
+    /// Hosts that have it off otherwise, of a thousand.
+    pub no_pq_permille: u64,
     /// Hosts that never come back.
     pub dead: usize,
     /// A host is banned this long after faults began.
@@ -97,6 +102,7 @@ impl Plan {
         let mut chance_of_ban = Chance::new(options.seed, 7);
         let is_ban = options.peers > 2 && chance_of_ban.permille(500);
         let churn_ms = u64::try_from(options.churn.as_millis()).unwrap_or(u64::MAX);
+        let mut chance_of_pq = Chance::new(options.seed, 8);
         let shapes = [Shape::Star, Shape::Chain, Shape::Tree];
         let crowd = u32::try_from(options.peers).unwrap_or(u32::MAX);
         let mut subnets = vec!["10.32.0.0/12"];
@@ -125,6 +131,8 @@ impl Plan {
             newer_permille: chance.below(1001),
             replaced_permille: if chance.permille(700) { 500 } else { 0 },
             ban_after: is_ban.then(|| chance_of_ban.millis(0, churn_ms)),
+            requires_pq: chance_of_pq.permille(250),
+            no_pq_permille: chance_of_pq.below(501),
             dead: chance.index(3).min(options.peers.saturating_sub(2)),
             subnets,
         }
@@ -138,6 +146,16 @@ impl Plan {
             false => Versions::SPOKEN,
         };
         (0..self.peers).map(|_| versions()).collect()
+    }
+
+    /// Whether this host has the post-quantum key exchange.
+    pub(crate) fn pq_of(&self, host: usize) -> PostQuantum {
+        let mut chance = Chance::new(self.seed, 1_000_000 + host as u64);
+        match chance.permille(self.no_pq_permille) {
+            _ if self.requires_pq => PostQuantum::Require,
+            true => PostQuantum::Off,
+            false => PostQuantum::Prefer,
+        }
     }
 
     /// The host that this one is told of at every launch.

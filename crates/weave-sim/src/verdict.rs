@@ -30,6 +30,7 @@ pub(crate) fn judge(world: &mut World) {
     world.check_versions();
     world.check_paths();
     check_frames(world);
+    world.check_keys();
     check_held(world);
     check_space(world);
     if world.banned.is_some() {

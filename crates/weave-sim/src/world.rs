@@ -472,6 +472,7 @@ impl World {
             passwords: Passwords::new(0, StretchedPassword::from_bytes([7; 32])),
             prefer_aes: index.is_multiple_of(2),
             discovery: true,
+            pq: self.plan.pq_of(index),
             port: weave_wire::PORT,
             range: "10.32.0.0/12".parse().ok(),
             default_subnet: None,

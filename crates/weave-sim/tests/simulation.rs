@@ -25,6 +25,7 @@ fn small_meshes_of_two_versions_stay_sound_under_all_faults() {
         total.downgrades,
         total.next_sessions,
         total.bans,
+        total.kem_sessions,
     ];
     assert!(seen.iter().all(|count| *count > 0), "{total}");
     assert_eq!(total.newer_records > 0, cfg!(feature = "next-format"));

@@ -19,6 +19,8 @@ pub struct SessionShape {
     pub version: u8,
     /// Cipher that the handshake agreed on.
     pub suite: Suite,
+    /// Whether every exchange of keys has an ML-KEM-768 half: both sides announced it.
+    pub kem: bool,
     /// Our role in the handshake.
     pub role: Role,
     /// Slot under which datagrams reach us.
@@ -31,6 +33,7 @@ pub struct SessionShape {
 #[derive(Debug)]
 pub struct Epoch {
     number: u32,
+    kem: bool,
     local_slot: u32,
     send: [Arc<SendLane>; 3],
     open: [OpenKey; 3],
@@ -41,6 +44,11 @@ impl Epoch {
     /// Counted from 0, the epoch of the handshake.
     pub const fn number(&self) -> u32 {
         self.number
+    }
+
+    /// Whether its keys were agreed on with a KEM: those of the handshake never are.
+    pub const fn has_kem(&self) -> bool {
+        self.kem
     }
 
     /// When this side made the keys; they seal for 180 s.
@@ -71,7 +79,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn new(shape: SessionShape, chain: Chain, now: Time) -> Self {
+    pub(super) fn new(shape: SessionShape, chain: Chain, kem: bool, now: Time) -> Self {
         let number = chain.epoch();
         let keys = |lane| {
             let (seal, open) = chain.lane_keys(shape.suite, shape.role, lane);
@@ -89,6 +97,7 @@ impl Held {
         let [data, control, relay] = [Lane::Data, Lane::Control, Lane::Relay].map(keys);
         let lanes = Epoch {
             number,
+            kem,
             local_slot: shape.local_slot,
             send: [data.0, control.0, relay.0],
             open: [data.1, control.1, relay.1],

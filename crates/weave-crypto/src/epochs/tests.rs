@@ -1,10 +1,12 @@
 use weave_wire::{PayloadKind, SealedHeader};
+use zeroize::Zeroizing;
 
 use super::*;
 use crate::aead::Suite;
 use crate::kdf;
 use crate::testing::rng;
 
+mod hybrid;
 mod simulation;
 
 /// An agreement that costs nothing and keeps nothing secret.
@@ -27,7 +29,7 @@ impl KeyAgreement for Toy {
     }
 }
 
-fn shape(role: Role) -> SessionShape {
+fn shape(role: Role, kem: bool) -> SessionShape {
     let (local_slot, remote_slot) = match role {
         Role::Initiator => (11, 22),
         Role::Responder => (22, 11),
@@ -35,6 +37,7 @@ fn shape(role: Role) -> SessionShape {
     SessionShape {
         version: 1,
         suite: Suite::ChaCha20Poly1305,
+        kem,
         role,
         local_slot,
         remote_slot,
@@ -42,10 +45,14 @@ fn shape(role: Role) -> SessionShape {
 }
 
 fn pair<K: KeyAgreement>(seed: u64) -> [Epochs<K>; 2] {
+    pair_with(seed, false)
+}
+
+fn pair_with<K: KeyAgreement>(seed: u64, kem: bool) -> [Epochs<K>; 2] {
     let secret = kdf::public_key("test session", &[&seed.to_le_bytes()]);
     [Role::Initiator, Role::Responder].map(|role| {
         Epochs::new(
-            shape(role),
+            shape(role, kem),
             Chain::first(&secret),
             Time::ZERO,
             &mut rng(seed),
@@ -53,12 +60,42 @@ fn pair<K: KeyAgreement>(seed: u64) -> [Epochs<K>; 2] {
     })
 }
 
-fn request<K: KeyAgreement>(epochs: &mut Epochs<K>, now: Time) -> RekeyMessage {
+fn request<K: KeyAgreement>(epochs: &mut Epochs<K>, now: Time) -> RekeyOffer {
     epochs.start(now);
     match epochs.handle_timeout(now, &mut rng(5)) {
         Some(EpochAction::SendRequest(message)) => message,
         other => panic!("expected a request, got {other:?}"),
     }
+}
+
+fn offer(epoch: u32, public_key: [u8; 32]) -> RekeyOffer {
+    RekeyOffer {
+        epoch,
+        public_key,
+        kem_key: None,
+    }
+}
+
+fn reply(public_key: [u8; 32]) -> RekeyAnswer {
+    RekeyAnswer {
+        epoch: 1,
+        public_key,
+        kem_ciphertext: None,
+    }
+}
+
+/// The answer to a request, all of whose parts arrive in order.
+fn answered<K: KeyAgreement>(
+    epochs: &mut Epochs<K>,
+    offer: &RekeyOffer,
+    now: Time,
+) -> Result<RekeyAnswer, RekeyError> {
+    let mut answer = None;
+    for part in offer.clone().into_parts() {
+        let given = epochs.handle_request(offer.epoch, part, now, &mut rng(6))?;
+        answer = given.or(answer);
+    }
+    Ok(answer.expect("all parts were given"))
 }
 
 fn sealed(lane: &SendLane, now: Time) -> Vec<u8> {
@@ -84,11 +121,9 @@ fn a_rekey_takes_request_answer_and_one_datagram() {
     let now = Time::from_secs(10);
     let asked = request(&mut a, now);
     assert_eq!(asked.epoch, 1);
-    let answer = b
-        .handle_request(asked, now, &mut rng(6))
-        .expect("an answer");
+    let answer = answered(&mut b, &asked, now).expect("an answer");
     assert_eq!(b.current().number(), 0, "the answerer waits");
-    assert_eq!(a.handle_reply(answer, now, &mut rng(7)), Ok(()));
+    assert_eq!(a.handle_reply(&answer, now, &mut rng(7)), Ok(()));
     assert_eq!(a.current().number(), 1);
     assert_eq!(
         a.handle_timeout(now, &mut rng(8)),
@@ -109,11 +144,9 @@ fn nothing_is_lost_while_the_two_sides_are_in_different_epochs() {
     let late_a = sealed(a.current_send(Lane::Data), now);
     let late_b = sealed(b.current_send(Lane::Data), now);
     let asked = request(&mut a, now);
-    let answer = b
-        .handle_request(asked, now, &mut rng(6))
-        .expect("an answer");
+    let answer = answered(&mut b, &asked, now).expect("an answer");
     assert_eq!(opens(&b, late_a.clone()), Some(0));
-    assert_eq!(a.handle_reply(answer, now, &mut rng(7)), Ok(()));
+    assert_eq!(a.handle_reply(&answer, now, &mut rng(7)), Ok(()));
     assert_eq!(opens(&a, late_b.clone()), Some(0));
     assert_eq!(opens(&a, sealed(b.current_send(Lane::Data), now)), Some(0));
     assert!(b.opened(1, now, &mut rng(8)));
@@ -131,15 +164,12 @@ fn nothing_is_lost_while_the_two_sides_are_in_different_epochs() {
 fn a_repeated_request_gets_the_same_answer_and_the_same_lanes() {
     let [mut a, mut b] = pair::<EphemeralKey>(1);
     let asked = request(&mut a, Time::ZERO);
-    let answer = b.handle_request(asked, Time::ZERO, &mut rng(6));
+    let answer = answered(&mut b, &asked, Time::ZERO);
     let lane = b
         .receivable()
         .last()
         .map(|epoch| Arc::clone(epoch.send(Lane::Data)));
-    assert_eq!(
-        b.handle_request(asked, Time::from_secs(1), &mut rng(7)),
-        answer
-    );
+    assert_eq!(answered(&mut b, &asked, Time::from_secs(1)), answer);
     let again = b
         .receivable()
         .last()
@@ -148,12 +178,9 @@ fn a_repeated_request_gets_the_same_answer_and_the_same_lanes() {
         lane.zip(again)
             .is_some_and(|(one, other)| Arc::ptr_eq(&one, &other))
     );
-    let other = RekeyMessage {
-        epoch: 1,
-        public_key: [9; 32],
-    };
+    let other = offer(1, [9; 32]);
     assert_eq!(
-        b.handle_request(other, Time::ZERO, &mut rng(7)),
+        answered(&mut b, &other, Time::ZERO),
         Err(RekeyError::Conflict(1))
     );
 }
@@ -162,26 +189,18 @@ fn a_repeated_request_gets_the_same_answer_and_the_same_lanes() {
 fn when_both_start_the_initiator_goes_first() {
     let [mut a, mut b] = pair::<EphemeralKey>(1);
     let (from_a, from_b) = (request(&mut a, Time::ZERO), request(&mut b, Time::ZERO));
-    let crossed = a.handle_request(from_b, Time::ZERO, &mut rng(6));
+    let crossed = answered(&mut a, &from_b, Time::ZERO);
     assert_eq!(crossed, Err(RekeyError::Crossed));
-    let answer = b
-        .handle_request(from_a, Time::ZERO, &mut rng(6))
-        .expect("an answer");
-    assert_eq!(a.handle_reply(answer, Time::ZERO, &mut rng(7)), Ok(()));
+    let answer = answered(&mut b, &from_a, Time::ZERO).expect("an answer");
+    assert_eq!(a.handle_reply(&answer, Time::ZERO, &mut rng(7)), Ok(()));
     assert!(b.opened(1, Time::ZERO, &mut rng(7)));
     let stale = RekeyError::Stale {
         asked: 1,
         current: 1,
     };
-    assert_eq!(
-        a.handle_request(from_b, Time::ZERO, &mut rng(6)),
-        Err(stale)
-    );
-    assert_eq!(
-        b.handle_request(from_a, Time::ZERO, &mut rng(6)),
-        Err(stale)
-    );
-    assert_eq!(a.handle_reply(answer, Time::ZERO, &mut rng(7)), Err(stale));
+    assert_eq!(answered(&mut a, &from_b, Time::ZERO), Err(stale));
+    assert_eq!(answered(&mut b, &from_a, Time::ZERO), Err(stale));
+    assert_eq!(a.handle_reply(&answer, Time::ZERO, &mut rng(7)), Err(stale));
     assert_eq!(
         opens(&a, sealed(b.current_send(Lane::Data), Time::ZERO)),
         Some(1)
@@ -195,33 +214,25 @@ fn when_both_start_the_initiator_goes_first() {
 #[test]
 fn early_late_and_weak_messages_change_nothing() {
     let [mut a, _] = pair::<EphemeralKey>(1);
-    let message = |epoch| RekeyMessage {
-        epoch,
-        public_key: [9; 32],
-    };
     for epoch in [0, 2, u32::MAX] {
         let stale = Err(RekeyError::Stale {
             asked: epoch,
             current: 0,
         });
-        assert_eq!(
-            a.handle_request(message(epoch), Time::ZERO, &mut rng(1)),
-            stale
-        );
+        assert_eq!(answered(&mut a, &offer(epoch, [9; 32]), Time::ZERO), stale);
     }
     let unasked = Err(RekeyError::Stale {
         asked: 1,
         current: 0,
     });
-    assert_eq!(a.handle_reply(message(1), Time::ZERO, &mut rng(1)), unasked);
-    let weak = RekeyMessage {
-        epoch: 1,
-        public_key: [0; 32],
-    };
-    let refused = a.handle_request(weak, Time::ZERO, &mut rng(1));
+    assert_eq!(
+        a.handle_reply(&reply([9; 32]), Time::ZERO, &mut rng(1)),
+        unasked
+    );
+    let refused = answered(&mut a, &offer(1, [0; 32]), Time::ZERO);
     assert_eq!(refused, Err(RekeyError::WeakKey(WeakKey)));
     let _ = request(&mut a, Time::ZERO);
-    let refused = a.handle_reply(weak, Time::ZERO, &mut rng(1));
+    let refused = a.handle_reply(&reply([0; 32]), Time::ZERO, &mut rng(1));
     assert_eq!(refused, Err(RekeyError::WeakKey(WeakKey)));
     assert_eq!(a.current().number(), 0);
     assert_eq!(a.receivable().count(), 1);
@@ -257,10 +268,8 @@ fn the_initiator_starts_first_repeats_and_stops_for_good_when_nobody_answers() {
 fn the_confirmation_is_repeated_until_the_peer_is_heard_in_the_new_epoch() {
     let [mut a, mut b] = pair::<EphemeralKey>(1);
     let asked = request(&mut a, Time::ZERO);
-    let answer = b
-        .handle_request(asked, Time::ZERO, &mut rng(6))
-        .expect("an answer");
-    assert_eq!(a.handle_reply(answer, Time::ZERO, &mut rng(7)), Ok(()));
+    let answer = answered(&mut b, &asked, Time::ZERO).expect("an answer");
+    assert_eq!(a.handle_reply(&answer, Time::ZERO, &mut rng(7)), Ok(()));
     for second in 0..5 {
         let now = Time::from_secs(second);
         assert_eq!(
@@ -281,7 +290,7 @@ fn an_index_finds_its_epoch_by_slot_and_parity() {
     assert_eq!(b.epoch_of(index(22, 1)), None);
     assert_eq!(b.epoch_of(index(11, 0)), None);
     let asked = request(&mut a, Time::ZERO);
-    assert!(b.handle_request(asked, Time::ZERO, &mut rng(6)).is_ok());
+    assert!(answered(&mut b, &asked, Time::ZERO).is_ok());
     assert_eq!(b.epoch_of(index(22, 1)), Some(1));
     assert!(b.opened(1, Time::ZERO, &mut rng(6)));
     assert_eq!(b.epoch_of(index(22, 0)), Some(0));

@@ -39,6 +39,10 @@ pub enum RejectReason {
     Suite,
     /// The key of the dialler is banned.
     Banned,
+    /// The responder takes no peer without post-quantum key exchange.
+    KemRequired,
+    /// The responder has no post-quantum key exchange, which the dialler requires.
+    KemOff,
     /// A reason that this version does not know.
     Other,
 }
@@ -51,6 +55,8 @@ impl RejectReason {
             Self::Version { .. } => 3,
             Self::Suite => 4,
             Self::Banned => 5,
+            Self::KemRequired => 6,
+            Self::KemOff => 7,
             Self::Other => 255,
         }
     }
@@ -62,7 +68,12 @@ impl RejectReason {
                 held: Generations([_, others @ ..]),
             } => others.iter().flat_map(|one| one.to_le_bytes()).collect(),
             Self::Version { ours, .. } => vec![ours.lowest, ours.highest],
-            Self::WrongPassword | Self::Suite | Self::Banned | Self::Other => Vec::new(),
+            Self::WrongPassword
+            | Self::Suite
+            | Self::Banned
+            | Self::KemRequired
+            | Self::KemOff
+            | Self::Other => Vec::new(),
         }
     }
 
@@ -85,6 +96,8 @@ impl RejectReason {
             }
             4 => Self::Suite,
             5 => Self::Banned,
+            6 => Self::KemRequired,
+            7 => Self::KemOff,
             _ => Self::Other,
         })
     }
@@ -105,6 +118,12 @@ impl fmt::Display for RejectReason {
             Self::WrongPassword => "wrong password?",
             Self::Suite => "no common cipher",
             Self::Banned => "banned from this mesh",
+            Self::KemRequired => {
+                "it requires the post-quantum key exchange, this router has --pq off"
+            }
+            Self::KemOff => {
+                "it has no post-quantum key exchange, which this router requires (--pq require)"
+            }
             Self::Other => "for a reason that only a newer version knows",
         })
     }

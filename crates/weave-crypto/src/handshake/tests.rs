@@ -258,6 +258,8 @@ fn a_refusal_counts_only_for_the_handshake_that_it_refuses() {
         },
         RejectReason::Suite,
         RejectReason::Banned,
+        RejectReason::KemRequired,
+        RejectReason::KemOff,
         RejectReason::Other,
     ] {
         let reject = listener.reject(&b, reason);

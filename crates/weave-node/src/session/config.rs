@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use weave_crypto::HandshakeConfig;
 
+use crate::post_quantum::PostQuantum;
+
 /// Who we are and how we behave towards other peers.
 #[derive(Debug)]
 pub(crate) struct SessionConfig {
@@ -15,6 +17,8 @@ pub(crate) struct SessionConfig {
     pub(crate) nickname: String,
     /// Version of the program, for people.
     pub(crate) version: String,
+    /// Whether keys are to withstand quantum computers.
+    pub(crate) pq: PostQuantum,
     /// Port of targets that name none.
     pub(crate) port: u16,
     /// Time constants.
@@ -29,6 +33,7 @@ impl SessionConfig {
             boot,
             nickname: String::new(),
             version: String::new(),
+            pq: PostQuantum::default(),
             port: weave_wire::PORT,
             timers: Timers::default(),
         }

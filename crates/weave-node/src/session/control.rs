@@ -2,9 +2,8 @@
 
 use std::net::SocketAddr;
 
-use weave_crypto::RekeyMessage;
 use weave_wire::proto::control_message::Body;
-use weave_wire::proto::{Ping, Pong, RekeyReply, RekeyRequest};
+use weave_wire::proto::{Ping, Pong};
 use weave_wire::{PeerId, ReceiverIndex, Time, decode_control, from_proto_addr, proto_addr};
 
 use super::hello::{self, shown};
@@ -152,53 +151,5 @@ impl Sessions {
                 }
             }
         }
-    }
-
-    fn handle_rekey_request(&mut self, slot: u32, request: &RekeyRequest, now: Time) {
-        let (Some(session), Ok(public_key)) = (
-            self.sessions.get_mut(&slot),
-            request.public_key.as_slice().try_into(),
-        ) else {
-            return self.drops.count(SessionDrop::BadRekey);
-        };
-        let message = RekeyMessage {
-            epoch: request.epoch,
-            public_key,
-        };
-        match session.keys.handle_request(message, now, &mut self.rng) {
-            Ok(RekeyMessage { epoch, public_key }) => {
-                self.actions.push_back(SessionAction::FibDirty);
-                let public_key = public_key.to_vec();
-                let reply = RekeyReply {
-                    epoch,
-                    public_key,
-                    kem_ciphertext: Vec::new(),
-                };
-                self.send_in(slot, Body::RekeyReply(reply), now);
-            }
-            Err(error) => self.drop_rekey(&error),
-        }
-    }
-
-    fn handle_rekey_reply(&mut self, slot: u32, reply: &RekeyReply, now: Time) {
-        let (Some(session), Ok(public_key)) = (
-            self.sessions.get_mut(&slot),
-            reply.public_key.as_slice().try_into(),
-        ) else {
-            return self.drops.count(SessionDrop::BadRekey);
-        };
-        let message = RekeyMessage {
-            epoch: reply.epoch,
-            public_key,
-        };
-        match session.keys.handle_reply(message, now, &mut self.rng) {
-            Ok(()) => self.actions.push_back(SessionAction::FibDirty),
-            Err(error) => self.drop_rekey(&error),
-        }
-    }
-
-    fn drop_rekey(&mut self, error: &weave_crypto::RekeyError) {
-        tracing::debug!(%error, "rekey message dropped");
-        self.drops.count(SessionDrop::BadRekey);
     }
 }

@@ -40,6 +40,9 @@ pub(crate) enum SessionDrop {
     Unconfirmed,
     /// A rekey message that does not fit the epochs of the session.
     BadRekey,
+    /// A `Hello` of a peer, where one side requires the post-quantum key exchange that the other
+    /// has not.
+    PqUnfit,
 }
 
 /// Number of reasons.
@@ -47,7 +50,7 @@ const REASONS: usize = SessionDrop::ALL.len();
 
 impl SessionDrop {
     /// All reasons, in the order of their numbers.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Malformed,
         Self::Stranger,
         Self::NoCookie,
@@ -65,6 +68,7 @@ impl SessionDrop {
         Self::BadControl,
         Self::Unconfirmed,
         Self::BadRekey,
+        Self::PqUnfit,
     ];
 
     /// The name it is exported under.
@@ -87,6 +91,7 @@ impl SessionDrop {
             Self::BadControl => "bad_control",
             Self::Unconfirmed => "unconfirmed",
             Self::BadRekey => "bad_rekey",
+            Self::PqUnfit => "pq_unfit",
         }
     }
 }
@@ -134,6 +139,6 @@ mod tests {
             (0..times).for_each(|_| drops.count(reason));
         }
         let counts: Vec<_> = drops.iter().map(|(_, count)| count).collect();
-        assert_eq!(counts, (0..17).collect::<Vec<u64>>());
+        assert_eq!(counts, (0..18).collect::<Vec<u64>>());
     }
 }

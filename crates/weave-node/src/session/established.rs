@@ -1,17 +1,24 @@
-//! Adding, preferring and losing established sessions.
+//! Making, adding, preferring and losing established sessions.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weave_crypto::SendLane;
+use rand_chacha::rand_core::RngCore as _;
+use weave_crypto::{Completed, Role, SendLane, SessionShape};
 use weave_wire::{Circuit, PeerId, Time};
 
-use super::peer::{Session, Slots};
+use super::hello::Introduction;
+use super::keys::Keys;
+use super::path_mtu::PathMtu;
+use super::peer::{Ping, Session, Slots};
+use super::rotation::Rotation;
+use super::rtt::Rtt;
 use super::standing::{Standing, Verdict};
 use super::targets::Failure;
 use super::{SessionAction, SessionDrop, Sessions};
 use crate::ClonedIdentity;
+use crate::post_quantum::KemUse;
 
 /// Sessions of one peer that are kept beside the one in use.
 const MAX_OTHERS: usize = 4;
@@ -28,6 +35,64 @@ pub(crate) struct Relaying {
 }
 
 impl Sessions {
+    /// A session out of a completed handshake.
+    pub(super) fn new_session(
+        &mut self,
+        completed: Completed,
+        who: Introduction,
+        kem: KemUse,
+        addr: SocketAddr,
+        now: Time,
+    ) -> Session {
+        let shape = SessionShape {
+            version: completed.version,
+            suite: completed.suite,
+            kem: kem != KemUse::Never,
+            role: completed.role,
+            local_slot: completed.local_slot,
+            remote_slot: completed.remote_slot,
+        };
+        let outbound = completed.role == Role::Initiator;
+        let remote_static = completed.remote_static;
+        let initiator = if outbound {
+            self.static_public()
+        } else {
+            remote_static
+        };
+        let standing = Standing {
+            boot: who.boot,
+            initiator,
+            since: now,
+            confirmed: outbound,
+            relayed: Circuit::of(&addr).is_some(),
+        };
+        let rotation = Rotation::new(completed.generation, now);
+        let first = kem == KemUse::First;
+        let keys = Keys::new(shape, completed.chain, who.peer, first, now, &mut self.rng);
+        let nonce = self.rng.next_u64();
+        Session {
+            addr,
+            outbound,
+            who,
+            remote_static,
+            standing,
+            rotation,
+            keys,
+            answer: None,
+            replaced_at: None,
+            ping: Ping {
+                nonce,
+                sent_at: now,
+                is_open: false,
+                insist: false,
+            },
+            rtt: Rtt::default(),
+            path: PathMtu::new(addr, now),
+            probed_at: now,
+            next_check: now,
+        }
+    }
+
     /// Adds a session that a handshake ended in. Returns whether it was kept.
     pub(super) fn establish(&mut self, slot: u32, session: Session, now: Time) -> bool {
         let (peer, addr) = (session.peer(), session.addr);

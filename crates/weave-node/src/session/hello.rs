@@ -2,7 +2,7 @@
 //! control message of the responder.
 //!
 //! A `Hello` is believed when it is signed for this very handshake by the key it names. What it
-//! says beyond that key and the boot number is for people and decides nothing.
+//! says beyond that key, the boot number and the capabilities is for people and decides nothing.
 
 use std::net::SocketAddr;
 
@@ -13,6 +13,7 @@ use weave_wire::proto::{ControlMessage, Hello};
 use weave_wire::{PeerId, decode_control, from_proto_addr, peer_id_from_bytes, proto_addr};
 
 use super::config::SessionConfig;
+use crate::post_quantum::PostQuantum;
 
 /// Texts of peers are cut to this many bytes.
 const SHOWN_LEN: usize = 64;
@@ -28,6 +29,8 @@ pub(super) struct Introduction {
     pub(super) nickname: String,
     /// Version of its program.
     pub(super) version: String,
+    /// Whether its keys are to withstand quantum computers.
+    pub(super) pq: PostQuantum,
     /// Where it sees us.
     pub(super) observed: Option<SocketAddr>,
 }
@@ -42,7 +45,7 @@ pub(super) fn introduce(config: &SessionConfig, context: &HelloContext, to: Sock
         nickname: shown(&config.nickname),
         observed: Some(proto_addr(to)),
         max_protocol: config.handshake.versions.highest.into(),
-        capabilities: 0,
+        capabilities: config.pq.capabilities(),
         version: shown(&config.version),
     })
 }
@@ -75,6 +78,7 @@ pub(super) fn check(hello: &Hello, context: &HelloContext) -> Option<Introductio
         boot: hello.boot,
         nickname: shown(&hello.nickname),
         version: shown(&hello.version),
+        pq: PostQuantum::announced(hello.capabilities),
         observed: hello
             .observed
             .as_ref()

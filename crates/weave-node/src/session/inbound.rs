@@ -215,7 +215,8 @@ impl Sessions {
             ..
         } = half_open;
         // the state ends with the handshake, and only then it is known who is there
-        let refusal = state.reject(&self.config.handshake, RejectReason::Banned);
+        let banned = state.reject(&self.config.handshake, RejectReason::Banned);
+        let unfit = state.reject(&self.config.handshake, self.config.pq.refusal());
         let completed = match state.handle_finish(&self.config.handshake, datagram) {
             Ok(completed) => completed,
             Err(failed) => {
@@ -246,11 +247,14 @@ impl Sessions {
             return self.drops.count(SessionDrop::BadHello);
         };
         if self.banned.contains(&who.peer) {
-            return self.refuse_banned(from, refusal, now);
+            return self.refuse_banned(from, banned, now);
         }
+        let Some(kem) = self.config.pq.with(who.pq) else {
+            return self.refuse_unfit(from, unfit, now);
+        };
         let own = completed.hello_context(self.static_public());
         let hello = hello::encode(hello::introduce(&self.config, &own, from));
-        let mut session = self.new_session(completed, who, from, now);
+        let mut session = self.new_session(completed, who, kem, from, now);
         session.answer = Some(Answer {
             finish: datagram.to_vec(),
             hello: hello.clone(),
@@ -323,6 +327,16 @@ impl Sessions {
         if self.inbound.guesses.take(from, now) {
             self.transmit(from, refusal);
         }
+    }
+
+    /// The dialler has the password, and one side requires ML-KEM, which the other has not.
+    fn refuse_unfit(&mut self, from: SocketAddr, refusal: Vec<u8>, now: Time) {
+        self.drops.count(SessionDrop::PqUnfit);
+        if self.inbound.warnings.take(from, now) {
+            let (source, pq) = (source_of(from), self.config.pq);
+            tracing::warn!(%source, ?pq, "a peer was refused: the post-quantum key exchange is required by one side only");
+        }
+        self.transmit(from, refusal);
     }
 
     fn reject(&mut self, from: SocketAddr, state: &ExpectFinish) {

@@ -3,8 +3,8 @@
 use rand_chacha::rand_core::RngCore as _;
 use weave_crypto::EpochAction;
 use weave_wire::Time;
+use weave_wire::proto::Ping;
 use weave_wire::proto::control_message::Body;
-use weave_wire::proto::{Ping, RekeyRequest};
 
 use super::peer::Session;
 use super::targets::Failure;
@@ -166,16 +166,7 @@ impl Sessions {
             && let Some(action) = session.keys.handle_timeout(now, &mut self.rng)
         {
             match action {
-                EpochAction::SendRequest(request) => {
-                    let public_key = request.public_key.to_vec();
-                    let (epoch, kem_key) = (request.epoch, Vec::new());
-                    let request = RekeyRequest {
-                        epoch,
-                        public_key,
-                        kem_key,
-                    };
-                    self.send_in(slot, Body::RekeyRequest(request), now);
-                }
+                EpochAction::SendRequest(offer) => self.send_rekey_request(slot, offer, now),
                 EpochAction::SendConfirmation => self.ping(slot, false, now),
                 EpochAction::Forgot(_) => self.actions.push_back(SessionAction::FibDirty),
                 EpochAction::Expired => self.expire_session(slot, now),

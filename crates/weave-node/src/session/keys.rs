@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rand_core::RngCore;
 use weave_crypto::{
-    Chain, EpochAction, Epochs, RekeyError, RekeyMessage, SendLane, SessionShape, Suite,
+    Chain, EpochAction, Epochs, OfferPart, RekeyAnswer, RekeyError, SendLane, SessionShape, Suite,
 };
 use weave_wire::{
     Lane, PayloadKind, PeerId, ReceiverIndex, SEALED_HEADER_LEN, TAG_LEN, Time, codec,
@@ -25,6 +25,8 @@ pub(super) struct Keys {
     epochs: Epochs,
     version: u8,
     peer: PeerId,
+    /// Frames wait for keys that were agreed on with a KEM.
+    kem_required: bool,
     /// Receiving ends, with the epoch each belongs to.
     open: Vec<(u32, Arc<OpenLane>)>,
     /// When something of the peer was last opened, in nanoseconds; 0 before.
@@ -37,6 +39,7 @@ impl Keys {
         shape: SessionShape,
         chain: Chain,
         peer: PeerId,
+        kem_required: bool,
         now: Time,
         rng: &mut impl RngCore,
     ) -> Self {
@@ -45,6 +48,7 @@ impl Keys {
             epochs,
             version: shape.version,
             peer,
+            kem_required,
             open: Vec::new(),
             heard: Arc::default(),
         };
@@ -62,7 +66,17 @@ impl Keys {
         self.epochs.suite()
     }
 
-    /// Where frames are sealed.
+    /// Whether the keys that seal now were agreed on with a KEM.
+    pub(super) fn has_kem(&self) -> bool {
+        self.epochs.current().has_kem()
+    }
+
+    /// Whether frames may be sealed.
+    pub(super) fn carries_frames(&self) -> bool {
+        !self.kem_required || self.has_kem()
+    }
+
+    /// Where frames are sealed, if [`Self::carries_frames`].
     pub(super) fn data(&self) -> &Arc<SendLane> {
         self.epochs.current_send(Lane::Data)
     }
@@ -123,14 +137,16 @@ impl Keys {
         (heard != 0).then(|| Time::from_nanos(heard))
     }
 
-    /// Takes the peer's rekey request and gives the answer to send. The lanes have changed.
+    /// Takes a part of the peer's rekey request and gives the answer to send, once it has all.
+    /// The lanes have changed then.
     pub(super) fn handle_request(
         &mut self,
-        request: RekeyMessage,
+        epoch: u32,
+        part: OfferPart,
         now: Time,
         rng: &mut impl RngCore,
-    ) -> Result<RekeyMessage, RekeyError> {
-        let answer = self.epochs.handle_request(request, now, rng)?;
+    ) -> Result<Option<RekeyAnswer>, RekeyError> {
+        let answer = self.epochs.handle_request(epoch, part, now, rng)?;
         self.refresh();
         Ok(answer)
     }
@@ -138,7 +154,7 @@ impl Keys {
     /// Takes the answer to our rekey request. The lanes have changed.
     pub(super) fn handle_reply(
         &mut self,
-        reply: RekeyMessage,
+        reply: &RekeyAnswer,
         now: Time,
         rng: &mut impl RngCore,
     ) -> Result<(), RekeyError> {
@@ -173,7 +189,11 @@ impl Keys {
             if self.open.len() > before {
                 continue;
             }
-            for lane in OPENED {
+            let waits = self.kem_required && !epoch.has_kem();
+            for lane in OPENED
+                .into_iter()
+                .filter(|lane| !waits || *lane != Lane::Data)
+            {
                 let open = OpenLane {
                     version: self.version,
                     key: epoch.open_key(lane).clone(),

@@ -3,23 +3,19 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rand_chacha::rand_core::RngCore as _;
 use weave_crypto::{
-    Completed, ExpectConfirm, ExpectReply, HelloContext, RejectReason, SessionShape, initiate,
-    initiate_with,
+    Completed, ExpectConfirm, ExpectReply, HelloContext, RejectReason, initiate, initiate_with,
 };
-use weave_wire::{Circuit, HandshakeHeader, Lane, PeerId, ReceiverIndex, Time};
+use weave_wire::proto::Goodbye;
+use weave_wire::proto::control_message::Body;
+use weave_wire::{HandshakeHeader, Lane, PeerId, ReceiverIndex, Time};
 
-use super::hello::{self, Introduction};
-use super::keys::Keys;
-use super::path_mtu::PathMtu;
-use super::peer::{Ping, Session};
-use super::rotation::Rotation;
-use super::rtt::Rtt;
-use super::standing::Standing;
+use super::hello;
+use super::peer::Session;
 use super::targets::Failure;
 use super::{SessionAction, SessionDrop, Sessions};
 use crate::forward::OpenLane;
+use crate::post_quantum::KemUse;
 
 /// A handshake that we began.
 #[derive(Debug)]
@@ -334,8 +330,18 @@ impl Sessions {
         let Stage::ExpectConfirm(confirm, _) = outbound.stage else {
             return;
         };
-        let (to, peer) = (outbound.to, who.peer);
-        let session = self.new_session(confirm.into_completed(), who, from, now);
+        let (to, peer, theirs) = (outbound.to, who.peer, who.pq);
+        let agreed = self.config.pq.with(theirs);
+        let kem = agreed.unwrap_or(KemUse::Never);
+        let session = self.new_session(confirm.into_completed(), who, kem, from, now);
+        if agreed.is_none() {
+            // a peer that does not know what we require has let us in
+            self.drops.count(SessionDrop::PqUnfit);
+            self.take_leave(&session, now);
+            self.actions.push_back(SessionAction::FibDirty);
+            let failure = Failure::Refused(theirs.refusal());
+            return self.attempt_failed(slot, to, failure, now);
+        }
         if !self.establish(slot, session, now) {
             self.actions.push_back(SessionAction::FibDirty);
             return self.attempt_failed(slot, to, Failure::Banned, now);
@@ -345,6 +351,15 @@ impl Sessions {
         // The responder waits for a sign that its `Hello` arrived.
         self.ping(slot, true, now);
         self.schedule(slot, now);
+    }
+
+    /// Tells a peer that there will be no session with it.
+    fn take_leave(&mut self, session: &Session, now: Time) {
+        let reason = String::from("no post-quantum key exchange");
+        let goodbye = hello::encode(Body::Goodbye(Goodbye { reason }));
+        if let Some(datagram) = session.keys.seal(&goodbye, now) {
+            self.transmit(session.addr, datagram);
+        }
     }
 
     /// Sends again what was not answered, or gives up.
@@ -381,61 +396,6 @@ impl Sessions {
     fn attempt_failed(&mut self, slot: u32, to: SocketAddr, failure: Failure, now: Time) {
         if self.dials.is_attempting(to, slot) {
             self.dials.failed(to, failure, now, &mut self.rng);
-        }
-    }
-
-    /// A session out of a completed handshake.
-    pub(super) fn new_session(
-        &mut self,
-        completed: Completed,
-        who: Introduction,
-        addr: SocketAddr,
-        now: Time,
-    ) -> Session {
-        let shape = SessionShape {
-            version: completed.version,
-            suite: completed.suite,
-            role: completed.role,
-            local_slot: completed.local_slot,
-            remote_slot: completed.remote_slot,
-        };
-        let outbound = completed.role == weave_crypto::Role::Initiator;
-        let remote_static = completed.remote_static;
-        let initiator = if outbound {
-            self.static_public()
-        } else {
-            remote_static
-        };
-        let standing = Standing {
-            boot: who.boot,
-            initiator,
-            since: now,
-            confirmed: outbound,
-            relayed: Circuit::of(&addr).is_some(),
-        };
-        let rotation = Rotation::new(completed.generation, now);
-        let keys = Keys::new(shape, completed.chain, who.peer, now, &mut self.rng);
-        let nonce = self.rng.next_u64();
-        Session {
-            addr,
-            outbound,
-            who,
-            remote_static,
-            standing,
-            rotation,
-            keys,
-            answer: None,
-            replaced_at: None,
-            ping: Ping {
-                nonce,
-                sent_at: now,
-                is_open: false,
-                insist: false,
-            },
-            rtt: Rtt::default(),
-            path: PathMtu::new(addr, now),
-            probed_at: now,
-            next_check: now,
         }
     }
 

@@ -31,6 +31,8 @@ pub struct ConnectionStatus {
     pub warning: Option<String>,
     /// Cipher of the session, once there is one.
     pub cipher: Option<Suite>,
+    /// Whether its keys withstand quantum computers, once there is a session.
+    pub pq: Option<bool>,
     /// MTU of the path in bytes of IP, once probes have found it.
     pub mtu: Option<u16>,
     /// Smoothed round trip time, once it was measured.

@@ -4,6 +4,7 @@ mod abuse;
 mod net;
 mod opening;
 mod paths;
+mod post_quantum;
 mod robust;
 mod rotation;
 mod standing;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use weave_wire::{PeerId, Time};
 
 use super::outbound::Outbound;
-use super::peer::Session;
+use super::peer::{Session, Slots};
 use super::targets::{Dial, DialState, Lookup, no_answer};
 use super::{ConnectionState, ConnectionStatus, Retry, Sessions};
 use crate::forward::{FibSession, OpenLane};
@@ -14,7 +14,8 @@ use crate::forward::{FibSession, OpenLane};
 /// The sessions as the data path needs them.
 #[derive(Debug)]
 pub(crate) struct SessionFib {
-    /// Where to send to, one per connected peer, ordered by peer; circuits are yet to be followed.
+    /// Where to send to, at most one per connected peer, ordered by peer; circuits are yet to be
+    /// followed.
     pub(crate) sessions: Vec<FibSession>,
     /// What may be opened; also of sessions that are not used for sending.
     pub(crate) open: Vec<Arc<OpenLane>>,
@@ -23,7 +24,8 @@ pub(crate) struct SessionFib {
 impl Sessions {
     /// Everything that frames are sealed and opened with.
     pub(crate) fn fib_view(&self) -> SessionFib {
-        let sessions = self.in_use().map(|session| FibSession {
+        let carrying = self.peers.values().filter_map(|slots| self.carrying(slots));
+        let sessions = carrying.map(|session| FibSession {
             peer: session.peer(),
             addr: session.addr,
             hops: Vec::new(),
@@ -62,6 +64,18 @@ impl Sessions {
             .filter_map(|slots| self.sessions.get(&slots.in_use))
     }
 
+    /// The session that frames are sent in: the one in use, or while frames wait for keys of that
+    /// the one before.
+    fn carrying(&self, slots: &Slots) -> Option<&Session> {
+        let mut sessions = slots.all().filter_map(|slot| self.sessions.get(&slot));
+        sessions.find(|session| session.keys.carries_frames())
+    }
+
+    fn carries_no_frames(&self, peer: &PeerId) -> bool {
+        let slots = self.peers.get(peer);
+        slots.is_none_or(|slots| self.carrying(slots).is_none())
+    }
+
     fn is_quiet(&self, session: &Session, now: Time) -> bool {
         now.saturating_sub(self.peer_alive_at(&session.peer())) >= self.config.timers.quiet
     }
@@ -69,6 +83,9 @@ impl Sessions {
     fn connected_status(&self, session: &Session, now: Time) -> ConnectionStatus {
         let (state, info) = if self.is_quiet(session, now) {
             (ConnectionState::Pending, no_answer(session.addr))
+        } else if self.carries_no_frames(&session.peer()) {
+            let info = String::from("waits for the post-quantum key exchange");
+            (ConnectionState::Pending, info)
         } else {
             (ConnectionState::Established, String::from("encrypted"))
         };
@@ -87,6 +104,7 @@ impl Sessions {
                 format!("stays on password generation {generation}, refused: {reason}")
             }),
             cipher: Some(session.keys.suite()),
+            pq: Some(session.keys.has_kem()),
             mtu: session.path.mtu(),
             rtt: session.rtt.smoothed(),
             retry: None,
@@ -147,7 +165,8 @@ fn lookup_status(name: &str, lookup: &Lookup) -> ConnectionStatus {
     attempt_status(name.to_owned(), state, info, retry, None)
 }
 
-const fn attempt_status(
+/// The line of an attempt.
+pub(crate) const fn attempt_status(
     address: String,
     state: ConnectionState,
     info: String,
@@ -166,6 +185,7 @@ const fn attempt_status(
         generation: None,
         warning: None,
         cipher: None,
+        pq: None,
         mtu: None,
         rtt: None,
         retry,

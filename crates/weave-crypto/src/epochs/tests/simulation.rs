@@ -49,23 +49,27 @@ struct Simulation<K> {
     next_start: Time,
     ledger: Ledger,
     crossed: u32,
+    /// Parts that were not the last missing one.
+    halves: u32,
     rng: ChaCha12Rng,
 }
 
-const REQUEST: u8 = 1;
-const REPLY: u8 = 2;
-const PING: u8 = 3;
-const OTHER: u8 = 4;
+const KEY_PART: u8 = 1;
+const KEM_PART: u8 = 2;
+const REPLY: u8 = 3;
+const PING: u8 = 4;
+const OTHER: u8 = 5;
 
 impl<K: KeyAgreement> Simulation<K> {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, kem: bool) -> Self {
         Self {
-            epochs: pair(seed),
+            epochs: pair_with(seed, kem),
             queue: BinaryHeap::new(),
             next_id: 0,
             next_start: Time::ZERO,
             ledger: Ledger::default(),
             crossed: 0,
+            halves: 0,
             rng: rng(seed),
         }
     }
@@ -104,16 +108,7 @@ impl<K: KeyAgreement> Simulation<K> {
         for side in 0..2 {
             if who == 3 || who as usize == side {
                 self.epochs[side].start(now);
-                self.send(
-                    side,
-                    Lane::Data,
-                    OTHER,
-                    RekeyMessage {
-                        epoch: 0,
-                        public_key: [0; 32],
-                    },
-                    now,
-                );
+                self.send(side, Lane::Data, OTHER, 0, &[], now);
             }
         }
         self.next_start =
@@ -123,15 +118,18 @@ impl<K: KeyAgreement> Simulation<K> {
     fn act(&mut self, side: usize, now: Time) {
         while let Some(action) = self.epochs[side].handle_timeout(now, &mut self.rng) {
             match action {
-                EpochAction::SendRequest(message) => {
-                    self.send(side, Lane::Control, REQUEST, message, now);
+                EpochAction::SendRequest(offer) => {
+                    let epoch = offer.epoch;
+                    for part in offer.into_parts() {
+                        let (kind, key) = match &part {
+                            OfferPart::PublicKey(key) => (KEY_PART, &key[..]),
+                            OfferPart::KemKey(key) => (KEM_PART, &key[..]),
+                        };
+                        self.send(side, Lane::Control, kind, epoch, key, now);
+                    }
                 }
                 EpochAction::SendConfirmation => {
-                    let nothing = RekeyMessage {
-                        epoch: 0,
-                        public_key: [0; 32],
-                    };
-                    self.send(side, Lane::Control, PING, nothing, now);
+                    self.send(side, Lane::Control, PING, 0, &[], now);
                 }
                 EpochAction::Forgot(_) => {}
                 EpochAction::Expired => panic!("the session died at {now:?}"),
@@ -139,11 +137,11 @@ impl<K: KeyAgreement> Simulation<K> {
         }
     }
 
-    fn send(&mut self, side: usize, lane: Lane, kind: u8, message: RekeyMessage, now: Time) {
+    fn send(&mut self, side: usize, lane: Lane, kind: u8, epoch: u32, rest: &[u8], now: Time) {
         let mut datagram = vec![0; 16];
         datagram.push(kind);
-        datagram.extend_from_slice(&message.epoch.to_le_bytes());
-        datagram.extend_from_slice(&message.public_key);
+        datagram.extend_from_slice(&epoch.to_le_bytes());
+        datagram.extend_from_slice(rest);
         datagram.resize(datagram.len() + 16, 0);
         let lane = self.epochs[side].current_send(lane);
         assert_eq!(lane.seal(PayloadKind::Control, now, &mut datagram), Ok(()));
@@ -178,27 +176,46 @@ impl<K: KeyAgreement> Simulation<K> {
         let lane = header.receiver.lane().expect("a lane");
         let key = epoch.expect("that epoch").open_key(lane).clone();
         let (aad, rest) = datagram.split_at_mut(16);
-        assert_eq!(
-            key.open_in_place(header.counter, aad, rest),
-            Ok(37),
-            "lost a datagram"
-        );
+        let opened = key.open_in_place(header.counter, aad, rest);
+        let length = opened.expect("no datagram is lost");
         epochs.opened(number, now, &mut self.rng);
         let epoch = u32::from_le_bytes(*rest[1..].first_chunk().expect("an epoch"));
-        let public_key = *rest[5..].first_chunk().expect("a key");
-        let message = RekeyMessage { epoch, public_key };
+        let content = &rest[5..length];
         match rest[0] {
-            REQUEST => match epochs.handle_request(message, now, &mut self.rng) {
-                Ok(answer) => self.send(side, Lane::Control, REPLY, answer, now),
-                Err(RekeyError::Crossed) => self.crossed += 1,
-                Err(RekeyError::Stale { .. }) => {}
-                Err(error) => panic!("{error}"),
-            },
-            REPLY => {
-                let _ = epochs.handle_reply(message, now, &mut self.rng);
+            KEY_PART => {
+                let key = content.try_into().expect("a key");
+                self.take_part(side, epoch, OfferPart::PublicKey(key), now);
             }
-            PING => self.send(side, Lane::Control, OTHER, message, now),
+            KEM_PART => {
+                let key = content.to_vec().into_boxed_slice();
+                let key = OfferPart::KemKey(key.try_into().expect("a KEM key"));
+                self.take_part(side, epoch, key, now);
+            }
+            REPLY => {
+                let (key, ciphertext) = content.split_first_chunk().expect("a key");
+                let answer = RekeyAnswer {
+                    epoch,
+                    public_key: *key,
+                    kem_ciphertext: ciphertext.to_vec().into_boxed_slice().try_into().ok(),
+                };
+                let _ = epochs.handle_reply(&answer, now, &mut self.rng);
+            }
+            PING => self.send(side, Lane::Control, OTHER, 0, &[], now),
             _ => {}
+        }
+    }
+
+    fn take_part(&mut self, side: usize, epoch: u32, part: OfferPart, now: Time) {
+        match self.epochs[side].handle_request(epoch, part, now, &mut self.rng) {
+            Ok(Some(answer)) => {
+                let ciphertext = answer.kem_ciphertext.as_deref().map(<[u8; 1088]>::as_slice);
+                let rest = [&answer.public_key[..], ciphertext.unwrap_or_default()].concat();
+                self.send(side, Lane::Control, REPLY, answer.epoch, &rest, now);
+            }
+            Ok(None) => self.halves += 1,
+            Err(RekeyError::Crossed) => self.crossed += 1,
+            Err(RekeyError::Stale { .. }) => {}
+            Err(error) => panic!("{error}"),
         }
     }
 }
@@ -211,7 +228,7 @@ fn a_million_rekeys_under_loss_and_reordering_never_use_a_counter_twice() {
         for half in 0..2 {
             scope.spawn(move || {
                 for seed in (half..SESSIONS).step_by(2) {
-                    let mut simulation = Simulation::<Toy>::new(seed);
+                    let mut simulation = Simulation::<Toy>::new(seed, false);
                     simulation.run(REKEYS);
                     assert!(simulation.ledger.0.len() >= 4 * REKEYS as usize);
                 }
@@ -222,11 +239,20 @@ fn a_million_rekeys_under_loss_and_reordering_never_use_a_counter_twice() {
 
 #[test]
 fn a_thousand_rekeys_with_real_keys_go_the_same_way() {
-    let mut simulation = Simulation::<EphemeralKey>::new(99);
+    let mut simulation = Simulation::<EphemeralKey>::new(99, false);
     simulation.run(1000);
     assert!(
         simulation.crossed > 50,
         "requests crossed only {} times",
         simulation.crossed
     );
+}
+
+#[test]
+fn a_thousand_hybrid_rekeys_go_the_same_way_whatever_happens_to_the_two_parts() {
+    for seed in 0..5 {
+        let mut simulation = Simulation::<EphemeralKey>::new(seed, true);
+        simulation.run(200);
+        assert!(simulation.crossed > 5 && simulation.halves > 200);
+    }
 }

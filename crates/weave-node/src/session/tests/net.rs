@@ -113,7 +113,7 @@ impl Host {
         self.sessions.config.handshake.versions = Versions::new(lowest, highest);
     }
 
-    /// Peers with a session.
+    /// Peers with a session that carries frames.
     pub(super) fn connected(&self) -> BTreeSet<PeerId> {
         self.fib
             .sessions

@@ -9,6 +9,7 @@ use weave_crypto::{Passwords, StretchedPassword, respond};
 use weave_wire::{DatagramType, Lane, SealedHeader};
 
 use super::net::{Event, Faults, Net, RIGHT, addr_of};
+use crate::post_quantum::PostQuantum;
 use crate::session::ConnectionState;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -53,8 +54,12 @@ fn all_rest_on(net: &Net, generation: u16) -> bool {
     (0..net.hosts.len()).all(|host| rests_on(net, host).iter().all(|one| *one == generation))
 }
 
+/// In every other one the first host lets frames wait for an exchange with ML-KEM.
 fn full_mesh(hosts: u8, faults: Faults, seed: u64) -> Net {
     let mut net = Net::new(hosts, faults, seed);
+    if seed % 2 == 1 {
+        net.hosts[0].sessions.config.pq = PostQuantum::Require;
+    }
     for from in 1..usize::from(hosts) {
         (0..from).for_each(|to| net.target(from, to));
     }
