@@ -10,6 +10,7 @@
 mod banning;
 mod commands;
 mod fib;
+mod fitting;
 mod relaying;
 mod remembered;
 mod routes;

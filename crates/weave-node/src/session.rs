@@ -59,6 +59,7 @@ use weave_wire::{DatagramType, HandshakeHeader, PeerId, ReceiverIndex, Time};
 pub(crate) use config::SessionConfig;
 pub(crate) use drops::{SessionDrop, SessionDrops};
 pub use status::{ConnectionState, ConnectionStatus, GenerationStatus, Retry};
+pub(crate) use view::attempt_status;
 
 use crate::clones::Clones;
 use inbound::Inbound;

@@ -4,6 +4,8 @@
 mod bans;
 #[path = "three_nodes/disks.rs"]
 mod disks;
+#[path = "three_nodes/post_quantum.rs"]
+mod post_quantum;
 #[path = "three_nodes/relay.rs"]
 mod relay;
 #[path = "three_nodes/rotation.rs"]
@@ -23,7 +25,7 @@ use weave_node::{
     Transmit, Writes, drain,
 };
 use weave_wire::offload::Checksum;
-use weave_wire::{Cidr, Mac, PeerId, ReceiverIndex, SegmentId, Time};
+use weave_wire::{Cidr, DatagramType, Mac, PeerId, ReceiverIndex, SegmentId, Time};
 
 const RANGE: &str = "10.32.0.0/12";
 const NAME: &str = "web.weave.local";
@@ -207,6 +209,8 @@ struct Mesh {
     in_flight: VecDeque<(Time, SocketAddr, SocketAddr, Vec<u8>)>,
     /// Pairs of addresses that nothing passes between.
     cut: BTreeSet<(SocketAddr, SocketAddr)>,
+    /// What kinds of datagrams were sent.
+    sent: Vec<DatagramType>,
     starts: u8,
 }
 
@@ -220,15 +224,12 @@ impl Mesh {
         Self::of(hosts.collect(), now)
     }
 
-    /// The same, when they connect to no others.
-    fn without_discovery() -> Self {
+    /// The same, with other configurations.
+    fn configured(change: impl Fn(u8, &mut NodeConfig)) -> Self {
         let now = Time::from_secs(1);
         let hosts = (0..3).map(|number| {
-            let target = (number > 0).then(|| addr_of(0));
-            let config = NodeConfig {
-                discovery: false,
-                ..config(number, target)
-            };
+            let mut config = config(number, (number > 0).then(|| addr_of(0)));
+            change(number, &mut config);
             Host::with_config(config, number + 1, Disk::Works, BTreeMap::new(), now)
         });
         Self::of(hosts.collect(), now)
@@ -240,6 +241,7 @@ impl Mesh {
             hosts,
             in_flight: VecDeque::new(),
             cut: BTreeSet::new(),
+            sent: Vec::new(),
             starts: 3,
         };
         (0..3).for_each(|host| mesh.with(host, |_, _| ()));
@@ -290,6 +292,7 @@ impl Mesh {
     fn collect(&mut self, host: usize) {
         let from = addr_of(u8::try_from(host).expect("three hosts"));
         for (to, datagram) in self.hosts[host].out.datagrams.drain(..) {
+            self.sent.extend(DatagramType::of(&datagram));
             if self.cut.contains(&(from, to)) {
                 continue;
             }

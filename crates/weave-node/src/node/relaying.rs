@@ -46,7 +46,7 @@ impl Node {
             let record = self.logs.peer_record(origin);
             let is_higher = record.is_some_and(|record| record.static_key.as_slice() > &ours[..]);
             let is_lacking = !direct.contains(origin) && !self.bans.contains(origin);
-            *origin != self.me && is_lacking && is_higher
+            *origin != self.me && is_lacking && is_higher && self.fits(origin)
         });
         let wanted: BTreeMap<_, _> = lacking
             .map(|target| (target, self.relays_to(&target, now)))

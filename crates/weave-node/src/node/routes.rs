@@ -177,7 +177,8 @@ impl Node {
         }
         let edges = |body: Option<&entry::Body>| match body {
             Some(entry::Body::Peer(record)) => {
-                Some((record.neighbours.clone(), record.addresses.clone()))
+                let (neighbours, addresses) = (&record.neighbours, &record.addresses);
+                Some((neighbours.clone(), addresses.clone(), record.capabilities))
             }
             Some(_) | None => None,
         };

@@ -105,6 +105,7 @@ impl Node {
     pub fn connections(&self, now: Time) -> Vec<ConnectionStatus> {
         let mut connections = self.sessions.connections(now);
         self.name_relays(&mut connections);
+        self.name_unfit(&mut connections);
         connections
     }
 

@@ -92,7 +92,7 @@ impl Node {
         let mut wanted: BTreeMap<PeerId, Vec<std::net::SocketAddr>> = BTreeMap::new();
         for origin in self.logs.origins().filter(|_| self.config.discovery) {
             let is_wanted = !self.sessions.is_direct(&origin) && !self.bans.contains(&origin);
-            if origin != self.me && is_wanted {
+            if origin != self.me && is_wanted && self.fits(&origin) {
                 let addresses = membership::addresses(&self.logs, &origin);
                 if !addresses.is_empty() {
                     wanted.insert(origin, addresses);
@@ -137,7 +137,7 @@ impl Node {
             neighbours: membership::named_neighbours(&self.me, &direct, &self.logs),
             min_protocol: self.config.versions.lowest.into(),
             max_protocol: self.config.versions.highest.into(),
-            capabilities: 0,
+            capabilities: self.config.pq.capabilities(),
             version: self.config.version.clone(),
             awaits_targets: self.ipam.awaits_targets(),
         };

@@ -84,7 +84,7 @@ fn a_relay_that_dies_takes_the_path_along_and_brings_it_back() {
 
 #[test]
 fn without_discovery_peers_of_peers_are_reached_through_them() {
-    let mut mesh = Mesh::without_discovery();
+    let mut mesh = Mesh::configured(|_, config| config.discovery = false);
     mesh.run_until(10 * SECOND, |mesh| {
         mesh.both(|mesh, one, other| mesh.is_relayed(one, other, 0))
     });
