@@ -23,6 +23,7 @@ for h in 1 2; do in_ns $h ip addr add fd77::$h/64 dev ethwe nodad; done
 check "two namespaces reach each other" eventually 10 in_ns 1 busybox ping -c1 -W1 192.168.77.2
 check "super-frames and checksums are left to the kernel" says 'Offloads: .*tso.*uso.*checksum.*gso.*gro' w 1 status
 check "the connection says cipher and offloads" says 'established .* cipher=.* offloads=gso,gro' w 1 status connections
+check "its keys withstand quantum computers" says 'established .* pq=yes' w 1 status connections
 
 cat >"$WORK/data.py" <<'PY'
 # tcp-serve | tcp-send ADDRESS BYTES | udp-echo | udp-sizes ADDRESS | multicast-hear | multicast-say

@@ -7,6 +7,7 @@
 
 mod address;
 mod args;
+mod choices;
 mod commands;
 mod config;
 mod failure;

@@ -24,6 +24,7 @@ mod store;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use weave_node::PostQuantum;
 use weave_wire::{Cidr, Versions};
 
 use crate::passwords::PasswordSet;
@@ -63,6 +64,8 @@ pub(crate) struct DaemonConfig {
     pub(crate) status_addr: Option<SocketAddr>,
     /// Whether AES-256-GCM goes before ChaCha20-Poly1305, where a peer prefers it too.
     pub(crate) prefer_aes: bool,
+    /// Whether keys are to withstand quantum computers.
+    pub(crate) pq: PostQuantum,
     /// No DNS server and no redirect in containers.
     pub(crate) no_dns: bool,
     /// Whether the kernel is left to cut, join or sum nothing.

@@ -227,6 +227,9 @@ pub(crate) struct ConnectionStatus {
     /// Cipher of the data, such as `aes-256-gcm`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) cipher: Option<String>,
+    /// Whether its keys were agreed on with ML-KEM-768 beside X25519.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) pq: Option<bool>,
     /// Smoothed round trip time in microseconds.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) rtt_us: Option<u64>,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use super::options::CipherChoice;
+use super::choices::{CipherChoice, PqChoice};
 pub(crate) use password::{PasswordAddArgs, PasswordArgs, PasswordCommand, PasswordRemoveArgs};
 
 /// A network for containers on several Docker hosts: encrypted, by name.
@@ -167,6 +167,9 @@ pub(crate) struct RouterOptions {
     /// Cipher of the traffic between hosts; `auto` is what the processors of both do faster [default: auto]
     #[arg(long, env = "WEAVE_CIPHER", value_name = "CIPHER")]
     pub(crate) cipher: Option<CipherChoice>,
+    /// Key exchange that withstands quantum computers (ML-KEM-768 beside X25519) [default: prefer]
+    #[arg(long, env = "WEAVE_PQ", value_name = "WHEN")]
+    pub(crate) pq: Option<PqChoice>,
     /// Serve no DNS
     #[arg(long, env = "WEAVE_NO_DNS", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_dns: bool,

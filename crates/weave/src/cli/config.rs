@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::choices::{CipherChoice, PqChoice};
 use super::failure::Failure;
-use super::options::CipherChoice;
 
 /// Where the file is.
 const PATH: &str = "/etc/weave/weave.toml";
@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) status_addr: Option<String>,
     /// `--cipher`.
     pub(crate) cipher: Option<CipherChoice>,
+    /// `--pq`.
+    pub(crate) pq: Option<PqChoice>,
     /// `--no-dns`.
     pub(crate) no_dns: bool,
     /// `--no-offloads`.
@@ -102,7 +104,8 @@ mod tests {
         let settings = parse(
             "socket = '/a'\nstate-dir = '/b'\npassword-file = '/c'\npassword-generation = 2\nnickname = 'n'\n\
              ipalloc-range = '10.2.0.0/16'\nipalloc-default-subnet = '10.2.1.0/24'\n\
-             port = 7000\nstatus-addr = 'off'\ncipher = 'aes-256-gcm'\nno-dns = true\nno-offloads = true\npeers = ['192.0.2.1']\n",
+             port = 7000\nstatus-addr = 'off'\ncipher = 'aes-256-gcm'\n\
+             pq = 'require'\nno-dns = true\nno-offloads = true\npeers = ['192.0.2.1']\n",
         )
         .unwrap();
         assert_eq!(settings.socket(None), Path::new("/a"));
@@ -111,6 +114,7 @@ mod tests {
         assert_eq!(settings.password_generation, Some(2));
         assert_eq!(settings.status_addr.as_deref(), Some("off"));
         assert_eq!(settings.cipher, Some(CipherChoice::Aes256Gcm));
+        assert_eq!(settings.pq, Some(PqChoice::Require));
         assert_eq!(settings.peers, ["192.0.2.1"]);
         assert_eq!(Settings::default().socket(None), Path::new(DEFAULT_SOCKET));
     }

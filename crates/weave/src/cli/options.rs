@@ -5,11 +5,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use weave_wire::{Cidr, PORT};
 
 use super::args::RouterOptions;
+use super::choices::{CipherChoice, PqChoice, name};
 use super::config::Settings;
 use super::failure::Failure;
 use super::host;
@@ -29,50 +29,6 @@ const MAX_NICKNAME: usize = 64;
 /// Smallest range or subnet: /30 has two addresses for containers.
 const MAX_PREFIX_LEN: u8 = 30;
 
-/// Cipher of the traffic between hosts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum CipherChoice {
-    /// What the processors of both hosts do faster.
-    #[default]
-    Auto,
-    /// ChaCha20-Poly1305, whatever the other host prefers.
-    #[value(name = "chacha20-poly1305")]
-    #[serde(rename = "chacha20-poly1305")]
-    ChaCha20Poly1305,
-    /// AES-256-GCM, unless the other host prefers ChaCha20-Poly1305.
-    #[value(name = "aes-256-gcm")]
-    #[serde(rename = "aes-256-gcm")]
-    Aes256Gcm,
-}
-
-impl CipherChoice {
-    /// Whether AES-256-GCM goes first: with instructions for AES and for carry-less products it is
-    /// the faster one.
-    pub(crate) fn prefers_aes(self) -> bool {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Auto => {
-                std::is_x86_feature_detected!("aes") && std::is_x86_feature_detected!("pclmulqdq")
-            }
-            #[cfg(target_arch = "aarch64")]
-            Self::Auto => {
-                std::arch::is_aarch64_feature_detected!("aes")
-                    && std::arch::is_aarch64_feature_detected!("pmull")
-            }
-            #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-            Self::Auto => false,
-            Self::ChaCha20Poly1305 => false,
-            Self::Aes256Gcm => true,
-        }
-    }
-
-    fn name(self) -> String {
-        self.to_possible_value()
-            .map_or_else(String::new, |value| value.get_name().to_owned())
-    }
-}
-
 /// What a router is started with, but for the password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Options {
@@ -90,6 +46,8 @@ pub(crate) struct Options {
     pub(crate) status_addr: Option<SocketAddr>,
     /// Cipher of the traffic between hosts.
     pub(crate) cipher: CipherChoice,
+    /// Key exchange that withstands quantum computers.
+    pub(crate) pq: PqChoice,
     /// Serve no DNS.
     pub(crate) no_dns: bool,
     /// Leave nothing to the kernel.
@@ -146,6 +104,7 @@ impl Options {
             port: flags.port.or(file.port).unwrap_or(PORT),
             status_addr: status.map_or(Ok(Some(DEFAULT_STATUS)), parse_status)?,
             cipher: flags.cipher.or(file.cipher).unwrap_or_default(),
+            pq: flags.pq.or(file.pq).unwrap_or_default(),
             no_dns: flags.no_dns || file.no_dns,
             no_offloads: flags.no_offloads || file.no_offloads,
             no_discovery: flags.no_discovery || file.no_discovery,
@@ -166,7 +125,10 @@ impl Options {
             args.push(format!("--status-addr={}", status_text(self.status_addr)));
         }
         if self.cipher != CipherChoice::Auto {
-            args.push(format!("--cipher={}", self.cipher.name()));
+            args.push(format!("--cipher={}", name(self.cipher)));
+        }
+        if self.pq != PqChoice::Prefer {
+            args.push(format!("--pq={}", name(self.pq)));
         }
         if self.no_dns {
             args.push("--no-dns".to_owned());
@@ -193,6 +155,9 @@ impl Options {
                 " --ipalloc-default-subnet {}",
                 self.default_subnet
             ));
+        }
+        if self.pq == PqChoice::Require {
+            args.push_str(" --pq require");
         }
         if self.port != PORT {
             args.push_str(&format!(" --port {}", self.port));
@@ -225,7 +190,8 @@ impl Options {
             status_text(self.status_addr),
             status_text(new.status_addr),
         );
-        compare("--cipher", self.cipher.name(), new.cipher.name());
+        compare("--cipher", name(self.cipher), name(new.cipher));
+        compare("--pq", name(self.pq), name(new.pq));
         compare("--no-dns", yes_no(self.no_dns), yes_no(new.no_dns));
         compare(
             "--no-offloads",
@@ -343,6 +309,8 @@ struct Saved {
     status_addr: String,
     #[serde(default)]
     cipher: CipherChoice,
+    #[serde(default)]
+    pq: PqChoice,
     no_dns: bool,
     #[serde(default)]
     no_offloads: bool,
@@ -371,6 +339,7 @@ pub(crate) fn save(state_dir: &Path, options: &Options) -> Result<()> {
         port: options.port,
         status_addr: status_text(options.status_addr),
         cipher: options.cipher,
+        pq: options.pq,
         no_dns: options.no_dns,
         no_offloads: options.no_offloads,
         no_discovery: options.no_discovery,
@@ -392,6 +361,7 @@ pub(crate) fn load(state_dir: &Path) -> Option<Options> {
         port: saved.port,
         status_addr: parse_status(&saved.status_addr).ok()?,
         cipher: saved.cipher,
+        pq: saved.pq,
         no_dns: saved.no_dns,
         no_offloads: saved.no_offloads,
         no_discovery: saved.no_discovery,
@@ -451,12 +421,13 @@ mod tests {
         given.no_offloads = true;
         given.status_addr = Some("off".to_owned());
         given.cipher = Some(CipherChoice::Aes256Gcm);
+        given.pq = Some(PqChoice::Require);
         given.ipalloc_range = Some("10.2.0.0/16".to_owned());
         let args = resolved(&given).router_args("7f");
-        insta::assert_snapshot!(args.join(" "), @"router --launch-id=7f --nickname=a --ipalloc-range=10.2.0.0/16 --ipalloc-default-subnet=10.2.0.0/16 --port=6783 --status-addr=off --cipher=aes-256-gcm --no-dns --no-offloads -- 192.0.2.1");
+        insta::assert_snapshot!(args.join(" "), @"router --launch-id=7f --nickname=a --ipalloc-range=10.2.0.0/16 --ipalloc-default-subnet=10.2.0.0/16 --port=6783 --status-addr=off --cipher=aes-256-gcm --pq=require --no-dns --no-offloads -- 192.0.2.1");
         assert_eq!(
             resolved(&given).shared_args(),
-            " --ipalloc-range 10.2.0.0/16"
+            " --ipalloc-range 10.2.0.0/16 --pq require"
         );
     }
 
@@ -514,6 +485,7 @@ mod tests {
         other.no_offloads = true;
         other.status_addr = Some("off".to_owned());
         other.cipher = Some(CipherChoice::ChaCha20Poly1305);
+        other.pq = Some(PqChoice::Off);
         insta::assert_snapshot!(running.differences(&resolved(&other)).join("\n"));
         std::fs::write(dir.path().join(FILE), "{").unwrap();
         assert_eq!(load(dir.path()), None);

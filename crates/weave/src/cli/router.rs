@@ -63,6 +63,7 @@ pub(crate) fn run(args: &RouterArgs, settings: &Settings, socket: &Path) -> Resu
         passwords,
         status_addr: options.status_addr,
         prefer_aes: options.cipher.prefers_aes(),
+        pq: options.pq.into(),
         no_dns: options.no_dns,
         no_offloads: options.no_offloads,
         no_discovery: options.no_discovery,

@@ -249,6 +249,9 @@ fn attributes(connection: &ConnectionStatus) -> Vec<String> {
     if let Some(cipher) = &connection.cipher {
         attributes.push(format!("cipher={cipher}"));
     }
+    if let Some(pq) = connection.pq {
+        attributes.push(format!("pq={}", if pq { "yes" } else { "no" }));
+    }
     if let Some(generation) = connection.password_generation.filter(|one| *one > 0) {
         attributes.push(format!("password={generation}"));
     }

@@ -366,6 +366,7 @@ fn connection_status(
         cipher: connection
             .cipher
             .map(|cipher| cipher.to_string().to_lowercase()),
+        pq: connection.pq,
         rtt_us: connection
             .rtt
             .map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),

@@ -262,7 +262,7 @@ fn node_config(config: &DaemonConfig) -> NodeConfig {
         passwords: config.passwords.passwords().clone(),
         prefer_aes: config.prefer_aes,
         discovery: !config.no_discovery,
-        pq: weave_node::PostQuantum::Prefer,
+        pq: config.pq,
         port: config.port,
         range: Some(config.range),
         default_subnet: Some(config.default_subnet),

@@ -25,6 +25,7 @@ fn bare(address: &str, outbound: bool, state: ConnectionState) -> ConnectionStat
         protocol_version: None,
         password_generation: None,
         cipher: None,
+        pq: None,
         rtt_us: None,
         mtu: None,
         offloads: Vec::new(),
@@ -37,6 +38,7 @@ fn all_connections() -> Vec<ConnectionStatus> {
         nickname: Some(LON.1.to_owned()),
         path: Some("direct".to_owned()),
         cipher: Some("aes-256-gcm".to_owned()),
+        pq: Some(true),
         rtt_us: Some(412),
         mtu: Some(1410),
         offloads: vec!["gso".to_owned(), "gro".to_owned()],
@@ -46,6 +48,7 @@ fn all_connections() -> Vec<ConnectionStatus> {
         address: "192.0.2.17:6783".to_owned(),
         outbound: true,
         info: Some("no answer on UDP 6783".to_owned()),
+        pq: Some(false),
         rtt_us: Some(1_020_000),
         ..established.clone()
     };
