@@ -17,4 +17,10 @@ pub enum SeededBug {
     Ban,
     /// A path that has narrowed is not noticed.
     PathMtu,
+    /// A refusal that proves nothing ends the session with the peer that it seems to come from.
+    Reject,
+    /// Control messages leave unsealed, too.
+    Plaintext,
+    /// A datagram that was received before is received again.
+    Replay,
 }

@@ -135,7 +135,7 @@ pub(crate) struct Sessions {
     transmits: VecDeque<Transmit>,
     drops: SessionDrops,
     #[cfg(feature = "seeded-bugs")]
-    never_checks_paths: bool,
+    seeded_bug: Option<crate::seeded::SeededBug>,
 }
 
 impl Sessions {
@@ -154,7 +154,7 @@ impl Sessions {
             transmits: VecDeque::new(),
             drops: SessionDrops::default(),
             #[cfg(feature = "seeded-bugs")]
-            never_checks_paths: false,
+            seeded_bug: None,
             config,
             rng,
         }
@@ -162,7 +162,16 @@ impl Sessions {
 
     #[cfg(feature = "seeded-bugs")]
     pub(crate) fn seed_bug(&mut self, bug: Option<crate::seeded::SeededBug>) {
-        self.never_checks_paths = bug == Some(crate::seeded::SeededBug::PathMtu);
+        self.seeded_bug = bug;
+    }
+
+    #[cfg(feature = "seeded-bugs")]
+    fn believe_reject(&mut self, from: SocketAddr, now: Time) {
+        let believed = self.seeded_bug == Some(crate::seeded::SeededBug::Reject);
+        let session = self.in_use().find(|session| session.addr == from);
+        if let Some(peer) = session.filter(|_| believed).map(Session::peer) {
+            self.lose(peer, &targets::Failure::Left, now);
+        }
     }
 
     /// Connects to a target, for good: `host`, `host:port` or an address. Named again, it is
@@ -251,7 +260,11 @@ impl Sessions {
             DatagramType::HandshakeReply => self.handle_reply(header, from, datagram, now),
             DatagramType::HandshakeFinish => self.handle_finish(header, from, datagram, now),
             DatagramType::CookieReply => self.handle_cookie(header, datagram, now),
-            DatagramType::Reject => self.handle_reject(header, datagram, now),
+            DatagramType::Reject => {
+                #[cfg(feature = "seeded-bugs")]
+                self.believe_reject(from, now);
+                self.handle_reject(header, datagram, now);
+            }
             DatagramType::Sealed | DatagramType::Relay => {
                 self.drops.count(SessionDrop::Malformed);
             }

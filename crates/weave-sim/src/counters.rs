@@ -3,7 +3,7 @@
 use std::fmt;
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident => $text:literal),+ $(,)?) => {
+    ($($(#[$doc:meta])* $need:ident $name:ident => $text:literal),+ $(,)?) => {
         /// How often each thing happened.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
         pub struct Counters {
@@ -15,14 +15,22 @@ macro_rules! counters {
             pub const fn add(&mut self, other: &Self) {
                 $(self.$name += other.$name;)+
             }
+
+            /// What never happened and must, in a number of runs that proves something.
+            pub fn missing(&self) -> Vec<&'static str> {
+                let all = [$((Need::$need, self.$name, $text)),+];
+                let missing = all.into_iter().filter(|(need, count, _)| {
+                    *need == Need::must && *count == 0
+                });
+                missing.map(|(_, _, text)| text).collect()
+            }
         }
 
         impl fmt::Display for Counters {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 let all = [$((self.$name, $text)),+];
-                for (index, (count, text)) in all.iter().enumerate() {
-                    let comma = if index > 0 { ", " } else { "" };
-                    write!(f, "{comma}{count} {text}")?;
+                for (count, text) in all {
+                    writeln!(f, "{count:>12} {text}")?;
                 }
                 Ok(())
             }
@@ -30,73 +38,134 @@ macro_rules! counters {
     };
 }
 
+/// Whether a thing must happen in some run of many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(non_camel_case_types, reason = "words of the table below")]
+enum Need {
+    must,
+    may,
+}
+
 counters! {
     /// Datagrams handed to the network.
-    datagrams => "datagrams",
+    must datagrams => "datagrams",
+    /// Bytes of them, with those of their headers of IP and UDP.
+    must bytes => "bytes",
     /// Datagrams that the network lost.
-    lost => "lost",
+    must lost => "datagrams lost",
+    /// Times that a direction of a link began to lose in a burst.
+    must bursts => "bursts of loss",
+    /// Datagrams lost in them.
+    must lost_in_bursts => "datagrams lost in bursts",
+    /// Copies of datagrams that arrived with flipped bits.
+    must corrupted => "datagrams corrupted",
     /// Datagrams that the network doubled.
-    doubled => "doubled",
+    must doubled => "datagrams doubled",
     /// Datagrams that the network held back so that later ones overtook them.
-    reordered => "reordered",
+    must reordered => "datagrams held back",
+    /// Of these, for longer than any round trip takes.
+    must held_long => "of these for long",
     /// Datagrams that were too long for their path, and were not to be fragmented or could not.
-    too_long => "too long for the path",
+    must too_long => "datagrams too long for the path",
     /// Datagrams that met a partition.
-    blocked => "blocked",
+    must blocked => "datagrams blocked",
     /// Routers that died.
-    crashes => "crashes",
+    must crashes => "crashes",
     /// Routers that left with a goodbye.
-    stops => "stops",
+    must stops => "stops",
+    /// Routers that did nothing for a while and went on.
+    must pauses => "pauses",
+    /// Datagrams that were lost because they waited for those.
+    must buffer_overruns => "datagrams lost to overrun buffers",
+    /// Hosts that were at another address all at once.
+    must roamings => "new addresses",
+    /// Hosts that were at another port all at once.
+    must rebindings => "new ports",
     /// Routers that came back one version newer.
-    upgrades => "upgrades",
+    must upgrades => "upgrades",
     /// Routers that came back one version older.
-    downgrades => "downgrades",
+    must downgrades => "downgrades",
     /// Ends of sessions of the newer version when all was over.
-    next_sessions => "ends of newer sessions",
+    must next_sessions => "ends of newer sessions",
     /// Ends of sessions whose keys were made with a KEM when all was over.
-    kem_sessions => "ends of post-quantum sessions",
+    must kem_sessions => "ends of post-quantum sessions",
     /// Older programs that left records of newer ones alone.
-    newer_records => "newer records kept",
+    may newer_records => "newer records kept",
     /// Times that the network broke in two.
-    partitions => "partitions",
+    must partitions => "partitions",
     /// Times that one direction broke only.
-    one_way => "one-way breaks",
+    must one_way => "one-way breaks",
     /// Links whose MTU changed.
-    mtu_changes => "changes of an MTU",
+    must mtu_changes => "changes of an MTU",
     /// Writes lost in a crash.
-    writes_lost => "writes lost",
+    must writes_lost => "writes lost",
     /// Writes cut short by a crash.
-    writes_torn => "torn",
+    must writes_torn => "writes torn",
     /// Writes that survived a crash which an earlier one did not.
-    writes_reordered => "overtaken",
+    must writes_reordered => "writes that overtook lost ones",
     /// Writes that the disk refused.
-    writes_refused => "refused",
+    must writes_refused => "writes refused",
     /// Disks that were full or read-only for a while.
-    disks_full => "disks full for a while",
+    must disks_full => "disks full for a while",
     /// Starts that failed because of that.
-    starts_refused => "starts refused",
+    may starts_refused => "starts refused",
     /// Disks that came back as they were some time before.
-    disks_set_back => "disks set back",
+    must disks_set_back => "disks set back",
     /// Starts after that in which the router said so.
-    set_backs_noticed => "noticed",
+    may set_backs_noticed => "of these noticed",
     /// Hosts that were banned.
-    bans => "banned",
+    must bans => "hosts banned",
+    /// Datagrams that the stranger sent.
+    must forged => "datagrams forged",
+    /// Phases of runs after which all was looked at.
+    must phases => "phases",
+    /// Sessions that began, counted at both ends.
+    must sessions_begun => "ends of sessions begun",
+    /// Sessions that ended while their router went on.
+    must sessions_ended => "ends of sessions lost",
+    /// Datagrams dropped because they had been received before.
+    must replays_dropped => "replays dropped",
+    /// Datagrams dropped because their seal did not fit.
+    must forgeries_dropped => "broken seals dropped",
+    /// Datagrams dropped because nobody had their key.
+    must keyless_dropped => "datagrams without key dropped",
+    /// Handshake and control messages dropped.
+    must messages_dropped => "messages dropped",
     /// Addresses asked for.
-    asked => "addresses asked",
+    must asked => "addresses asked",
     /// Addresses given.
-    given => "given",
+    must given => "addresses given",
     /// Addresses refused.
-    refused => "refused",
+    must refused => "addresses refused",
     /// Endpoints that lost an address to an old claim for a while.
-    conflicts => "lost to old claims",
+    may conflicts => "addresses lost to old claims",
     /// Containers that ended.
-    ended => "containers ended",
+    must ended => "containers ended",
     /// Frames sent from container to container.
-    frames => "frames",
+    must frames => "frames",
     /// Of these, delivered.
-    delivered => "delivered",
+    must delivered => "frames delivered",
     /// Ends of sessions whose path MTU was right in the end, with frames flowing.
-    mtus_found => "path MTUs found",
+    must mtus_found => "path MTUs found",
     /// Virtual milliseconds from the last fault until everybody agreed.
-    converged_ms => "ms to converge",
+    must converged_ms => "ms to converge",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_must_happen_and_did_not_is_told() {
+        let mut counters = Counters::default();
+        assert!(counters.missing().contains(&"crashes"));
+        assert!(!counters.missing().contains(&"addresses lost to old claims"));
+        counters.crashes = 1;
+        assert!(!counters.missing().contains(&"crashes"));
+        let text = counters.to_string();
+        assert!(
+            text.lines().any(|line| line.trim() == "1 crashes"),
+            "{text}"
+        );
+    }
 }

@@ -17,22 +17,30 @@ impl World {
         if self.is_recovering() {
             return;
         }
-        match self.chance.below(14) {
-            10..=12 => self.set_back(),
-            13 => self.fill_disk(),
-            0..=4 => {
-                let index = self.chance.index(self.hosts.len());
-                let back = self.chance.millis(100, 9000);
-                self.crash(index);
-                self.after(back, Event::Launch(index));
-            }
-            5 | 6 => {
+        let kind = match std::mem::replace(&mut self.has_faulted, true) {
+            true => self.chance.below(19),
+            // so that a few seeds in a row see every kind
+            false => self.plan.seed % 8,
+        };
+        match kind {
+            0 => self.split(true),
+            1 | 8 => self.fill_disk(),
+            2 | 9 => self.pause(),
+            3 | 10 => self.roam(),
+            4 | 11 => self.split(false),
+            5 | 12 | 13 => self.set_back(),
+            6 | 14 => {
                 let index = self.chance.index(self.hosts.len());
                 let back = self.chance.millis(100, 5000);
                 self.stop(index);
                 self.after(back, Event::Launch(index));
             }
-            kind => self.split(kind == 9),
+            _ => {
+                let index = self.chance.index(self.hosts.len());
+                let back = self.chance.millis(100, 9000);
+                self.crash(index);
+                self.after(back, Event::Launch(index));
+            }
         }
     }
 
@@ -63,6 +71,7 @@ impl World {
                 host.is_dead = true;
             }
         }
+        self.resume_all();
         self.network.mend();
         self.network.stop_losing();
         for host in &mut self.hosts {
@@ -75,14 +84,13 @@ impl World {
 
     /// A router dies at once; its containers run on.
     pub(crate) fn crash(&mut self, index: usize) {
-        let Some(host) = self.hosts.get_mut(index) else {
-            return;
-        };
-        if host.router.take().is_none() {
+        if !self.remove_router(index) {
             return;
         }
         self.counters.crashes += 1;
-        host.disk.crash(&mut self.chance, &mut self.counters);
+        if let Some(host) = self.hosts.get_mut(index) {
+            host.disk.crash(&mut self.chance, &mut self.counters);
+        }
         self.oracle.router_gone(index);
         self.trace.note(self.now, Step::Fault, index, b"crash");
     }
@@ -90,7 +98,8 @@ impl World {
     /// A router dies while something is on its way to the disk.
     pub(crate) fn crash_in_mid_write(&mut self, index: usize, life: u64) {
         let is_same = self.hosts.get(index).is_some_and(|host| host.life == life);
-        if !self.is_churning || !is_same || self.is_recovering() {
+        let is_time = self.has_faulted && self.is_churning;
+        if !is_time || !is_same || self.is_recovering() {
             return;
         }
         let back = self.chance.millis(100, 5000);
@@ -108,12 +117,10 @@ impl World {
             return;
         }
         self.with_node(index, |node, now| node.goodbye(now));
-        let Some(host) = self.hosts.get_mut(index) else {
-            return;
-        };
-        host.router = None;
+        self.remove_router(index);
         // a router that is stopped waits for its disk
-        while host.disk.complete().is_some() {}
+        let mut disk = self.hosts.get_mut(index).map(|host| &mut host.disk);
+        while disk.as_mut().is_some_and(|disk| disk.complete().is_some()) {}
         self.counters.stops += 1;
         self.oracle.router_gone(index);
         self.trace.note(self.now, Step::Fault, index, b"stop");
@@ -126,7 +133,9 @@ impl World {
             .hosts
             .get(index)
             .is_some_and(crate::host::Host::is_ready);
-        if !is_up || !self.network.is_whole() || self.alone_knows_ban(index) {
+        let is_all_awake = self.hosts.iter().all(|host| host.pause.is_none());
+        let is_calm = is_all_awake && self.network.is_whole();
+        if !is_up || !is_calm || self.alone_knows_ban(index) {
             return;
         }
         let back = self.chance.millis(2000, 9000);
@@ -168,6 +177,18 @@ impl World {
             self.counters.disks_full += 1;
             self.trace.note(self.now, Step::Fault, index, b"full");
         }
+    }
+
+    /// Some host is at another address all at once, or its NAT gives it another port.
+    pub(crate) fn roam(&mut self) {
+        let index = self.chance.index(self.hosts.len());
+        let keeps_ip = self.chance.permille(500);
+        let address = self.network.roam(index, keeps_ip);
+        self.counters.rebindings += u64::from(keeps_ip);
+        self.counters.roamings += u64::from(!keeps_ip);
+        let what = format!("now at {address}");
+        self.trace
+            .note(self.now, Step::Fault, index, what.as_bytes());
     }
 
     fn split(&mut self, one_way: bool) {

@@ -4,6 +4,10 @@ use std::net::Ipv4Addr;
 
 use weave_wire::Mac;
 
+/// What every frame carries, so that it is seen where it can be read.
+const MARKER: &[u8; 16] = b"nobody reads it!";
+/// What the names of all containers end with.
+const NAME_MARKER: &[u8] = b".weave.local";
 const IPV4_HEADER: usize = 20;
 /// Protocol number for experiments (RFC 3692).
 const PROTOCOL: u8 = 253;
@@ -17,7 +21,7 @@ pub(crate) struct Station {
 
 /// A frame with an IPv4 packet that carries this number, and `padding` bytes more.
 pub(crate) fn ping(from: Station, to: Station, number: u64, padding: usize) -> Vec<u8> {
-    let payload = 8 + padding;
+    let payload = 8 + MARKER.len() + padding;
     let total = u16::try_from(IPV4_HEADER + payload).unwrap_or(u16::MAX);
     let mut frame = Vec::with_capacity(14 + usize::from(total));
     frame.extend(to.mac.0);
@@ -34,8 +38,20 @@ pub(crate) fn ping(from: Station, to: Station, number: u64, padding: usize) -> V
     header[10..12].copy_from_slice(&sum.to_be_bytes());
     frame.extend(header);
     frame.extend(number.to_be_bytes());
+    frame.extend(MARKER);
     frame.extend(std::iter::repeat_n(0xa5, padding));
     frame
+}
+
+/// Whether something that only peers may read stands in a datagram as it is.
+pub(crate) fn is_readable(datagram: &[u8]) -> bool {
+    contains(datagram, MARKER) || contains(datagram, NAME_MARKER)
+}
+
+fn contains(datagram: &[u8], marker: &[u8]) -> bool {
+    let mut parts = datagram.windows(marker.len());
+    // mostly the first byte tells
+    parts.any(|part| part.first() == marker.first() && part == marker)
 }
 
 /// The number of a frame made by [`ping`], and the MAC that it is for.
@@ -95,6 +111,7 @@ mod tests {
         };
         let frame = ping(station(1), station(2), 77, 1300);
         assert_eq!(read_ping(&frame), Some((77, station(2).mac)));
+        assert!(is_readable(&frame) && !is_readable(&frame[..40]));
         assert_eq!(
             checksum(&frame[14..34]),
             0,

@@ -11,15 +11,23 @@ use weave_node::{Node, PersistToken, Sink, Transmit, Writes};
 use weave_wire::offload::Checksum;
 use weave_wire::{Mac, PeerId, ReceiverIndex, SegmentId, Time, Versions};
 
+use crate::clock::Clock;
 use crate::containers::Container;
 use crate::disk::Disk;
+use crate::pauses::Pause;
 
 /// One host.
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) router: Option<Router>,
+    /// The router does nothing.
+    pub(crate) pause: Option<Pause>,
     /// Counts the starts of the router.
     pub(crate) life: u64,
+    /// What its clock counts in a million of true time.
+    pub(crate) clock_rate: u64,
+    /// Unix milliseconds that it has at the start of the run.
+    pub(crate) wall_ms: u64,
     /// Protocol versions that its program speaks.
     pub(crate) versions: Versions,
     pub(crate) disk: Disk,
@@ -38,21 +46,26 @@ pub(crate) struct Host {
 #[derive(Debug)]
 pub(crate) struct Router {
     pub(crate) node: Node,
+    pub(crate) clock: Clock,
     pub(crate) fib: Arc<Fib>,
     pub(crate) names: Arc<NameTable>,
     pub(crate) forwarder: Forwarder,
     pub(crate) receiver: Receiver,
-    /// When its timer is set to.
+    pub(crate) drops: DropCounters,
+    /// When its timer is set to, in true time.
     pub(crate) timer: Option<Time>,
     /// Its containers have been announced to it.
     pub(crate) is_ready: bool,
 }
 
 impl Host {
-    pub(crate) fn new(versions: Versions) -> Self {
+    pub(crate) fn new(versions: Versions, (clock_rate, wall_ms): (u64, u64)) -> Self {
         Self {
             router: None,
+            pause: None,
             life: 0,
+            clock_rate,
+            wall_ms,
             versions,
             disk: Disk::default(),
             containers: BTreeMap::new(),
@@ -70,19 +83,21 @@ impl Host {
 
     /// Whether its router serves containers.
     pub(crate) fn is_ready(&self) -> bool {
-        self.router.as_ref().is_some_and(|router| router.is_ready)
+        self.pause.is_none() && self.router.as_ref().is_some_and(|router| router.is_ready)
     }
 }
 
 impl Router {
-    pub(crate) fn new(node: Node) -> Self {
+    pub(crate) fn new(node: Node, clock: Clock) -> Self {
         let drops = DropCounters::new();
         Self {
             fib: node.fib(),
             node,
+            clock,
             names: Arc::default(),
             forwarder: Forwarder::new(drops.clone()),
-            receiver: Receiver::new(drops),
+            receiver: Receiver::new(drops.clone()),
+            drops,
             timer: None,
             is_ready: false,
         }

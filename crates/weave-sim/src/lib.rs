@@ -9,20 +9,28 @@
 
 #![forbid(unsafe_code)]
 
+mod attack;
 mod bans;
+mod bursts;
 mod chance;
+mod clock;
 mod containers;
 mod counters;
 mod disk;
+mod drive;
 mod faults;
 mod frames;
 mod host;
 mod keys;
+mod invariants;
 mod network;
 mod oracle;
 mod paths;
+mod pauses;
 mod pings;
 mod plan;
+mod scale;
+mod script;
 mod trace;
 mod verdict;
 mod versions;
@@ -30,7 +38,9 @@ mod workload;
 mod world;
 
 pub use counters::Counters;
-pub use plan::{Options, Plan, Shape};
+pub use plan::{BadOptions, Bursts, Options, Plan, Shape};
+pub use scale::{Figure, Scale, measure};
+pub use script::simulate_bytes;
 
 /// What a run came to.
 #[derive(Debug)]
@@ -39,6 +49,8 @@ pub struct Report {
     pub plan: Plan,
     /// What must not have happened, in words; empty when all is well.
     pub violations: Vec<String>,
+    /// The last events before the first of those, in words; empty when all is well.
+    pub events: Vec<String>,
     /// How often each thing happened.
     pub counters: Counters,
     /// Hash over all events of the run.

@@ -1,13 +1,18 @@
-//! Runs simulations: many seeds on several threads, or one seed again.
+//! Runs simulations: many seeds on several threads, or one seed again, or a quiet mesh to measure.
+
+mod scaling;
 
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use weave_sim::{Counters, Options, Report, simulate};
+
+/// With so many seeds everything must have happened at least once.
+const ENOUGH_SEEDS: u64 = 10;
 
 /// Simulates many nodes under faults and checks what must hold.
 #[derive(Debug, Parser)]
@@ -19,15 +24,26 @@ struct Arguments {
     /// Number of runs, each with its own seed.
     #[arg(long, default_value_t = 100)]
     seeds: u64,
-    /// Run this seed only, and say everything that it decided.
-    #[arg(long)]
-    seed: Option<u64>,
+    /// Run this only, twice, and say everything that the seed decided.
+    #[arg(long, alias = "seed", value_name = "SEED[,peers=N][,seconds=S]")]
+    replay: Option<String>,
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     first: u64,
     /// Minutes of work and faults in each run, in virtual time.
     #[arg(long)]
     minutes: Option<f64>,
+    /// Measure quiet meshes of these sizes instead, and fail never.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "PEERS",
+        conflicts_with = "replay"
+    )]
+    scale: Vec<usize>,
+    /// Print what was measured as JSON, one object for each size.
+    #[arg(long, requires = "scale")]
+    json: bool,
     /// Threads; by default one for each core.
     #[arg(long)]
     threads: Option<usize>,
@@ -35,23 +51,30 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = match arguments.seed {
-        Some(seed) => replay(&arguments, seed),
-        None => campaign(&arguments),
+    let outcome = match &arguments.replay {
+        Some(line) => replay(&arguments, line),
+        None if arguments.scale.is_empty() => campaign(&arguments),
+        None => scaling::run(&arguments.scale, arguments.first, arguments.json).map(|()| true),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         // whoever reads our output has gone: no failure of the simulation
         Ok(false) => ExitCode::FAILURE,
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+        Err(error) => {
+            // there is nowhere left to say it if this fails, too
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 
 /// Runs one seed twice and tells all about it; whether nothing was wrong.
-fn replay(arguments: &Arguments, seed: u64) -> std::io::Result<bool> {
+fn replay(arguments: &Arguments, line: &str) -> std::io::Result<bool> {
     let mut out = std::io::stdout().lock();
-    let options = options(arguments, seed);
+    let options = options(arguments, 0)
+        .with(line)
+        .map_err(std::io::Error::other)?;
     let report = simulate(&options);
     writeln!(out, "{:#?}", report.plan)?;
     writeln!(out, "{}", report.counters)?;
@@ -70,6 +93,7 @@ fn replay(arguments: &Arguments, seed: u64) -> std::io::Result<bool> {
 /// Runs all seeds; whether nothing was wrong.
 fn campaign(arguments: &Arguments) -> std::io::Result<bool> {
     let mut out = std::io::stdout().lock();
+    let began = clock();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = arguments.threads.unwrap_or(cores).max(1);
     let next = AtomicU64::new(arguments.first);
@@ -88,8 +112,24 @@ fn campaign(arguments: &Arguments) -> std::io::Result<bool> {
             });
         }
         drop(send);
-        tell(&mut out, arguments, &reports)
+        let is_well = tell(&mut out, arguments, &reports)?;
+        let took = (clock() - began).as_secs();
+        writeln!(
+            out,
+            "{} seeds of {} peers took {took} s",
+            arguments.seeds, arguments.peers
+        )?;
+        Ok(is_well)
     })
+}
+
+/// The time, for people to read: no simulation sees it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long a run takes is not part of it"
+)]
+fn clock() -> Instant {
+    Instant::now()
 }
 
 fn tell(
@@ -106,11 +146,8 @@ fn tell(
             failed.push(seed);
             writeln!(out, "seed {seed} FAILED: {:#?}", report.plan)?;
             tell_violations(out, &report)?;
-            writeln!(
-                out,
-                "  again: cargo xtask sim --peers {} --seed {seed}",
-                arguments.peers
-            )?;
+            let again = options(arguments, seed);
+            writeln!(out, "  again: cargo xtask sim --replay {again}")?;
         }
         if (done + 1) % 10 == 0 || done as u64 + 1 == arguments.seeds {
             let all = arguments.seeds;
@@ -124,10 +161,23 @@ fn tell(
         true => writeln!(out, "ok: no rule was broken in {} seeds", arguments.seeds)?,
         false => writeln!(out, "failed seeds: {failed:?}")?,
     }
+    let missing = total.missing();
+    if arguments.seeds >= ENOUGH_SEEDS && !missing.is_empty() {
+        writeln!(out, "failed: these never happened: {missing:?}")?;
+        return Ok(false);
+    }
     Ok(failed.is_empty())
 }
 
 fn tell_violations(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
+    if report.violations.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "the last events before it went wrong:")?;
+    for event in &report.events {
+        writeln!(out, "  {event}")?;
+    }
+    writeln!(out, "what went wrong:")?;
     for violation in &report.violations {
         writeln!(out, "  {violation}")?;
     }

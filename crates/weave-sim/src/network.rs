@@ -1,8 +1,10 @@
 //! The network between the hosts: who can send to whom, and what happens on the way.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::bursts::Links;
 use crate::chance::Chance;
 use crate::counters::Counters;
 use crate::plan::Plan;
@@ -14,13 +16,35 @@ const MTUS: [u64; 10] = [
     576, 700, 1_006, 1_280, 1_400, 1_420, 1_492, 1_500, 4_352, 9_000,
 ];
 
+/// Longest time that a datagram is held back where nothing is at fault, in milliseconds.
+const CALM_REORDER_MS: u64 = 300;
+
+/// One copy of a datagram that arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    /// From now on.
+    pub(crate) delay: Duration,
+    /// Bits that are flipped on the way.
+    pub(crate) flips: u64,
+}
+
 /// Links between all hosts.
 #[derive(Debug)]
 pub(crate) struct Network {
     chance: Chance,
     loss_permille: u64,
+    links: Links,
+    corrupt_permille: u64,
+    corrupt_bits: u64,
     double_permille: u64,
+    double_ms: u64,
     reorder_permille: u64,
+    reorder_ms: u64,
+    /// Where each host's router is reached.
+    addresses: Vec<SocketAddr>,
+    hosts: BTreeMap<SocketAddr, usize>,
+    /// Addresses given out so far.
+    next_address: usize,
     /// One-way delay of each host's own line.
     lines: Vec<Duration>,
     chance_of_mtu: Chance,
@@ -41,15 +65,27 @@ impl Network {
         let mut chance = Chance::new(plan.seed, 2);
         let half = (plan.delay_ms / 2).max(1);
         let lines = (0..plan.peers).map(|_| chance.millis(0, half)).collect();
+        let addresses: Vec<_> = (0..plan.peers)
+            .map(|host| address(host, weave_wire::PORT))
+            .collect();
+        let hosts = addresses.iter().copied().zip(0..).collect();
         let mut network = Self {
             chance,
+            addresses,
+            hosts,
+            next_address: plan.peers,
             chance_of_mtu: Chance::new(plan.seed, 5),
             mtus: vec![1_500; plan.peers],
             widest: vec![1_500; plan.peers],
             loses_fragments: plan.loses_fragments,
             loss_permille: plan.loss_permille,
+            links: Links::new(plan),
+            corrupt_permille: plan.corrupt_permille,
+            corrupt_bits: plan.corrupt_bits,
             double_permille: plan.double_permille,
+            double_ms: plan.double_ms,
             reorder_permille: plan.reorder_permille,
+            reorder_ms: plan.reorder_ms,
             lines,
             sides: vec![0; plan.peers],
             one_way: false,
@@ -60,17 +96,49 @@ impl Network {
         network
     }
 
-    /// When copies of a datagram with so many bytes of UDP payload arrive, from now on; none if
-    /// it is lost.
+    /// Where a host's router is reached.
+    pub(crate) fn address_of(&self, host: usize) -> Option<SocketAddr> {
+        self.addresses.get(host).copied()
+    }
+
+    /// The host that is reached there.
+    pub(crate) fn host_at(&self, address: SocketAddr) -> Option<usize> {
+        self.hosts.get(&address).copied()
+    }
+
+    /// Gives a host another address, or only another port. Nobody has the old one any more.
+    pub(crate) fn roam(&mut self, host: usize, keeps_ip: bool) -> SocketAddr {
+        let new = self.unused_address();
+        let Some(old) = self.addresses.get_mut(host) else {
+            return new;
+        };
+        self.hosts.remove(old);
+        *old = match keeps_ip {
+            true => SocketAddr::new(old.ip(), old.port().wrapping_add(1).max(1024)),
+            false => new,
+        };
+        self.hosts.insert(*old, host);
+        *old
+    }
+
+    /// An address that no host has.
+    fn unused_address(&mut self) -> SocketAddr {
+        let number = self.next_address;
+        self.next_address += 1;
+        address(number, weave_wire::PORT)
+    }
+
+    /// The copies that arrive of a datagram with so many bytes of UDP payload; none if it is lost.
     pub(crate) fn carry(
         &mut self,
         from: usize,
         to: usize,
-        (len, dont_fragment): (usize, bool),
+        shape: (usize, bool),
         counters: &mut Counters,
-    ) -> Vec<Duration> {
+    ) -> Vec<Arrival> {
         counters.datagrams += 1;
-        if len > self.longest(from, to) && (dont_fragment || self.loses_fragments) {
+        counters.bytes += (shape.0 + HEADERS) as u64;
+        if !self.fits(from, to, shape) {
             counters.too_long += 1;
             return Vec::new();
         }
@@ -82,11 +150,33 @@ impl Network {
             counters.lost += 1;
             return Vec::new();
         }
-        let doubled = self.chance.permille(self.double_permille);
-        counters.doubled += u64::from(doubled);
-        (0..=u8::from(doubled))
-            .map(|_| self.delay(from, to, counters))
-            .collect()
+        if self.links.loses(from, to, counters) {
+            return Vec::new();
+        }
+        let mut arrivals = vec![self.arrival(from, to, counters)];
+        if self.chance.permille(self.double_permille) {
+            counters.doubled += 1;
+            let mut second = self.arrival(from, to, counters);
+            second.delay += self.chance.millis(0, self.double_ms);
+            arrivals.push(second);
+        }
+        arrivals
+    }
+
+    /// Whether the path takes a datagram with so many bytes of UDP payload, which may be fragmented
+    /// or not.
+    pub(crate) fn fits(&self, from: usize, to: usize, (len, dont_fragment): (usize, bool)) -> bool {
+        len <= self.longest(from, to) || !(dont_fragment || self.loses_fragments)
+    }
+
+    /// Flips so many bits.
+    pub(crate) fn corrupt(&mut self, bytes: &mut [u8], flips: u64) {
+        for _ in 0..flips {
+            let index = self.chance.index(bytes.len());
+            if let Some(byte) = bytes.get_mut(index) {
+                *byte ^= 1 << self.chance.below(8);
+            }
+        }
     }
 
     /// The longest UDP payload that gets from one host to the other whole.
@@ -130,6 +220,35 @@ impl Network {
         }
     }
 
+    /// Breaks the network in two halves.
+    pub(crate) fn halve(&mut self) {
+        self.one_way = false;
+        for (side, half) in self.sides.iter_mut().zip([0, 1].into_iter().cycle()) {
+            *side = half;
+        }
+    }
+
+    /// Breaks the network as the bits of this number say: the side of each host, and from the
+    /// eighth on whether only one way is broken.
+    pub(crate) fn part(&mut self, bits: usize) {
+        self.one_way = bits >> 7 & 1 == 1;
+        for (index, side) in self.sides.iter_mut().enumerate() {
+            *side = (bits >> (index % 7) & 1) as u64;
+        }
+    }
+
+    /// Loses so many datagrams of a thousand from now on.
+    pub(crate) const fn lose(&mut self, permille: u64) {
+        self.loss_permille = permille;
+    }
+
+    /// Gives every path this one-way delay, about, and links of an MTU of 1,500 bytes.
+    pub(crate) fn level(&mut self, delay: Duration) {
+        self.lines.fill(delay / 2);
+        self.mtus.fill(1_500);
+        self.widest.fill(1_500);
+    }
+
     /// Mends what is broken.
     pub(crate) fn mend(&mut self) {
         self.sides.fill(0);
@@ -140,25 +259,38 @@ impl Network {
         self.sides.iter().all(|side| *side == 0)
     }
 
-    /// Loses nothing any more. Doubling and reordering go on: they are no faults.
-    pub(crate) const fn stop_losing(&mut self) {
+    /// Loses and spoils nothing any more. Doubling and reordering go on within limits: they are
+    /// no faults.
+    pub(crate) fn stop_losing(&mut self) {
         self.loss_permille = 0;
+        self.links.stop_losing();
+        self.corrupt_permille = 0;
+        self.double_ms = 0;
+        self.reorder_ms = self.reorder_ms.min(CALM_REORDER_MS);
     }
 
-    fn is_blocked(&self, from: usize, to: usize) -> bool {
+    /// Whether a break lies in this direction.
+    pub(crate) fn is_blocked(&self, from: usize, to: usize) -> bool {
         let (from, to) = (self.sides.get(from), self.sides.get(to));
         if self.one_way { from < to } else { from != to }
     }
 
-    fn delay(&mut self, from: usize, to: usize, counters: &mut Counters) -> Duration {
+    fn arrival(&mut self, from: usize, to: usize, counters: &mut Counters) -> Arrival {
         let line = |host: usize| self.lines.get(host).copied().unwrap_or_default();
         let mut delay = Duration::from_micros(50) + line(from) + line(to);
         delay += self.chance.millis(0, 2);
         if self.chance.permille(self.reorder_permille) {
+            let held = self.chance.millis(1, self.reorder_ms);
             counters.reordered += 1;
-            delay += self.chance.millis(1, 300);
+            counters.held_long += u64::from(held > Duration::from_millis(CALM_REORDER_MS));
+            delay += held;
         }
-        delay
+        let mut flips = 0;
+        if self.chance.permille(self.corrupt_permille) {
+            flips = 1 + self.chance.below(self.corrupt_bits);
+            counters.corrupted += 1;
+        }
+        Arrival { delay, flips }
     }
 }
 
@@ -167,24 +299,11 @@ fn longest(mtus: &[usize], from: usize, to: usize) -> usize {
     ends.min().map_or(0, |mtu| mtu - HEADERS)
 }
 
-/// Where a host's router listens.
-pub(crate) fn address_of(host: usize) -> SocketAddr {
-    let number = u32::try_from(host).unwrap_or(u32::MAX).saturating_add(1);
+/// An address that no other number has.
+fn address(number: usize, port: u16) -> SocketAddr {
+    let number = u32::try_from(number).unwrap_or(u32::MAX).saturating_add(1);
     let base = Ipv4Addr::new(172, 16, 0, 0).to_bits();
-    SocketAddr::from((
-        Ipv4Addr::from_bits(base.saturating_add(number)),
-        weave_wire::PORT,
-    ))
-}
-
-/// The host that listens there.
-pub(crate) fn host_at(address: SocketAddr) -> Option<usize> {
-    let SocketAddr::V4(address) = address else {
-        return None;
-    };
-    let base = Ipv4Addr::new(172, 16, 0, 0).to_bits();
-    let number = address.ip().to_bits().checked_sub(base)?.checked_sub(1)?;
-    usize::try_from(number).ok()
+    SocketAddr::from((Ipv4Addr::from_bits(base.saturating_add(number)), port))
 }
 
 #[cfg(test)]
@@ -195,11 +314,17 @@ mod tests {
     const SMALL: (usize, bool) = (100, false);
 
     #[test]
-    fn addresses_and_hosts_correspond() {
-        for host in [0, 1, 255, 1000] {
-            assert_eq!(host_at(address_of(host)), Some(host));
+    fn a_host_that_moves_is_reached_at_its_new_address_only() {
+        let mut network = Network::new(&Plan::of(&Options::new(3, 7)));
+        for keeps_ip in [true, false, true, true] {
+            let old = network.address_of(1).expect("a host");
+            let new = network.roam(1, keeps_ip);
+            assert_eq!(old.ip() == new.ip(), keeps_ip);
+            assert_eq!(network.host_at(new), Some(1));
+            assert_eq!(network.host_at(old), None);
         }
-        assert_eq!(host_at("10.0.0.1:6783".parse().expect("an address")), None);
+        let hosts = [0, 2].map(|host| network.address_of(host).expect("a host"));
+        assert_eq!(hosts.map(|at| network.host_at(at)), [Some(0), Some(2)]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::trace::Step;
 use crate::world::World;
 
 /// Padding of the longest packets that containers send.
-pub(crate) const LONGEST_PADDING: usize = 1320;
+pub(crate) const LONGEST_PADDING: usize = 1304;
 
 impl World {
     /// Sends one frame from a container of this host to another container; its number.
@@ -70,9 +70,13 @@ impl World {
             return Vec::new();
         };
         let mut outgoing = Outgoing::default();
-        router
-            .forwarder
-            .forward_frame(&router.fib, segment, frame, now, &mut outgoing);
+        router.forwarder.forward_frame(
+            &router.fib,
+            segment,
+            frame,
+            router.clock.shows(now),
+            &mut outgoing,
+        );
         for (to, datagram) in outgoing.datagrams {
             let transmit = Transmit {
                 to,

@@ -1,11 +1,17 @@
 //! What a seed decides beforehand: the shape of the mesh, the network, the faults.
 
+use std::fmt;
 use std::time::Duration;
 
 use weave_node::PostQuantum;
 use weave_wire::Versions;
 
 use crate::chance::Chance;
+
+/// Unix milliseconds at the start of a run, about.
+const WALL_MS: u64 = 1_750_000_000_000;
+/// As far as a host may be off that: three years.
+const WALL_OFF_MS: u64 = 3 * 365 * 86_400_000;
 
 /// What a run is asked to be.
 #[derive(Debug, Clone)]
@@ -32,7 +38,50 @@ impl Options {
             bug: None,
         }
     }
+
+    /// These options with those of a line such as `7,peers=5,seconds=20` in their place; the
+    /// first word is the seed.
+    ///
+    /// # Errors
+    /// The word that is none.
+    pub fn with(mut self, line: &str) -> Result<Self, BadOptions> {
+        for word in line.split(',') {
+            let bad = || BadOptions(word.to_owned());
+            let (name, value) = word.split_once('=').unwrap_or(("seed", word));
+            match name {
+                "seed" => self.seed = value.parse().map_err(|_| bad())?,
+                "peers" => self.peers = value.parse().map_err(|_| bad())?,
+                "seconds" => {
+                    let seconds = value.parse().map_err(|_| bad())?;
+                    self.churn = Duration::try_from_secs_f64(seconds).map_err(|_| bad())?;
+                }
+                _ => return Err(bad()),
+            }
+        }
+        Ok(self)
+    }
 }
+
+impl fmt::Display for Options {
+    /// As [`Options::with`] reads them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.churn.as_secs_f64();
+        write!(f, "{},peers={},seconds={seconds}", self.seed, self.peers)
+    }
+}
+
+/// Not what a run can be asked to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadOptions(String);
+
+impl fmt::Display for BadOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = &self.0;
+        write!(f, "`{word}` is none of SEED, peers=N, seconds=S")
+    }
+}
+
+impl std::error::Error for BadOptions {}
 
 /// Who is told of whom at launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +92,17 @@ pub enum Shape {
     Chain,
     /// Each of some earlier one.
     Tree,
+}
+
+/// Loss in bursts, in thousandths for each datagram in one direction of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bursts {
+    /// A burst begins.
+    pub begin_permille: u64,
+    /// A burst ends.
+    pub end_permille: u64,
+    /// The datagram is lost while a burst goes on.
+    pub loss_permille: u64,
 }
 
 /// Everything that the seed decided beforehand.
@@ -58,10 +118,20 @@ pub struct Plan {
     pub churn: Duration,
     /// Datagrams lost until the network heals, of a thousand.
     pub loss_permille: u64,
+    /// Loss in bursts beside it, until the network heals.
+    pub bursts: Option<Bursts>,
+    /// Datagrams with flipped bits, of a thousand, until the network heals.
+    pub corrupt_permille: u64,
+    /// Bits that are flipped in one of them, at most.
+    pub corrupt_bits: u64,
     /// Datagrams doubled, of a thousand, to the very end.
     pub double_permille: u64,
+    /// How much later the second one comes at most until the network heals, in milliseconds.
+    pub double_ms: u64,
     /// Datagrams held back, of a thousand, to the very end.
     pub reorder_permille: u64,
+    /// For how long at most until the network heals, in milliseconds.
+    pub reorder_ms: u64,
     /// Longest one-way delay of a link, in milliseconds.
     pub delay_ms: u64,
     /// Writes refused by the disks, of a thousand.
@@ -90,6 +160,10 @@ pub struct Plan {
     pub dead: usize,
     /// A host is banned this long after faults began.
     pub ban_after: Option<Duration>,
+    /// Time between datagrams of the stranger, if there is one.
+    pub attack_every: Option<Duration>,
+    /// How far the clocks are off at most, in millionths.
+    pub clock_ppm: u64,
     /// Networks that containers are on.
     pub subnets: Vec<&'static str>,
 }
@@ -102,7 +176,8 @@ impl Plan {
         let mut chance_of_ban = Chance::new(options.seed, 7);
         let is_ban = options.peers > 2 && chance_of_ban.permille(500);
         let churn_ms = u64::try_from(options.churn.as_millis()).unwrap_or(u64::MAX);
-        let mut chance_of_pq = Chance::new(options.seed, 8);
+        let mut chance_of_pq = Chance::new(options.seed, 10);
+        let mut of_network = Chance::new(options.seed, 8);
         let shapes = [Shape::Star, Shape::Chain, Shape::Tree];
         let crowd = u32::try_from(options.peers).unwrap_or(u32::MAX);
         let mut subnets = vec!["10.32.0.0/12"];
@@ -117,12 +192,21 @@ impl Plan {
             shape: chance.pick(&shapes).copied().unwrap_or(Shape::Star),
             churn: options.churn,
             loss_permille: chance.below(201),
+            bursts: of_network.permille(500).then(|| Bursts {
+                begin_permille: 1 + of_network.below(20),
+                end_permille: 50 + of_network.below(300),
+                loss_permille: 500 + of_network.below(501),
+            }),
+            corrupt_permille: of_network.below(31),
+            corrupt_bits: 1 + of_network.below(16),
             double_permille: chance.below(50),
+            double_ms: of_network.pick(&[0, 50, 8000]).copied().unwrap_or(0),
             reorder_permille: chance.below(50),
+            reorder_ms: of_network.pick(&[300, 300, 3000]).copied().unwrap_or(300),
             delay_ms: 1 + chance.below(60),
             disk_permille: if chance.permille(300) { 20 } else { 0 },
             disk_ms: if chance.permille(250) { 120 } else { 15 },
-            power_cut_permille: chance.below(6),
+            power_cut_permille: chance.below(20),
             fault_every: Duration::from_millis(700 + chance.below(3000)),
             // what one host does costs all others: keep their share of work the same
             work_every: Duration::from_millis(40 + chance.below(120)) * (1 + crowd / 16),
@@ -133,8 +217,36 @@ impl Plan {
             ban_after: is_ban.then(|| chance_of_ban.millis(0, churn_ms)),
             requires_pq: chance_of_pq.permille(250),
             no_pq_permille: chance_of_pq.below(501),
+            attack_every: Some(Duration::from_millis(20 + of_network.below(180))),
+            clock_ppm: of_network.pick(&[0, 50, 200]).copied().unwrap_or(0),
             dead: chance.index(3).min(options.peers.saturating_sub(2)),
             subnets,
+        }
+    }
+
+    /// A network without any fault, of hosts of one version that are told of the first one.
+    pub(crate) fn quiet(peers: usize, seed: u64) -> Self {
+        Self {
+            shape: Shape::Star,
+            loss_permille: 0,
+            bursts: None,
+            corrupt_permille: 0,
+            double_permille: 0,
+            reorder_permille: 0,
+            disk_permille: 0,
+            disk_ms: 5,
+            power_cut_permille: 0,
+            loses_fragments: false,
+            newer_permille: 0,
+            replaced_permille: 0,
+            dead: 0,
+            requires_pq: false,
+            no_pq_permille: 0,
+            ban_after: None,
+            attack_every: None,
+            clock_ppm: 0,
+            subnets: vec!["10.32.0.0/12"],
+            ..Self::of(&Options::new(peers, seed))
         }
     }
 
@@ -158,6 +270,16 @@ impl Plan {
         }
     }
 
+    /// For each host: what its clock counts in a million, and its Unix milliseconds at the start.
+    pub(crate) fn clocks(&self) -> Vec<(u64, u64)> {
+        let mut chance = Chance::new(self.seed, 9);
+        let mut clock = || {
+            let rate = 1_000_000 - self.clock_ppm + chance.below(2 * self.clock_ppm + 1);
+            (rate, WALL_MS - WALL_OFF_MS + chance.below(2 * WALL_OFF_MS))
+        };
+        (0..self.peers).map(|_| clock()).collect()
+    }
+
     /// The host that this one is told of at every launch.
     pub(crate) fn target_of(&self, host: usize) -> Option<usize> {
         let before = host.checked_sub(1)?;
@@ -171,5 +293,24 @@ impl Plan {
     /// Whether some host is told of no other than this one.
     pub(crate) fn is_needed(&self, host: usize) -> bool {
         (0..self.peers).any(|other| self.target_of(other) == Some(host))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read_as_they_are_printed() {
+        let base = Options::new(50, 1);
+        let options = base.clone().with("7,peers=5,seconds=2.5").expect("options");
+        assert_eq!((options.seed, options.peers), (7, 5));
+        assert_eq!(options.churn, Duration::from_millis(2500));
+        assert_eq!(options.to_string(), "7,peers=5,seconds=2.5");
+        let only_seed = base.clone().with("12").expect("options");
+        assert_eq!(only_seed.to_string(), "12,peers=50,seconds=20");
+        for bad in ["", "x", "7,peers=", "7,seconds=-1", "7,bug=1"] {
+            assert!(base.clone().with(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -28,7 +28,12 @@ pub(crate) fn judge(world: &mut World) {
     };
     world.counters.converged_ms += u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     world.check_versions();
+    world.check_always("healing");
+    world.is_besieged = true;
+    world.roam();
     world.check_paths();
+    world.is_besieged = false;
+    world.attack_every = None;
     check_frames(world);
     world.check_keys();
     check_held(world);
@@ -241,7 +246,11 @@ fn check_held(world: &mut World) {
     world.run_for(Duration::from_secs(2));
     let mut wrong = Vec::new();
     for (index, host) in world.hosts.iter().enumerate() {
-        let Some(router) = &host.router else { continue };
+        // nobody tells a banned host what its disk forgot
+        let is_served = !world.is_out(index);
+        let Some(router) = host.router.as_ref().filter(|_| is_served) else {
+            continue;
+        };
         let held: BTreeSet<_> = router.node.allocated().map(|held| held.ip).collect();
         let used: BTreeSet<_> = host.containers.values().map(|c| c.ip).collect();
         let leaked = held.difference(&used).map(|ip| format!("{ip} is leaked"));

@@ -40,7 +40,7 @@ impl World {
                 ));
             }
             let Some(router) = &host.router else { continue };
-            for connection in router.node.connections(self.now) {
+            for connection in router.node.connections(router.clock.shows(self.now)) {
                 let Some(theirs) = connection.peer.and_then(|peer| self.versions_of(peer)) else {
                     continue;
                 };

@@ -25,6 +25,9 @@ impl World {
         let Some(host) = self.hosts.get(index) else {
             return;
         };
+        if host.pause.is_some() {
+            return;
+        }
         let running = host.containers.len();
         match self.chance.below(10) {
             // containers end also while the router is down; it hears of it when it is back
@@ -87,20 +90,24 @@ impl World {
     /// Tells a host's router of a container that runs.
     pub(crate) fn announce(&mut self, index: usize, container: &Container) {
         self.oracle.announced(container.number);
-        let names: Vec<(String, IpAddr)> = container
-            .names()
-            .into_iter()
-            .map(|name| (name, container.ip.into()))
-            .collect();
         let mut refusal = None;
         self.with_node(index, |node, now| {
             refusal = node.announce_endpoint(container.endpoint(), now).err();
-            node.set_names(&container.owner(), &names, now);
         });
+        self.name(index, container);
         if let Some(refusal) = refusal {
             self.oracle
                 .violation(format!("host {index} cannot announce: {refusal}"));
         }
+    }
+
+    /// Tells a host's router what a container is called.
+    pub(crate) fn name(&mut self, index: usize, container: &Container) {
+        let names = container.names().into_iter();
+        let names: Vec<(String, IpAddr)> = names.map(|name| (name, container.ip.into())).collect();
+        self.with_node(index, |node, now| {
+            node.set_names(&container.owner(), &names, now);
+        });
     }
 
     /// Whether a router that starts has forgotten an address that a container of its host has.
@@ -134,7 +141,8 @@ impl World {
         }
     }
 
-    fn end_one(&mut self, index: usize) {
+    /// One container of this host ends.
+    pub(crate) fn end_one(&mut self, index: usize) {
         let Some(host) = self.hosts.get_mut(index) else {
             return;
         };

@@ -1,42 +1,42 @@
 //! The world: all hosts, the network between them, and the queue of what happens next.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use weave_crypto::{Passwords, StretchedPassword};
-use weave_node::{Node, NodeConfig, Transmit, drain};
+use weave_node::forward::DropReason;
+use weave_node::{Node, NodeConfig};
 use weave_wire::{Cidr, Time, Versions};
 
+use crate::attack::Attacker;
 use crate::bans::Banned;
 use crate::chance::Chance;
-use crate::containers::network;
+use crate::clock::Clock;
 use crate::counters::Counters;
-use crate::host::{Host, Inbound, Inbox, Outbox, Output, Router};
-use crate::network::{Network, address_of, host_at};
+use crate::host::{Host, Router};
+use crate::network::Network;
 use crate::oracle::Oracle;
 use crate::plan::{Options, Plan};
+use crate::script::Held;
 use crate::trace::{Step, Trace};
 use crate::{Report, verdict};
 
-/// Unix milliseconds at the start of every run.
-const WALL_MS: u64 = 1_750_000_000_000;
 /// Work begins after this long, when most hosts are up.
 const LAUNCH: Duration = Duration::from_secs(3);
 /// Faults begin this long after work, when the range is founded.
 const QUIET: Duration = Duration::from_secs(8);
+/// Parts of the time of work and faults, after each of which all is looked at.
+const CHURNS: u32 = 4;
 /// A router that cannot start is started again after this long.
 const RESTART: Duration = Duration::from_secs(1);
-/// Writes after which a backup is made, of a thousand.
-const BACKUP_PERMILLE: u64 = 300;
-/// Calls of one timer at one moment that are taken for an endless loop.
-const MAX_SPINS: u32 = 1000;
 
 /// Something that will happen.
 #[derive(Debug)]
 pub(crate) enum Event {
     Launch(usize),
     Datagram {
-        from: usize,
+        from: SocketAddr,
         to: usize,
         bytes: Vec<u8>,
     },
@@ -59,6 +59,10 @@ pub(crate) enum Event {
     Ban,
     /// The MTU of a link changes.
     Mtu,
+    /// The stranger sends something.
+    Attack,
+    /// A paused router goes on.
+    Resume(usize),
     /// Power fails while something is being written.
     Crash {
         host: usize,
@@ -85,19 +89,49 @@ pub(crate) struct World {
     pub(crate) banned: Option<Banned>,
     /// Work and faults go on.
     pub(crate) is_churning: bool,
+    /// The first thing has gone wrong.
+    pub(crate) has_faulted: bool,
+    pub(crate) attacker: Attacker,
+    /// How often the stranger sends something; never, if it is not there.
+    pub(crate) attack_every: Option<Duration>,
+    /// Nothing is at fault but the stranger: no session may end.
+    pub(crate) is_besieged: bool,
+    /// Datagrams wait to be told what becomes of them, if a script tells.
+    pub(crate) held: Option<Held>,
     queue: BTreeMap<(Time, u64), Event>,
     next_event: u64,
-    spins: (Time, u32),
+    pub(crate) spins: (Time, u32),
 }
 
 impl World {
+    /// A world in which everything in the plan will happen.
     pub(crate) fn new(options: &Options) -> Self {
-        let plan = Plan::of(options);
-        let mut world = Self {
+        let mut world = Self::still(Plan::of(options));
+        #[cfg(feature = "seeded-bugs")]
+        {
+            world.bug = options.bug;
+        }
+        for host in 0..world.plan.peers {
+            let delay = world.chance.millis(0, 2000);
+            world.after(delay, Event::Launch(host));
+        }
+        world.after(LAUNCH, Event::Work);
+        world.after(LAUNCH + QUIET, Event::Fault);
+        world.after(LAUNCH + QUIET, Event::Mtu);
+        if let Some(later) = world.plan.ban_after {
+            world.after(LAUNCH + QUIET + later, Event::Ban);
+        }
+        world.after(LAUNCH, Event::Attack);
+        world
+    }
+
+    /// A world in which nothing happens by itself, not even a launch.
+    pub(crate) fn still(plan: Plan) -> Self {
+        Self {
             #[cfg(feature = "seeded-bugs")]
-            bug: options.bug,
+            bug: None,
             now: Time::ZERO,
-            hosts: plan.versions().into_iter().map(Host::new).collect(),
+            hosts: hosts(&plan),
             network: Network::new(&plan),
             chance: Chance::new(plan.seed, 3),
             oracle: Oracle::default(),
@@ -111,31 +145,44 @@ impl World {
             next_container: 0,
             banned: None,
             is_churning: true,
+            has_faulted: false,
+            attacker: Attacker::new(&plan),
+            attack_every: plan.attack_every,
+            is_besieged: false,
+            held: None,
             queue: BTreeMap::new(),
             next_event: 0,
             spins: (Time::ZERO, 0),
             plan,
-        };
-        for host in 0..world.plan.peers {
-            let delay = world.chance.millis(0, 2000);
-            world.after(delay, Event::Launch(host));
         }
-        world.after(LAUNCH, Event::Work);
-        world.after(LAUNCH + QUIET, Event::Fault);
-        world.after(LAUNCH + QUIET, Event::Mtu);
-        if let Some(later) = world.plan.ban_after {
-            world.after(LAUNCH + QUIET + later, Event::Ban);
-        }
-        world
     }
 
     /// Runs from start to end.
     pub(crate) fn run(mut self) -> Report {
-        self.run_for(LAUNCH + QUIET + self.plan.churn);
+        self.run_for(LAUNCH + QUIET);
+        self.check_always("the launch");
+        for _ in 0..CHURNS {
+            self.run_for(self.plan.churn / CHURNS);
+            self.check_always("some churn");
+        }
         self.end_faults();
+        self.finish()
+    }
+
+    /// The end: everybody must come to agree, with no fault any more.
+    pub(crate) fn finish(mut self) -> Report {
         verdict::judge(&mut self);
+        self.check_always("the run");
+        for index in 0..self.hosts.len() {
+            self.remove_router(index);
+        }
+        let events = match self.oracle.is_broken() {
+            true => self.trace.told(),
+            false => Vec::new(),
+        };
         Report {
             violations: self.oracle.into_violations(),
+            events,
             counters: self.counters,
             trace: self.trace.finish(),
             plan: self.plan,
@@ -153,9 +200,18 @@ impl World {
             let event = entry.remove();
             self.now = at;
             self.handle(event);
+            self.keep_trace();
         }
         self.now = end;
         self.oracle.check_overdue(end);
+        self.keep_trace();
+    }
+
+    /// Whatever led to a violation stays to be read.
+    pub(crate) fn keep_trace(&mut self) {
+        if self.oracle.is_broken() {
+            self.trace.freeze();
+        }
     }
 
     /// Has something happen later.
@@ -163,6 +219,24 @@ impl World {
         self.next_event += 1;
         self.queue
             .insert((self.now + delay, self.next_event), event);
+    }
+
+    /// Ends a host's router, which may say nothing more; whether there was one.
+    pub(crate) fn remove_router(&mut self, index: usize) -> bool {
+        let Some(host) = self.hosts.get_mut(index) else {
+            return false;
+        };
+        host.pause = None;
+        let Some(router) = host.router.take() else {
+            return false;
+        };
+        let dropped = |reason| router.drops.read(reason);
+        self.counters.replays_dropped += dropped(DropReason::Replayed);
+        self.counters.forgeries_dropped += dropped(DropReason::OpenFailed);
+        self.counters.keyless_dropped += dropped(DropReason::UnknownReceiver);
+        let messages = router.node.status(router.clock.shows(self.now)).drops;
+        self.counters.messages_dropped += messages.values().sum::<u64>();
+        true
     }
 
     /// Starts a host's router with what its disk holds.
@@ -187,50 +261,24 @@ impl World {
         let Some(host) = self.hosts.get_mut(index) else {
             return;
         };
-        let node = Node::new(config, seed, &host.disk.contents(), now);
-        host.router = Some(Router::new(node));
+        let clock = Clock::start(now, host.clock_rate);
+        let node = Node::new(config, seed, &host.disk.contents(), clock.shows(now));
+        #[cfg_attr(
+            not(feature = "seeded-bugs"),
+            expect(unused_mut, reason = "bugs are seeded")
+        )]
+        let mut router = Router::new(node, clock);
+        #[cfg(feature = "seeded-bugs")]
+        router.receiver.seed_bug(self.bug);
+        host.router = Some(router);
         self.trace.note(now, Step::Fault, index, b"launch");
         self.settle(index);
     }
 
-    /// Does something with a host's node, if it runs, and carries out what it wants.
-    pub(crate) fn with_node(&mut self, index: usize, act: impl FnOnce(&mut Node, Time)) {
-        let now = self.now;
-        let Some(router) = self
-            .hosts
-            .get_mut(index)
-            .and_then(|host| host.router.as_mut())
-        else {
+    pub(crate) fn handle(&mut self, event: Event) {
+        let Some(event) = self.defer(event) else {
             return;
         };
-        act(&mut router.node, now);
-        self.settle(index);
-    }
-
-    /// Hands a datagram to the network.
-    pub(crate) fn transmit(&mut self, from: usize, transmit: Transmit) {
-        let Transmit {
-            to,
-            datagram: bytes,
-            dont_fragment,
-        } = transmit;
-        let Some(to) = host_at(to).filter(|to| *to < self.hosts.len()) else {
-            return;
-        };
-        let shape = (bytes.len(), dont_fragment);
-        for delay in self.network.carry(from, to, shape, &mut self.counters) {
-            self.after(
-                delay,
-                Event::Datagram {
-                    from,
-                    to,
-                    bytes: bytes.clone(),
-                },
-            );
-        }
-    }
-
-    fn handle(&mut self, event: Event) {
         match event {
             Event::Launch(host) => self.launch(host),
             Event::Datagram { from, to, bytes } => self.receive(from, to, bytes),
@@ -242,232 +290,19 @@ impl World {
             Event::Mtu => self.change_mtu(),
             Event::Ban => self.ban(),
             Event::Crash { host, life } => self.crash_in_mid_write(host, life),
+            Event::Attack => self.attack(),
+            Event::Resume(host) => self.resume(host),
             Event::Mend => self.network.mend(),
         }
     }
 
-    fn receive(&mut self, from: usize, to: usize, mut bytes: Vec<u8>) {
-        self.trace.note_datagram(self.now, to, &bytes);
-        let now = self.now;
-        let Some(router) = self.hosts.get_mut(to).and_then(|host| host.router.as_mut()) else {
-            return;
-        };
-        let mut inbox = Inbox::default();
-        let source = address_of(from);
-        router
-            .receiver
-            .receive_datagram(&router.fib, source, &mut bytes, now, &mut inbox);
-        for inbound in inbox.0 {
-            match inbound {
-                Inbound::Frame(frame) => self.delivered(to, &frame),
-                Inbound::Control(receiver, from, plaintext) => self.with_node(to, |node, now| {
-                    node.handle_control(receiver, from, &plaintext, now);
-                }),
-                Inbound::Handshake(from, datagram) => self.with_node(to, |node, now| {
-                    node.handle_handshake(from, &datagram, now);
-                }),
-                Inbound::Relayed(onward, datagram) => self.transmit(
-                    to,
-                    Transmit {
-                        to: onward,
-                        datagram,
-                        dont_fragment: false,
-                    },
-                ),
-                Inbound::Learned(segment, mac, peer) => self.with_node(to, |node, now| {
-                    node.handle_learned(segment, mac, peer, now);
-                }),
-            }
-        }
-    }
-
-    fn written(&mut self, index: usize, life: u64) {
-        let now = self.now;
-        let Some(host) = self.hosts.get_mut(index) else {
-            return;
-        };
-        if host.life != life || host.router.is_none() {
-            return;
-        }
-        let is_started = host
-            .router
-            .as_ref()
-            .is_some_and(|router| router.node.is_started());
-        let fails = now < host.disk.refuses_until
-            || (self.is_churning && self.chance.permille(self.plan.disk_permille));
-        if is_started && fails {
-            let Some(token) = host.disk.refuse() else {
-                return;
-            };
-            self.counters.writes_refused += 1;
-            self.with_node(index, |node, now| {
-                node.handle_persist_failed(token, "disk full", now)
-            });
-            return;
-        }
-        let Some(token) = host.disk.complete() else {
-            return;
-        };
-        if self.chance.permille(BACKUP_PERMILLE) {
-            host.disk.back_up();
-        }
-        self.trace.note(now, Step::Written, index, &[]);
-        self.with_node(index, |node, now| node.handle_persisted(token, now));
-        self.greet(index);
-    }
-
-    fn timer(&mut self, index: usize, life: u64) {
-        let now = self.now;
-        let Some(host) = self.hosts.get_mut(index).filter(|host| host.life == life) else {
-            return;
-        };
-        let Some(router) = host
-            .router
-            .as_mut()
-            .filter(|router| router.timer == Some(now))
-        else {
-            return;
-        };
-        router.timer = None;
-        self.trace.note(now, Step::Timer, index, &[]);
-        self.with_node(index, |node, now| node.handle_timeout(now));
-    }
-
-    fn resolved(&mut self, index: usize, life: u64, target: &str) {
-        if self.hosts.get(index).is_none_or(|host| host.life != life) {
-            return;
-        }
-        let number = target
-            .strip_prefix("host")
-            .and_then(|number| number.parse().ok());
-        let addresses = number.map(address_of).into_iter().collect();
-        self.with_node(index, |node, now| {
-            node.set_target_addresses(target, addresses, now)
-        });
-    }
-
-    /// Carries out everything that a node wants, and sets its timer.
-    fn settle(&mut self, index: usize) {
-        let mut outbox = Outbox::default();
-        let now = self.now;
-        let Some(host) = self.hosts.get_mut(index) else {
-            return;
-        };
-        let life = host.life;
-        let Some(router) = host.router.as_mut() else {
-            return;
-        };
-        drain(&mut router.node, now, &mut outbox);
-        if let Some(fib) = outbox.fib {
-            router.fib = fib;
-        }
-        if let Some(names) = outbox.names {
-            self.oracle.shown(index, life, &names);
-            router.names = names;
-        }
-        for output in outbox.outputs {
-            self.put_out(index, life, output);
-        }
-        self.set_timer(index);
-    }
-
-    fn put_out(&mut self, index: usize, life: u64, output: Output) {
-        match output {
-            Output::Transmit(transmit) => self.transmit(index, transmit),
-            Output::Persist(token, writes) => {
-                let delay = self.chance.millis(0, self.plan.disk_ms);
-                if let Some(host) = self.hosts.get_mut(index) {
-                    host.disk.submit(token, writes);
-                }
-                self.after(delay, Event::Written { host: index, life });
-                if self.chance.permille(self.plan.power_cut_permille) {
-                    let cut = self.chance.millis(0, self.plan.disk_ms);
-                    self.after(cut, Event::Crash { host: index, life });
-                }
-            }
-            Output::Allocated(ticket, result) => self.allocated(index, ticket, result),
-            Output::Resolve(target) => {
-                let delay = self.chance.millis(1, 20);
-                self.after(
-                    delay,
-                    Event::Resolved {
-                        host: index,
-                        life,
-                        target,
-                    },
-                );
-            }
-            Output::Conflict => self.counters.conflicts += 1,
-        }
-    }
-
-    fn set_timer(&mut self, index: usize) {
-        let now = self.now;
-        let Some(host) = self.hosts.get_mut(index) else {
-            return;
-        };
-        let life = host.life;
-        let Some(router) = host.router.as_mut() else {
-            return;
-        };
-        let Some(due) = router.node.poll_timeout() else {
-            router.timer = None;
-            return;
-        };
-        let due = due.max(now);
-        if router.timer == Some(due) {
-            return;
-        }
-        router.timer = Some(due);
-        if due == now {
-            self.spins = if self.spins.0 == now {
-                (now, self.spins.1 + 1)
-            } else {
-                (now, 0)
-            };
-            if self.spins.1 > MAX_SPINS {
-                self.oracle
-                    .violation(format!("the timers of host {index} are due for ever"));
-                return;
-            }
-        }
-        let delay = due.saturating_sub(now);
-        self.after(delay, Event::Timer { host: index, life });
-    }
-
-    /// Tells a router that has just started of the host's networks and containers.
-    fn greet(&mut self, index: usize) {
-        let Some(host) = self.hosts.get_mut(index) else {
-            return;
-        };
-        let Some(router) = host.router.as_mut() else {
-            return;
-        };
-        if router.is_ready || !router.node.is_started() {
-            return;
-        }
-        router.is_ready = true;
-        let containers: Vec<_> = host.containers.values().cloned().collect();
-        for subnet in self.subnets.clone() {
-            self.with_node(index, |node, now| node.add_subnet(network(subnet), now));
-        }
-        self.check_kept(index);
-        self.release_strays(index);
-        for container in &containers {
-            let (owner, subnet, ip) = (container.owner(), container.subnet, container.ip);
-            self.with_node(index, |node, now| node.claim(&owner, subnet, ip, now));
-            self.announce(index, container);
-        }
-    }
-
     fn config(&self, index: usize) -> NodeConfig {
+        let host = self.hosts.get(index);
+        let passed = self.now.as_nanos() / 1_000_000;
         NodeConfig {
             nickname: format!("host{index}"),
             version: "sim".to_owned(),
-            versions: self
-                .hosts
-                .get(index)
-                .map_or(Versions::SPOKEN, |host| host.versions),
+            versions: host.map_or(Versions::SPOKEN, |host| host.versions),
             mesh_name: "weave".to_owned(),
             passwords: Passwords::new(0, StretchedPassword::from_bytes([7; 32])),
             prefer_aes: index.is_multiple_of(2),
@@ -483,9 +318,15 @@ impl World {
                 .into_iter()
                 .collect(),
             anycast: Vec::new(),
-            wall_ms: WALL_MS,
+            wall_ms: host.map_or(0, |host| host.wall_ms + passed),
             #[cfg(feature = "seeded-bugs")]
             seeded_bug: self.bug,
         }
     }
+}
+
+fn hosts(plan: &Plan) -> Vec<Host> {
+    let all = plan.versions().into_iter().zip(plan.clocks());
+    all.map(|(versions, clock)| Host::new(versions, clock))
+        .collect()
 }

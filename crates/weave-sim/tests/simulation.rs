@@ -1,18 +1,25 @@
 //! Small meshes, every time the tests run.
 
-use weave_sim::{Counters, Options, simulate};
+use weave_sim::{Counters, Options, Report, simulate};
+
+/// Fails with all that is known of what went wrong.
+fn assert_sound(options: &Options, report: &Report) {
+    assert!(
+        report.violations.is_empty(),
+        "{:#?}\n{}\n{:#?}\nagain: cargo xtask sim --replay {options}",
+        report.plan,
+        report.events.join("\n"),
+        report.violations
+    );
+}
 
 #[test]
 fn small_meshes_of_two_versions_stay_sound_under_all_faults() {
     let mut total = Counters::default();
-    for seed in 1..=8 {
-        let report = simulate(&Options::new(5, seed));
-        assert!(
-            report.violations.is_empty(),
-            "{:#?}\n{:#?}",
-            report.plan,
-            report.violations
-        );
+    for seed in 1..=12 {
+        let options = Options::new(5, seed);
+        let report = simulate(&options);
+        assert_sound(&options, &report);
         assert!(
             report.counters.given > 20,
             "seed {seed}: {}",
@@ -20,14 +27,7 @@ fn small_meshes_of_two_versions_stay_sound_under_all_faults() {
         );
         total.add(&report.counters);
     }
-    let seen = [
-        total.upgrades,
-        total.downgrades,
-        total.next_sessions,
-        total.bans,
-        total.kem_sessions,
-    ];
-    assert!(seen.iter().all(|count| *count > 0), "{total}");
+    assert_eq!(total.missing(), [""; 0], "{total}");
     assert_eq!(total.newer_records > 0, cfg!(feature = "next-format"));
 }
 
@@ -36,6 +36,17 @@ fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
     let run = |seed| simulate(&Options::new(4, seed)).trace;
     assert_eq!(run(11), run(11));
     assert_ne!(run(11), run(12));
+}
+
+#[test]
+fn seeds_that_once_failed_are_sound() {
+    for line in include_str!("seeds").lines() {
+        let Some(line) = line.split_whitespace().next().filter(|word| *word != "#") else {
+            continue;
+        };
+        let options = Options::new(50, 0).with(line).expect("SEED,peers=N");
+        assert_sound(&options, &simulate(&options));
+    }
 }
 
 #[cfg(feature = "seeded-bugs")]
@@ -79,6 +90,21 @@ mod seeded_bugs {
     #[test]
     fn a_ban_that_is_forgotten_in_a_restart_is_caught() {
         assert!(is_caught(SeededBug::Ban, 5, Duration::from_secs(20)));
+    }
+
+    #[test]
+    fn sessions_that_a_stranger_can_end_are_caught() {
+        assert!(is_caught(SeededBug::Reject, 4, Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn messages_that_anybody_can_read_are_caught() {
+        assert!(is_caught(SeededBug::Plaintext, 4, Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn frames_that_arrive_twice_are_caught() {
+        assert!(is_caught(SeededBug::Replay, 4, Duration::from_secs(20)));
     }
 
     #[test]

@@ -18,7 +18,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Chore {
-    /// Simulate many nodes under faults: `--peers 50 --seeds 100`, or `--seed N` to see one again.
+    /// Simulate many nodes under faults: `--peers 50 --seeds 100`, or `--replay SEED`.
     #[command(disable_help_flag = true)]
     Sim {
         /// Passed on to the simulator; `--help` tells all.

@@ -46,6 +46,12 @@ impl Receiver {
         }
     }
 
+    /// Builds in a fault, for the simulator to find.
+    #[cfg(feature = "seeded-bugs")]
+    pub fn seed_bug(&mut self, bug: Option<crate::seeded::SeededBug>) {
+        self.windows.never_refuse = bug == Some(crate::seeded::SeededBug::Replay);
+    }
+
     /// Takes a datagram from the network. Its bytes are opened where they lie.
     pub fn receive_datagram<'d>(
         &mut self,

@@ -85,6 +85,11 @@ impl Node {
         *peer == self.me || self.reached.contains(peer) || self.logs.origins().any(|o| o == *peer)
     }
 
+    /// The peers that are up as far as this node knows, itself included.
+    pub const fn live(&self) -> &BTreeSet<PeerId> {
+        &self.live
+    }
+
     /// Whether this start has yet to hear from peers what the former ones gave out: nothing is
     /// given out before.
     pub fn is_recovering(&self) -> bool {

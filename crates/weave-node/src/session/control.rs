@@ -63,6 +63,10 @@ impl Sessions {
         };
         let (to, sealed) = (session.addr, session.keys.seal(message, now));
         if let Some(datagram) = sealed {
+            #[cfg(feature = "seeded-bugs")]
+            if self.seeded_bug == Some(crate::seeded::SeededBug::Plaintext) {
+                self.transmit(to, message.to_vec());
+            }
             self.transmit(to, datagram);
             return true;
         }

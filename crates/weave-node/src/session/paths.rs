@@ -22,7 +22,7 @@ impl Sessions {
             return;
         };
         #[cfg(feature = "seeded-bugs")]
-        if self.never_checks_paths {
+        if self.seeded_bug == Some(crate::seeded::SeededBug::PathMtu) {
             session.path.forget_check();
         }
         let before = session.path.max_datagram();

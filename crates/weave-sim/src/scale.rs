@@ -1,0 +1,328 @@
+//! How a mesh without faults grows with the number of its peers: times, traffic, mistakes.
+//!
+//! Measures only. The bars are what the design asks for at 1,000 peers.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use weave_wire::PeerId;
+
+use crate::plan::Plan;
+use crate::world::{Event, World};
+
+/// One-way delay: 20 ms of round trip.
+const DELAY: Duration = Duration::from_millis(10);
+/// Hosts start within this long.
+const LAUNCH_MS: u64 = 2_000;
+/// What has not happened after this long is not waited for.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// How often it is looked whether something has happened.
+const LOOK: Duration = Duration::from_millis(5);
+const LOOK_SELDOM: Duration = Duration::from_millis(100);
+/// Nothing happens for this long, and the traffic is counted.
+const IDLE: Duration = Duration::from_secs(60);
+const LOSS_PERMILLE: u64 = 50;
+/// Datagrams are lost for this long, and the peers that somebody shows as down are counted.
+const LOSSY: Duration = Duration::from_secs(600);
+/// The halves are apart for this long.
+const SPLIT: Duration = Duration::from_secs(60);
+/// The name that changes are seen by.
+const NAME: &str = "change";
+
+/// What is measured.
+#[derive(Debug, Clone)]
+pub struct Scale {
+    /// Number of hosts.
+    pub peers: usize,
+    /// The seed.
+    pub seed: u64,
+    /// Changes whose spreading is measured, without and with loss.
+    pub changes: u32,
+    /// Crashes of one peer.
+    pub crashes: u32,
+}
+
+/// One result.
+#[derive(Debug, Clone)]
+pub struct Figure {
+    /// What it says.
+    pub what: String,
+    /// How much; none when it did not happen in time.
+    pub value: Option<f64>,
+    /// Of what.
+    pub unit: &'static str,
+    /// What the design asks for at 1,000 peers.
+    pub bar: Option<f64>,
+}
+
+/// Measures a mesh of this size. `tell` hears what is measured next.
+pub fn measure(scale: &Scale, tell: &mut dyn FnMut(&str)) -> Vec<Figure> {
+    let mut measurement = Measurement {
+        world: World::still(Plan::quiet(scale.peers, scale.seed)),
+        scale,
+        last_ip: 0x0a28_0000,
+        figures: Vec::new(),
+    };
+    measurement.world.network.level(DELAY);
+    tell("launch");
+    measurement.launch();
+    tell("idle");
+    measurement.idle("0 % loss", 16.0);
+    tell("changes");
+    measurement.change("0 % loss", 1.0);
+    measurement.world.network.lose(LOSS_PERMILLE);
+    tell("changes with loss");
+    measurement.change("5 % loss", 2.0);
+    tell("ten minutes with loss");
+    measurement.lose();
+    measurement.world.network.lose(0);
+    tell("crashes");
+    measurement.crash();
+    tell("split");
+    measurement.split();
+    measurement.figures
+}
+
+struct Measurement<'a> {
+    world: World,
+    scale: &'a Scale,
+    /// Each change is told by an address of its own.
+    last_ip: u32,
+    figures: Vec<Figure>,
+}
+
+impl Measurement<'_> {
+    fn launch(&mut self) {
+        for host in 0..self.scale.peers {
+            let delay = self.world.chance.millis(0, LAUNCH_MS);
+            self.world.after(delay, Event::Launch(host));
+        }
+        self.world.run_for(Duration::from_millis(LAUNCH_MS));
+        let took = self.until(LOOK_SELDOM, Self::is_whole);
+        self.time(
+            "cold start, from the last launch until all show all",
+            took,
+            Some(30.0),
+        );
+    }
+
+    fn idle(&mut self, loss: &str, bar: f64) {
+        let before = self.world.counters.bytes;
+        self.world.run_for(IDLE);
+        self.traffic(loss, self.world.counters.bytes - before, IDLE, bar);
+    }
+
+    /// One peer after the other changes its name, and each change spreads before the next.
+    fn change(&mut self, loss: &str, bar: f64) {
+        let (mut most, mut all) = (Vec::new(), Vec::new());
+        for _ in 0..self.scale.changes {
+            let (seen_by_most, seen_by_all) = self.spread();
+            most.extend(seen_by_most);
+            all.extend(seen_by_all);
+        }
+        let what = format!("change seen by 99.9 % of peers, {loss}");
+        self.distribution(&what, &mut most, [None, Some(bar), None]);
+        let what = format!("change seen by all peers, {loss}");
+        self.distribution(&what, &mut all, [None; 3]);
+        let missed = f64::from(self.scale.changes) - all.len() as f64;
+        self.figure(
+            &format!("changes not seen by all in 180 s, {loss}"),
+            missed,
+            "",
+            None,
+        );
+    }
+
+    /// How long one change takes until 99.9 % of the peers, and all, have it.
+    fn spread(&mut self) -> (Option<Duration>, Option<Duration>) {
+        let from = self.world.chance.index(self.scale.peers);
+        self.last_ip += 1;
+        let ip = IpAddr::from(Ipv4Addr::from_bits(self.last_ip));
+        let names = [(format!("{NAME}.weave.local"), ip)];
+        let began = self.world.now;
+        self.world
+            .with_node(from, |node, now| node.set_names(NAME, &names, now));
+        let mut missing: Vec<usize> = (0..self.scale.peers).collect();
+        let few = self.scale.peers / 1000;
+        let mut most = None;
+        loop {
+            let hosts = &self.world.hosts;
+            missing.retain(|index| {
+                let router = hosts.get(*index).and_then(|host| host.router.as_ref());
+                router.is_some_and(|router| router.names.reverse(ip).is_empty())
+            });
+            let took = self.world.now.saturating_sub(began);
+            if missing.len() <= few {
+                most = most.or(Some(took));
+            }
+            if missing.is_empty() {
+                break (most, Some(took));
+            }
+            if took >= PATIENCE {
+                break (most, None);
+            }
+            self.world.run_for(LOOK);
+        }
+    }
+
+    fn lose(&mut self) {
+        let before = self.world.counters.bytes;
+        let mut shown_down: Vec<PeerId> = Vec::new();
+        let end = self.world.now + LOSSY;
+        while self.world.now < end {
+            self.world.run_for(LOOK_SELDOM);
+            if !self.is_whole() {
+                shown_down.extend(self.missing_somewhere());
+                shown_down.sort_unstable();
+                shown_down.dedup();
+            }
+        }
+        let bytes = self.world.counters.bytes - before;
+        self.traffic("5 % loss", bytes, LOSSY, 32.0);
+        let peers = shown_down.len() as f64;
+        let days = self.scale.peers as f64 * LOSSY.as_secs_f64() / 86_400.0;
+        self.figure(
+            "peers wrongly shown as down in 10 min, 5 % loss",
+            peers,
+            "",
+            None,
+        );
+        let what = "the same for each peer and day";
+        self.figure(what, peers / days, "", Some(0.01));
+    }
+
+    /// Crashes of one peer after the other, each back before the next.
+    fn crash(&mut self) {
+        let (mut each, mut last) = (Vec::new(), Vec::new());
+        for _ in 0..self.scale.crashes {
+            let index = self.world.chance.index(self.scale.peers);
+            let gone = self.world.hosts.get(index).and_then(|host| host.id());
+            let Some(gone) = gone else { continue };
+            self.world.remove_router(index);
+            let began = self.world.now;
+            let mut noticed = vec![None; self.scale.peers];
+            while self.world.now < began + PATIENCE
+                && noticed.iter().flatten().count() + 1 < noticed.len()
+            {
+                self.world.run_for(LOOK_SELDOM);
+                let took = self.world.now.saturating_sub(began);
+                for (host, noticed) in self.world.hosts.iter().zip(&mut noticed) {
+                    let shows = |router: &crate::host::Router| router.node.live().contains(&gone);
+                    if noticed.is_none() && host.router.as_ref().is_some_and(|it| !shows(it)) {
+                        *noticed = Some(took);
+                    }
+                }
+            }
+            last.extend(noticed.iter().flatten().max().copied());
+            each.extend(noticed.into_iter().flatten());
+            self.world.launch(index);
+            self.until(LOOK_SELDOM, Self::is_whole);
+        }
+        self.distribution("crash noticed by a peer", &mut each, [None; 3]);
+        let bars = [Some(5.0), Some(12.0), None];
+        self.distribution("crash noticed by the last peer", &mut last, bars);
+    }
+
+    fn split(&mut self) {
+        self.world.network.halve();
+        self.world.run_for(SPLIT);
+        self.world.network.mend();
+        let took = self.until(LOOK_SELDOM, Self::is_whole);
+        self.time(
+            "split in halves healed, until all show all",
+            took,
+            Some(10.0),
+        );
+    }
+
+    /// How long it takes until something holds, looked at so often.
+    fn until(&mut self, look: Duration, holds: impl Fn(&Self) -> bool) -> Option<Duration> {
+        let began = self.world.now;
+        while !holds(self) {
+            if self.world.now >= began + PATIENCE {
+                return None;
+            }
+            self.world.run_for(look);
+        }
+        Some(self.world.now.saturating_sub(began))
+    }
+
+    /// Everybody shows everybody.
+    fn is_whole(&self) -> bool {
+        let mut routers = self.world.hosts.iter().map(|host| host.router.as_ref());
+        routers
+            .all(|router| router.is_some_and(|router| router.node.live().len() == self.scale.peers))
+    }
+
+    /// Peers that somebody does not show.
+    fn missing_somewhere(&self) -> Vec<PeerId> {
+        let hosts = &self.world.hosts;
+        let ids: BTreeSet<PeerId> = hosts.iter().filter_map(|host| host.id()).collect();
+        let routers = hosts.iter().filter_map(|host| host.router.as_ref());
+        let partial = routers.filter(|router| router.node.live().len() < ids.len());
+        partial
+            .flat_map(|router| ids.difference(router.node.live()))
+            .copied()
+            .collect()
+    }
+
+    fn traffic(&mut self, loss: &str, bytes: u64, time: Duration, bar: f64) {
+        let bits = bytes as f64 * 8.0 / self.scale.peers as f64 / time.as_secs_f64();
+        let what = format!("idle traffic sent by a peer, {loss}");
+        self.figure(&what, bits / 1000.0, "kbit/s", Some(bar));
+    }
+
+    /// Median, 99th percentile and maximum, with their bars.
+    fn distribution(&mut self, what: &str, times: &mut [Duration], bars: [Option<f64>; 3]) {
+        times.sort_unstable();
+        for ((name, percent), bar) in [("p50", 50), ("p99", 99), ("max", 100)]
+            .into_iter()
+            .zip(bars)
+        {
+            let rank = (times.len() * percent).div_ceil(100).saturating_sub(1);
+            self.time(&format!("{what}, {name}"), times.get(rank).copied(), bar);
+        }
+    }
+
+    fn time(&mut self, what: &str, took: Option<Duration>, bar: Option<f64>) {
+        let value = took.map(|took| took.as_secs_f64());
+        self.figures.push(Figure {
+            what: what.to_owned(),
+            value,
+            unit: "s",
+            bar,
+        });
+    }
+
+    fn figure(&mut self, what: &str, value: f64, unit: &'static str, bar: Option<f64>) {
+        self.figures.push(Figure {
+            what: what.to_owned(),
+            value: Some(value),
+            unit,
+            bar,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_mesh_is_measured_from_launch_to_heal() {
+        let scale = Scale {
+            peers: 4,
+            seed: 1,
+            changes: 3,
+            crashes: 1,
+        };
+        let mut stages = 0;
+        let figures = measure(&scale, &mut |_| stages += 1);
+        assert_eq!(stages, 7);
+        assert!(
+            figures.iter().all(|figure| figure.value.is_some()),
+            "{figures:?}"
+        );
+    }
+}

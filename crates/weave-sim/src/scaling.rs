@@ -1,0 +1,117 @@
+//! Measures how meshes grow, and prints it for people or programs.
+
+use std::io::Write;
+
+use serde_json::json;
+use weave_sim::{Figure, Scale, measure};
+
+/// Measures meshes of these sizes, one after the other; each line, or each object, is of one.
+pub(crate) fn run(sizes: &[usize], seed: u64, as_json: bool) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for peers in sizes {
+        let scale = Scale {
+            peers: *peers,
+            seed,
+            changes: 100,
+            crashes: 5,
+        };
+        let run = Run::new();
+        let mut figures = measure(&scale, &mut |stage| run.tell(*peers, stage));
+        figures.extend(run.figures());
+        if as_json {
+            writeln!(out, "{}", object(*peers, &figures))?;
+        } else {
+            tell(&mut out, *peers, &figures)?;
+        }
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn tell(out: &mut impl Write, peers: usize, figures: &[Figure]) -> std::io::Result<()> {
+    writeln!(
+        out,
+        "{peers} peers, told of one of them, 20 ms round trip; bars are for 1,000"
+    )?;
+    for figure in figures {
+        let Figure { what, unit, .. } = figure;
+        match figure.value {
+            Some(value) => write!(out, "{value:>12.3} {unit:<6} {what}")?,
+            None => write!(out, "{:>12} {unit:<6} {what}", "never")?,
+        }
+        match ratio(figure) {
+            Some((ratio, bar)) => writeln!(out, ": {ratio:.2} of {bar}")?,
+            None => writeln!(out)?,
+        }
+    }
+    writeln!(out)
+}
+
+fn object(peers: usize, figures: &[Figure]) -> serde_json::Value {
+    let figures: Vec<_> = figures
+        .iter()
+        .map(|figure| {
+            json!({
+                "what": figure.what,
+                "value": figure.value,
+                "unit": figure.unit,
+                "bar": figure.bar,
+                "ratio": ratio(figure).map(|(ratio, _)| ratio),
+            })
+        })
+        .collect();
+    json!({ "peers": peers, "figures": figures })
+}
+
+fn ratio(figure: &Figure) -> Option<(f64, f64)> {
+    let (value, bar) = (figure.value?, figure.bar?);
+    Some((value / bar, bar))
+}
+
+/// What the run itself takes.
+struct Run {
+    began: std::time::Instant,
+}
+
+impl Run {
+    fn new() -> Self {
+        // the peak begins anew: proc(5)
+        let _ = std::fs::write("/proc/self/clear_refs", "5");
+        Self {
+            began: crate::clock(),
+        }
+    }
+
+    fn seconds(&self) -> f64 {
+        (crate::clock() - self.began).as_secs_f64()
+    }
+
+    fn tell(&self, peers: usize, stage: &str) {
+        // it is for whoever waits, if anybody does
+        let _ = writeln!(
+            std::io::stderr(),
+            "{:>8.1} s, {peers} peers: {stage}",
+            self.seconds()
+        );
+    }
+
+    fn figures(&self) -> [Figure; 2] {
+        [
+            ("wall time of this run", Some(self.seconds()), "s"),
+            ("peak memory of this run", peak_mib(), "MiB"),
+        ]
+        .map(|(what, value, unit)| Figure {
+            what: what.to_owned(),
+            value,
+            unit,
+            bar: None,
+        })
+    }
+}
+
+fn peak_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib / 1024.0)
+}
