@@ -6,6 +6,8 @@ use weave_crypto::Passwords;
 use weave_wire::{Cidr, Versions};
 
 use crate::post_quantum::PostQuantum;
+/// The usual [`NodeConfig::conn_limit`].
+pub const CONN_LIMIT: usize = 50;
 
 /// Configuration of a [`Node`](crate::Node).
 #[derive(Debug, Clone)]
@@ -26,6 +28,10 @@ pub struct NodeConfig {
     pub discovery: bool,
     /// Whether keys are to withstand quantum computers.
     pub pq: PostQuantum,
+    /// With up to so many live peers, this one included, there is a session with each, else with
+    /// the neighbours on the ring, and with others only when there is something to send; 0: with
+    /// each in any case.
+    pub conn_limit: usize,
     /// Port of targets that name none.
     pub port: u16,
     /// Range that addresses are allocated from; none: addresses are not allocated here.

@@ -22,7 +22,7 @@ mod windows;
 
 use std::net::SocketAddr;
 
-use weave_wire::offload::Checksum;
+use weave_wire::offload::{Checksum, VnetHeader};
 use weave_wire::{Mac, PeerId, ReceiverIndex, SegmentId};
 
 pub use drops::{DropCounters, DropReason};
@@ -39,6 +39,12 @@ pub trait Egress {
     fn datagram(&mut self, to: SocketAddr, len: usize) -> Option<&mut [u8]>;
     /// A frame back to the containers of this host, on the segment it came from.
     fn reply(&mut self, segment: SegmentId, frame: &[u8]);
+    /// There is no session with the peer that a frame is for, so that one is to be made. Whether
+    /// the frame is kept until then; else it is dropped.
+    fn unreached(&mut self, peer: PeerId, header: VnetHeader, frame: &[u8]) -> bool;
+    /// A frame went to those members of the segment that there are sessions with, which are not
+    /// all.
+    fn not_all_reached(&mut self, segment: SegmentId);
 }
 
 /// Where a [`Receiver`] puts what it opens: datagrams that live as long as `'d`.

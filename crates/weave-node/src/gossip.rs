@@ -15,6 +15,7 @@ mod neighbours;
 mod own;
 mod receive;
 mod resync;
+mod summary;
 mod sync;
 #[cfg(test)]
 mod testing;
@@ -36,7 +37,9 @@ use batch::ParsedBatch;
 use log::OriginLog;
 use neighbours::Neighbours;
 use own::{OwnLog, PEER_SLOT};
+use receive::Passed;
 use resync::Resync;
+use summary::Sums;
 use sync::Want;
 use version::Merge;
 
@@ -44,7 +47,6 @@ use crate::next_format;
 
 pub(crate) use drops::{GossipDrop, GossipDrops};
 pub(crate) use log::Table;
-pub(crate) use neighbours::nearest_on_ring;
 pub(crate) use own::{PEER_KEY, SetError};
 pub(crate) use version::Version;
 
@@ -104,15 +106,21 @@ pub(crate) struct Logs {
     resync: Option<Resync>,
     logs: BTreeMap<PeerId, OriginLog>,
     bytes: usize,
+    summary: Sums,
     neighbours: Neighbours,
     wants: BTreeMap<PeerId, Want>,
+    /// No want is due before.
+    wants_at: Option<Time>,
     actions: VecDeque<GossipAction>,
     drops: GossipDrops,
     rng: ChaCha12Rng,
     flush_at: Option<Time>,
     hold_until: Time,
     digest_at: Option<Time>,
+    /// Until then we compare often: we have just come.
+    young_until: Time,
     spread_at: Option<Time>,
+    passed: Passed,
 }
 
 impl Logs {
@@ -128,15 +136,19 @@ impl Logs {
             resync: None,
             logs: BTreeMap::from([(me, OriginLog::default())]),
             bytes: 0,
+            summary: Sums::EMPTY,
             neighbours: Neighbours::new(&me),
             wants: BTreeMap::new(),
+            wants_at: None,
             actions: VecDeque::new(),
             drops: GossipDrops::default(),
             rng,
             flush_at: None,
             hold_until: Time::ZERO,
             digest_at: None,
+            young_until: Time::ZERO,
             spread_at: None,
+            passed: Passed::default(),
         }
     }
 
@@ -204,11 +216,7 @@ impl Logs {
                 self.take(parsed, signed.clone());
             }
         }
-        let fresh = batches
-            .into_iter()
-            .map(|signed| (self.me, signed))
-            .collect();
-        self.flood(fresh, None, ALL_FOR_OWN);
+        self.flood(&batches);
     }
 
     /// The start that our own log is written under.
@@ -281,14 +289,14 @@ impl Logs {
 
     /// When [`Self::handle_timeout`] is due.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        let wants = self.wants.values().map(|want| want.next_try).min();
         [
             self.flush_at.filter(|_| self.resync.is_none()),
             self.resync.as_ref().and_then(Resync::deadline),
             self.digest_at,
             self.spread_at,
-            wants,
-            self.neighbours.next_window(),
+            self.passed.due_at(),
+            self.wants_at,
+            self.neighbours.next_due(),
         ]
         .into_iter()
         .flatten()
@@ -300,6 +308,7 @@ impl Logs {
         if self.flush_at.is_some_and(|at| at <= now) {
             self.flush(now);
         }
+        self.pass_on(now);
         self.send_digests(now);
         self.send_pulls(now);
         self.drive_resync(now);
@@ -309,8 +318,9 @@ impl Logs {
     fn take(&mut self, parsed: ParsedBatch, signed: SignedBatch) {
         let origin = parsed.origin;
         let log = self.logs.entry(origin).or_default();
-        let before = log.bytes();
+        let (before, version) = (log.bytes(), log.version());
         let changes = log.apply(parsed, signed, self.merge);
+        self.summary.replace(&origin, version, log.version());
         self.bytes = (self.bytes + log.bytes()).saturating_sub(before);
         self.actions
             .extend(changes.into_iter().map(|change| GossipAction::Changed {

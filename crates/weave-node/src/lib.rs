@@ -19,13 +19,14 @@ mod next_format;
 mod node;
 mod post_quantum;
 mod relays;
+mod ring;
 #[cfg(feature = "seeded-bugs")]
 pub mod seeded;
 mod session;
 
 pub use bans::{Ban, BanProgress};
 pub use clones::Clone as ClonedIdentity;
-pub use config::NodeConfig;
+pub use config::{CONN_LIMIT, NodeConfig};
 pub use drain::{Sink, Writes, drain};
 pub use endpoints::{EndpointError, EndpointSpec};
 pub use node::{DamagedRecord, Node, NodeStatus, PeerInfo, PersistToken, Subnet, check_stored};

@@ -13,10 +13,14 @@ use weave_wire::codec::MAX_NEIGHBOURS;
 use weave_wire::proto::PeerRecord;
 use weave_wire::{PeerId, from_proto_addr};
 
-use crate::gossip::{Logs, nearest_on_ring};
+use crate::gossip::Logs;
+use crate::ring::Ring;
 
 /// Places in a record that peers with few sessions may take; hardly anyone else names them.
 const FOR_LONELY: usize = MAX_NEIGHBOURS / 2;
+/// Sessions of a peer that are few, where everybody is to have one with everybody, and where not.
+const FEW: u32 = 16;
+const FEW_OF_MANY: u32 = 3;
 
 /// What peers say about themselves.
 pub(crate) trait Records {
@@ -77,28 +81,46 @@ pub(crate) fn addresses(records: &impl Records, peer: &PeerId) -> Vec<SocketAddr
         .collect()
 }
 
-/// The sessions that our record names: the nearest on the ring, and peers that have few others.
+/// The sessions that our record names: those with peers that have few others, with our neighbours
+/// on the ring, and with the nearest on it.
 pub(crate) fn named_neighbours(
     me: &PeerId,
     sessions: &BTreeSet<PeerId>,
+    is_large: bool,
     records: &impl Records,
 ) -> Vec<Vec<u8>> {
-    let most = u32::try_from(MAX_NEIGHBOURS).unwrap_or(u32::MAX);
-    let mut named = BTreeSet::new();
+    let mut named = sessions.clone();
     if sessions.len() > MAX_NEIGHBOURS {
-        let count = |peer: &PeerId| records.record(peer).map_or(0, |record| record.sessions);
-        let mut lonely: Vec<_> = sessions.iter().map(|peer| (count(peer), *peer)).collect();
-        lonely.retain(|(count, _)| *count <= most);
-        lonely.sort_unstable();
-        named.extend(lonely.into_iter().take(FOR_LONELY).map(|(_, peer)| peer));
+        named = lonely(sessions, is_large, records).into_iter().collect();
+        let mut others: Ring = sessions.difference(&named).copied().collect();
+        for peer in others.neighbours(me) {
+            if named.len() < MAX_NEIGHBOURS {
+                named.insert(peer);
+                others.remove(&peer);
+            }
+        }
+        named.extend(others.nearest(me, MAX_NEIGHBOURS - named.len()));
     }
-    let others: Vec<_> = sessions
-        .iter()
-        .filter(|peer| !named.contains(*peer))
-        .copied()
-        .collect();
-    named.extend(nearest_on_ring(me, &others, MAX_NEIGHBOURS - named.len()));
     named.iter().map(|peer| peer.short().to_vec()).collect()
+}
+
+/// Whether hardly anyone else has a session with this peer, as far as it says.
+pub(crate) fn is_lonely(peer: &PeerId, is_large: bool, records: &impl Records) -> bool {
+    let few = if is_large { FEW_OF_MANY } else { FEW };
+    records
+        .record(peer)
+        .is_none_or(|record| record.sessions <= few)
+}
+
+fn lonely(sessions: &BTreeSet<PeerId>, is_large: bool, records: &impl Records) -> Vec<PeerId> {
+    let count = |peer: &PeerId| records.record(peer).map_or(0, |record| record.sessions);
+    let lonely = sessions
+        .iter()
+        .filter(|peer| is_lonely(peer, is_large, records));
+    let mut lonely: Vec<_> = lonely.map(|peer| (count(peer), *peer)).collect();
+    lonely.sort_unstable();
+    lonely.truncate(FOR_LONELY);
+    lonely.into_iter().map(|(_, peer)| peer).collect()
 }
 
 #[cfg(test)]
@@ -209,14 +231,14 @@ mod tests {
             .flat_map(|number| records(&[(*number, &many)]))
             .collect();
         known.extend(records(&[(77, &[0])]));
-        let named = named_neighbours(&peer(0), &peers(&many), &known);
+        let named = named_neighbours(&peer(0), &peers(&many), false, &known);
         assert_eq!(named.len(), 16);
         assert!(named.contains(&peer(77).short().to_vec()));
         assert_eq!(
-            named_neighbours(&peer(0), &peers(&many[..16]), &known).len(),
+            named_neighbours(&peer(0), &peers(&many[..16]), false, &known).len(),
             16
         );
-        assert!(named_neighbours(&peer(0), &peers(&[]), &known).is_empty());
+        assert!(named_neighbours(&peer(0), &peers(&[]), false, &known).is_empty());
     }
 
     #[test]
@@ -226,7 +248,7 @@ mod tests {
         for me in &all {
             let mut sessions = all.clone();
             sessions.remove(me);
-            let neighbours = named_neighbours(me, &sessions, &known);
+            let neighbours = named_neighbours(me, &sessions, false, &known);
             known.insert(
                 *me,
                 PeerRecord {

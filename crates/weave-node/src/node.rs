@@ -9,6 +9,7 @@
 
 mod banning;
 mod commands;
+mod discovery;
 mod fib;
 mod fitting;
 mod relaying;
@@ -39,6 +40,7 @@ use crate::next_format;
 use crate::relays::Relays;
 use crate::session::{SessionConfig, Sessions, Transmit};
 pub use commands::Subnet;
+use discovery::Neighbourhood;
 use remembered::Remembered;
 pub use status::{NodeStatus, PeerInfo};
 use tables::Learned;
@@ -112,12 +114,15 @@ pub struct Node {
     reached: BTreeSet<PeerId>,
     /// Those of them that have not been heard for a while.
     silent: BTreeSet<PeerId>,
+    /// Peers that left or were lost since our record was written.
+    vanished: BTreeSet<PeerId>,
     /// Peers that are up, as far as anyone reached can tell; ourselves included.
     live: BTreeSet<PeerId>,
     /// Our own addresses as peers see them, latest last.
     observed: VecDeque<SocketAddr>,
     /// Addresses dialled because a peer's record names them.
     dialled: BTreeMap<PeerId, Vec<SocketAddr>>,
+    neighbourhood: Neighbourhood,
     remembered: Remembered,
     /// Keys of the name records filed under each owner.
     filed_names: BTreeMap<String, BTreeSet<String>>,
@@ -127,6 +132,8 @@ pub struct Node {
     events: VecDeque<Event>,
     dirty: Dirty,
     record_due: Option<Time>,
+    record_written: Option<Time>,
+    live_due: Option<Time>,
     fib: Arc<Fib>,
 }
 
@@ -219,9 +226,11 @@ impl Node {
             bans,
             reached: BTreeSet::new(),
             silent: BTreeSet::new(),
+            vanished: BTreeSet::new(),
             live: BTreeSet::from([me]),
             observed: VecDeque::new(),
             dialled: BTreeMap::new(),
+            neighbourhood: Neighbourhood::default(),
             remembered,
             resyncs_from,
             filed_names: BTreeMap::new(),
@@ -231,6 +240,8 @@ impl Node {
             events,
             dirty: Dirty::ALL,
             record_due: None,
+            record_written: None,
+            live_due: None,
             fib: Arc::new(Fib::default()),
             config,
         }
@@ -315,6 +326,7 @@ impl Node {
         self.ipam.handle_timeout(now);
         self.relays.handle_timeout(now);
         self.pass_on_bans(now);
+        self.look_around(now);
         if self.learned.expire(now) {
             self.dirty.fib = true;
         }
@@ -333,7 +345,9 @@ impl Node {
             self.relays.poll_timeout(),
             self.learned.poll_timeout(),
             self.bans.poll_timeout(),
+            self.neighbourhood.poll_timeout(),
             self.record_due.filter(|_| self.dirty.record),
+            self.live_due.filter(|_| self.dirty.live),
         ]
         .into_iter()
         .flatten()

@@ -50,6 +50,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::RngCore as _;
@@ -85,6 +86,8 @@ pub(crate) enum SessionAction {
     Lost {
         /// Who.
         peer: PeerId,
+        /// It is up: the session was not needed.
+        stays: bool,
     },
     /// Nothing was heard of the peer for a while: its path may be broken.
     Silent {
@@ -100,6 +103,17 @@ pub(crate) enum SessionAction {
     Observed(SocketAddr),
     /// [`Sessions::fib_view`] has changed; to be followed before anything is transmitted.
     FibDirty,
+}
+
+/// When an address is dialled.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Haste {
+    /// Never waits long between two attempts.
+    pub(crate) eagerly: bool,
+    /// The first attempt is made so much later,
+    pub(crate) after: Duration,
+    /// and at a random moment within so much more.
+    pub(crate) within: Duration,
 }
 
 /// A datagram to be sent.
@@ -207,10 +221,9 @@ impl Sessions {
         self.abandon(&abandoned);
     }
 
-    /// Connects to an address that others named, until told [`Sessions::undial`]; `eagerly`: never
-    /// waits long.
-    pub(crate) fn dial(&mut self, addr: SocketAddr, eagerly: bool, now: Time) {
-        self.dials.dial(canonical(addr), eagerly, now);
+    /// Connects to an address that others named, until told [`Sessions::undial`].
+    pub(crate) fn dial(&mut self, addr: SocketAddr, haste: Haste, now: Time) {
+        self.dials.dial(canonical(addr), haste, now, &mut self.rng);
         self.dial_due(now);
     }
 
@@ -232,13 +245,40 @@ impl Sessions {
     pub(crate) fn goodbye(&mut self, now: Time) {
         let peers: Vec<_> = self.peers.keys().copied().collect();
         for peer in peers {
-            // Twice, in case one is lost; the peer ignores the other.
-            for _ in 0..2 {
-                let reason = String::from("stopped");
-                let goodbye = weave_wire::proto::Goodbye { reason };
-                self.send(&peer, Body::Goodbye(goodbye), now);
-            }
+            self.say_goodbye(&peer, "stopped", false, now);
         }
+    }
+
+    /// Ends the session with a peer that stays in the mesh: neither needs it.
+    pub(crate) fn part(&mut self, peer: PeerId, now: Time) {
+        self.say_goodbye(&peer, "not needed", true, now);
+        self.lose(peer, &targets::Failure::Parted, now);
+    }
+
+    fn say_goodbye(&mut self, peer: &PeerId, reason: &str, stays: bool, now: Time) {
+        // Twice, in case one is lost; the peer ignores the other.
+        for _ in 0..2 {
+            let reason = reason.to_owned();
+            let goodbye = weave_wire::proto::Goodbye { reason, stays };
+            self.send(peer, Body::Goodbye(goodbye), now);
+        }
+    }
+
+    /// Tells who is up: targets that rest although theirs is not are dialled again.
+    pub(crate) fn wake_resting(&mut self, live: &BTreeSet<PeerId>, now: Time) {
+        self.dials.wake_resting(live, now);
+    }
+
+    /// Frames that were sealed under the newest keys of the session with a peer.
+    pub(crate) fn frames_sealed(&self, peer: &PeerId) -> u64 {
+        let session = self.session_in_use(peer);
+        session.map_or(0, |session| session.keys.data().sealed())
+    }
+
+    /// Whether there is a session with a peer, and we dialled.
+    pub(crate) fn is_dialler(&self, peer: &PeerId) -> bool {
+        self.session_in_use(peer)
+            .is_some_and(|session| session.outbound)
     }
 
     /// Sends a control message; false when the peer has no session or the message is too long.

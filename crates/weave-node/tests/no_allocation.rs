@@ -65,6 +65,12 @@ impl Egress for Wire {
     }
 
     fn reply(&mut self, _: SegmentId, _: &[u8]) {}
+
+    fn unreached(&mut self, _peer: PeerId, _header: VnetHeader, _frame: &[u8]) -> bool {
+        false
+    }
+
+    fn not_all_reached(&mut self, _segment: SegmentId) {}
 }
 
 impl Ingress<'_> for Wire {
@@ -90,6 +96,7 @@ fn segment() -> FibSegment {
         strict: false,
         local: true,
         members: vec![0],
+        lacks_members: false,
     }
 }
 

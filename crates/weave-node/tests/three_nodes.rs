@@ -396,6 +396,7 @@ fn config(number: u8, target: Option<SocketAddr>) -> NodeConfig {
             1 => PostQuantum::Require,
             _ => PostQuantum::Prefer,
         },
+        conn_limit: weave_node::CONN_LIMIT,
         port: 6783,
         range: Some(range()),
         default_subnet: Some(range()),

@@ -8,7 +8,7 @@ use weave_node::forward::{DropCounters, Egress, Fib, Forwarder, Ingress, Receive
 use weave_node::ipam::IpamError;
 use weave_node::names::NameTable;
 use weave_node::{Node, PersistToken, Sink, Transmit, Writes};
-use weave_wire::offload::Checksum;
+use weave_wire::offload::{Checksum, VnetHeader};
 use weave_wire::{Mac, PeerId, ReceiverIndex, SegmentId, Time, Versions};
 
 use crate::clock::Clock;
@@ -201,6 +201,8 @@ impl Ingress<'_> for Inbox {
 pub(crate) struct Outgoing {
     pub(crate) datagrams: Vec<(SocketAddr, Vec<u8>)>,
     pub(crate) replies: Vec<Vec<u8>>,
+    pub(crate) wanted: Vec<PeerId>,
+    pub(crate) wanted_segments: Vec<SegmentId>,
 }
 
 impl Egress for Outgoing {
@@ -213,5 +215,14 @@ impl Egress for Outgoing {
 
     fn reply(&mut self, _segment: SegmentId, frame: &[u8]) {
         self.replies.push(frame.to_vec());
+    }
+
+    fn unreached(&mut self, peer: PeerId, _header: VnetHeader, _frame: &[u8]) -> bool {
+        self.wanted.push(peer);
+        false
+    }
+
+    fn not_all_reached(&mut self, segment: SegmentId) {
+        self.wanted_segments.push(segment);
     }
 }

@@ -77,6 +77,12 @@ impl World {
             router.clock.shows(now),
             &mut outgoing,
         );
+        for peer in outgoing.wanted {
+            self.with_node(index, |node, now| node.handle_wanted(peer, now));
+        }
+        for segment in outgoing.wanted_segments {
+            self.with_node(index, |node, now| node.handle_segment_wanted(segment, now));
+        }
         for (to, datagram) in outgoing.datagrams {
             let transmit = Transmit {
                 to,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use weave_node::CONN_LIMIT;
 use weave_node::PostQuantum;
 use weave_wire::Versions;
 
@@ -164,6 +165,8 @@ pub struct Plan {
     pub attack_every: Option<Duration>,
     /// How far the clocks are off at most, in millionths.
     pub clock_ppm: u64,
+    /// With more live peers than this there is not a session with each.
+    pub conn_limit: usize,
     /// Networks that containers are on.
     pub subnets: Vec<&'static str>,
 }
@@ -178,6 +181,9 @@ impl Plan {
         let churn_ms = u64::try_from(options.churn.as_millis()).unwrap_or(u64::MAX);
         let mut chance_of_pq = Chance::new(options.seed, 10);
         let mut of_network = Chance::new(options.seed, 8);
+        let mut chance_of_limit = Chance::new(options.seed, 11);
+        let is_limited = chance_of_limit.permille(400);
+        let conn_limit = 2 + chance_of_limit.index(options.peers);
         let shapes = [Shape::Star, Shape::Chain, Shape::Tree];
         let crowd = u32::try_from(options.peers).unwrap_or(u32::MAX);
         let mut subnets = vec!["10.32.0.0/12"];
@@ -220,6 +226,7 @@ impl Plan {
             attack_every: Some(Duration::from_millis(20 + of_network.below(180))),
             clock_ppm: of_network.pick(&[0, 50, 200]).copied().unwrap_or(0),
             dead: chance.index(3).min(options.peers.saturating_sub(2)),
+            conn_limit: if is_limited { conn_limit } else { CONN_LIMIT },
             subnets,
         }
     }
@@ -245,6 +252,7 @@ impl Plan {
             ban_after: None,
             attack_every: None,
             clock_ppm: 0,
+            conn_limit: CONN_LIMIT,
             subnets: vec!["10.32.0.0/12"],
             ..Self::of(&Options::new(peers, seed))
         }

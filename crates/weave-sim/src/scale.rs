@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// How often it is looked whether something has happened.
 const LOOK: Duration = Duration::from_millis(5);
 const LOOK_SELDOM: Duration = Duration::from_millis(100);
+/// After the start paths are probed, and sessions that were only for the start end.
+const REST: Duration = Duration::from_secs(90);
 /// Nothing happens for this long, and the traffic is counted.
 const IDLE: Duration = Duration::from_secs(60);
 const LOSS_PERMILLE: u64 = 50;
@@ -108,6 +110,7 @@ impl Measurement<'_> {
     }
 
     fn idle(&mut self, loss: &str, bar: f64) {
+        self.world.run_for(REST);
         let before = self.world.counters.bytes;
         self.world.run_for(IDLE);
         self.traffic(loss, self.world.counters.bytes - before, IDLE, bar);

@@ -308,6 +308,7 @@ impl World {
             prefer_aes: index.is_multiple_of(2),
             discovery: true,
             pq: self.plan.pq_of(index),
+            conn_limit: self.plan.conn_limit,
             port: weave_wire::PORT,
             range: "10.32.0.0/12".parse().ok(),
             default_subnet: None,

@@ -12,8 +12,8 @@ use prost::Message as _;
 
 use crate::proto::{
     Batch, CircuitReply, CircuitRequest, ControlMessage, Delta, Digest, Entry, Hello, LoanReturn,
-    LogVersion, PathProbe, Pong, Pull, RekeyReply, RekeyRequest, SignedBatch, SocketAddress,
-    SpaceReply, SpaceRequest, control_message::Body, entry,
+    LogVersion, PathProbe, Ping, Pong, Pull, RekeyReply, RekeyRequest, SignedBatch, SocketAddress,
+    SpaceReply, SpaceRequest, Summary, control_message::Body, entry,
 };
 use crate::{Mac, PeerId, ReceiverIndex, SEALED_HEADER_LEN, TAG_LEN, WireError};
 
@@ -30,6 +30,8 @@ pub const MAX_BATCH_ENTRIES: usize = 512;
 pub const MAX_BATCHES: usize = 16;
 /// A digest or pull names at most this many logs.
 pub const MAX_LOG_VERSIONS: usize = 64;
+/// A summary has at most this many sums.
+pub const MAX_SUMS: usize = 64;
 /// A peer record names at most this many addresses.
 pub const MAX_PEER_ADDRESSES: usize = 8;
 /// A peer record names at most this many neighbours.
@@ -218,10 +220,10 @@ pub fn peer_id_from_bytes(bytes: &[u8]) -> Result<PeerId, WireError> {
 fn check_body(body: &Body) -> Result<(), WireError> {
     match body {
         Body::Hello(hello) => check_hello(hello),
-        Body::Ping(_) | Body::FoundRequest(_) | Body::PathProbe(_) | Body::PathProbeAck(_) => {
-            Ok(())
+        Body::FoundRequest(_) | Body::PathProbe(_) | Body::PathProbeAck(_) => Ok(()),
+        Body::Ping(Ping { observed, .. }) | Body::Pong(Pong { observed, .. }) => {
+            check_addr(observed.as_ref())
         }
-        Body::Pong(Pong { observed, .. }) => check_addr(observed.as_ref()),
         Body::Goodbye(goodbye) => at_most("reason", goodbye.reason.len(), MAX_TEXT_LEN),
         Body::RekeyRequest(request) => check_rekey_request(request),
         Body::RekeyReply(RekeyReply {
@@ -236,8 +238,12 @@ fn check_body(body: &Body) -> Result<(), WireError> {
             exactly::<1088>("kem_ciphertext", kem_ciphertext).map(drop)
         }
         Body::Delta(Delta { batches }) => check_batches(batches),
-        Body::Digest(Digest { logs, from, .. }) => {
+        Body::Summary(Summary { sums }) => at_most("sums", sums.len(), MAX_SUMS),
+        Body::Digest(Digest {
+            logs, from, last, ..
+        }) => {
             at_most("from", from.len(), 32)?;
+            at_most("last", last.len(), 32)?;
             check_versions("logs", logs)
         }
         Body::Pull(Pull { have }) => check_versions("have", have),

@@ -204,6 +204,8 @@ fn repeated_fields_are_capped() {
             logs,
             more: false,
             from: vec![],
+            last: vec![],
+            news: false,
         })))
     };
     assert!(matches!(
@@ -399,7 +401,7 @@ proptest! {
         reason in "[a-z]{0,200}", flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
     ) {
         let hello = message(Body::Hello(hello()));
-        let goodbye = message(Body::Goodbye(Goodbye { reason }));
+        let goodbye = message(Body::Goodbye(Goodbye { reason, stays: false }));
         for mut bytes in [hello, goodbye] {
             for (index, value) in &flips {
                 let at = index.index(bytes.len());

@@ -134,7 +134,13 @@ fn computed() -> BTreeMap<String, Vec<u8>> {
             "payload-fragment",
             [&fragment().encode()[..], &[0xff]].concat(),
         ),
-        ("control-ping", control(Body::Ping(Ping { nonce: 1 }))),
+        (
+            "control-ping",
+            control(Body::Ping(Ping {
+                nonce: 1,
+                observed: None,
+            })),
+        ),
         (
             "control-loan-return",
             control(Body::LoanReturn(LoanReturn {
@@ -240,5 +246,11 @@ fn the_documented_bytes_are_read_as_what_they_were_made_of() {
     let relay = RelayHeader::decode(&vectors["relay"]).expect("a header");
     assert_eq!(relay.circuit.slot(), 9);
     let ping = decode_control(&vectors["control-ping"]).expect("a message");
-    assert_eq!(ping.body, Some(Body::Ping(Ping { nonce: 1 })));
+    assert_eq!(
+        ping.body,
+        Some(Body::Ping(Ping {
+            nonce: 1,
+            observed: None
+        }))
+    );
 }

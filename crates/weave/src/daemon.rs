@@ -72,6 +72,8 @@ pub(crate) struct DaemonConfig {
     pub(crate) no_offloads: bool,
     /// Connect to the given peers only.
     pub(crate) no_discovery: bool,
+    /// Hosts up to which each is connected to each; 0: no limit.
+    pub(crate) conn_limit: usize,
     /// No plugin, no container watcher.
     pub(crate) no_docker: bool,
     /// DNS domain without dots at the ends, `weave.local`.

@@ -121,6 +121,7 @@ fn receiver(index: ReceiverIndex, key: OpenKey) -> Fib {
 fn table() -> Fib {
     let mut fib = Fib::default();
     let segment = FibSegment {
+        lacks_members: false,
         strict: false,
         local: true,
         members: vec![0],
@@ -135,6 +136,12 @@ impl Egress for Batch {
     }
 
     fn reply(&mut self, _: SegmentId, _: &[u8]) {}
+
+    fn unreached(&mut self, _peer: PeerId, _header: VnetHeader, _frame: &[u8]) -> bool {
+        false
+    }
+
+    fn not_all_reached(&mut self, _segment: SegmentId) {}
 }
 
 /// Counts the frames that arrive.

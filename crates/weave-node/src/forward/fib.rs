@@ -105,6 +105,8 @@ pub struct FibSegment {
     pub local: bool,
     /// Indexes of the sessions of all peers that have a bridge for it.
     pub members: Vec<usize>,
+    /// Whether there are peers among them that there is no session with.
+    pub lacks_members: bool,
 }
 
 /// Who announced a station or an address.
@@ -132,6 +134,12 @@ impl Owner {
 }
 
 impl Fib {
+    /// Whether `mac` is a station of a peer that there is no session with.
+    pub fn is_unreached(&self, segment: SegmentId, mac: Mac) -> bool {
+        let owner = self.macs.get(&(segment, mac));
+        matches!(owner, Some(Owner::Remote { session: None, .. }))
+    }
+
     /// Whether `ip` was announced by someone else than `peer`.
     pub(super) fn is_anothers_ip(&self, segment: SegmentId, ip: IpAddr, peer: &PeerId) -> bool {
         self.ips

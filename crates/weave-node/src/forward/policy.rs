@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use weave_wire::Mac;
 use weave_wire::ether::{
     ArpView, EtherType, EthernetView, Ipv4View, Ipv6View, NdView, is_dhcp_server,
 };
@@ -30,6 +31,31 @@ pub(super) enum Packet {
     },
     /// Nothing that concerns us.
     Other,
+}
+
+/// Multicast groups of routers: all of them (RFC 4291, RFC 1112), and those that listen to reports of
+/// membership (RFC 3810, RFC 3376).
+const ROUTERS: [Mac; 4] = [
+    Mac([0x33, 0x33, 0, 0, 0, 0x02]),
+    Mac([0x33, 0x33, 0, 0, 0, 0x16]),
+    Mac([0x01, 0x00, 0x5e, 0, 0, 0x02]),
+    Mac([0x01, 0x00, 0x5e, 0, 0, 0x16]),
+];
+
+impl Frame<'_> {
+    /// Whether it is what each interface sends when it comes up, to whoever may care: it says
+    /// nothing that a session would have to be made for.
+    pub(super) fn is_announcement(&self) -> bool {
+        match self.packet {
+            Packet::Neighbour {
+                src: IpAddr::V6(src),
+                ..
+            } => src.is_unspecified(),
+            Packet::Neighbour { .. } | Packet::Arp(_) | Packet::Ip { .. } | Packet::Other => {
+                ROUTERS.contains(&self.ethernet.dst())
+            }
+        }
+    }
 }
 
 /// Looks into a frame that may cross the overlay.

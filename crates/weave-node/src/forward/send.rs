@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use weave_wire::ether::{ArpOp, ArpView, NdView, arp_reply, neighbour_advertisement};
 use weave_wire::offload::{Offload, VnetHeader};
-use weave_wire::{Mac, SegmentId, Time};
+use weave_wire::{Mac, PeerId, SegmentId, Time};
 
 use super::encapsulate::{Encapsulator, Pack, Path, Ready};
 use super::limits::{Flood, FloodLimits};
@@ -27,6 +27,8 @@ enum Verdict {
     Drop(DropReason),
     /// Goes to one session.
     Send(usize),
+    /// Goes to a peer that there is no session with.
+    Unreached(PeerId),
     /// Goes to all members of the segment.
     Replicate,
     /// Goes to all members, within the limit.
@@ -107,6 +109,11 @@ impl Forwarder {
                     }
                 }
             }
+            Verdict::Unreached(peer) => {
+                if !egress.unreached(peer, frame.header, frame.bytes) {
+                    self.drops.count(DropReason::NoSession);
+                }
+            }
             Verdict::Replicate => {
                 self.send_pack(fib, segment, pack, now, egress);
                 self.replicate(fib, segment, frame, now, egress);
@@ -141,6 +148,9 @@ impl Forwarder {
     ) {
         for index in &frame.here.members {
             self.send(fib, *index, segment, frame, now, egress);
+        }
+        if frame.here.lacks_members && !frame.view.is_announcement() {
+            egress.not_all_reached(segment);
         }
     }
 
@@ -184,6 +194,7 @@ impl Forwarder {
 
 /// A frame as a container sent it.
 struct Unfinished<'a, 'f> {
+    header: VnetHeader,
     bytes: &'a [u8],
     view: Frame<'a>,
     offload: Offload,
@@ -199,6 +210,7 @@ impl<'a, 'f> Unfinished<'a, 'f> {
     ) -> Result<Self, DropReason> {
         let here = fib.segments.get(&segment);
         Ok(Self {
+            header,
             bytes,
             here: here.ok_or(DropReason::UnknownSegment)?,
             view: policy::admit(fib, bytes)?,
@@ -254,7 +266,10 @@ fn decide(fib: &Fib, segment: SegmentId, frame: &Frame<'_>) -> Verdict {
             session: Some(index),
             ..
         }) => Verdict::Send(*index),
-        Some(Owner::Remote { session: None, .. }) => Verdict::Drop(DropReason::NoSession),
+        Some(Owner::Remote {
+            session: None,
+            peer,
+        }) => Verdict::Unreached(*peer),
         None => fib
             .learned
             .get(&(segment, dst))

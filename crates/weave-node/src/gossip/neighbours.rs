@@ -1,82 +1,81 @@
-//! Who is told: the peers with a session, their places on the ring, and digest rounds with each.
+//! Who is told: the peers with a session, their places on the ring, and what is to be compared
+//! with each.
 //!
-//! The ring orders all peers by a hash of their key. With many sessions, news go to the next
-//! peers on it and to fingers at growing distances, about log2 N of them. Everybody computes
-//! this alone; nothing is negotiated.
+//! With many sessions, news go to the neighbours on the ring only. What was lost on the way is
+//! found by comparing: a summary shows in which parts of the key space two peers differ, and
+//! digests of these parts show where.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use blake2::{Blake2s256, Digest};
 use weave_wire::{PeerId, Time};
 
-/// Next peers on the ring that are always told.
-const SUCCESSORS: usize = 3;
-/// Targets on the ring at most.
-const MAX_RING: usize = 16;
-/// Pause between the windows of a digest round.
+use super::summary::{first_key, last_key, part_of};
+use crate::ring::Ring;
+
+/// Pause between the windows of a round of digests.
 const WINDOW_PAUSE: Duration = Duration::from_millis(20);
 /// Pause between rounds that a peer brings about.
 const ROUND_PAUSE: Duration = Duration::from_secs(1);
-/// Bytes per second that one neighbour may pull.
+/// Bytes per second that one neighbour may pull, and all together.
 const PULL_RATE: u128 = 4 << 20;
-/// Bytes that one neighbour may pull at once.
+const PULL_RATE_OF_ALL: u128 = 16 << 20;
+/// Bytes that one neighbour may pull at once, and all together.
 const PULL_BURST: usize = 256 << 10;
-const START: PeerId = PeerId([0; 32]);
+const PULL_BURST_OF_ALL: usize = 4 << 20;
+/// Neighbours that are few.
+const FEW: usize = 12;
+/// Peers beside the ring that are told because hardly anyone else would, at most.
+const MAX_LONELY: usize = 32;
 
-/// The place of a peer on the ring.
-fn ring_position(peer: &PeerId) -> u64 {
-    let mut hash = Blake2s256::new();
-    hash.update(b"weave/v1 ring");
-    hash.update(peer.0);
-    let hash: [u8; 32] = hash.finalize().into();
-    let [a, b, c, d, e, f, g, h, ..] = hash;
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
-}
-
-/// Of these peers the `count` nearest to `me` on the ring, half of them on each side.
-pub(crate) fn nearest_on_ring(me: &PeerId, peers: &[PeerId], count: usize) -> Vec<PeerId> {
-    let here = ring_position(me);
-    let mut by_distance: Vec<(u64, PeerId)> = peers
-        .iter()
-        .map(|peer| (ring_position(peer).wrapping_sub(here), *peer))
-        .collect();
-    by_distance.sort_unstable();
-    if by_distance.len() > count {
-        let behind = count / 2;
-        let skipped = by_distance.len() - behind;
-        by_distance.drain(count - behind..skipped);
-    }
-    by_distance.into_iter().map(|(_, peer)| peer).collect()
+/// What is to be sent to a neighbour next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// What we hold, in short.
+    Summary,
+    /// How far we hold the logs between two keys.
+    Window(PeerId, PeerId),
 }
 
 #[derive(Debug)]
 struct Neighbour {
-    /// First key of the next window of the round in progress.
-    round: Option<PeerId>,
+    summary_at: Option<Time>,
+    /// The parts, as bits, whose digests are to be sent.
+    parts: u64,
+    /// Where the lowest of them goes on.
+    next: Option<PeerId>,
     window_at: Time,
-    /// Begin another round after this one.
-    again: bool,
+    /// Parts to be sent once the pause since `begun` is over.
+    later: u64,
     begun: Time,
+    budget: Budget,
+}
+
+/// Bytes that may be sent on request.
+#[derive(Debug)]
+struct Budget {
     credit: usize,
-    credited: Time,
+    at: Time,
+    rate: u128,
+    burst: usize,
 }
 
 /// The peers with a session.
 #[derive(Debug)]
 pub(super) struct Neighbours {
-    me: u64,
+    me: PeerId,
     peers: BTreeMap<PeerId, Neighbour>,
-    /// All peers by their distance on the ring, in its direction.
-    ring: Vec<(u64, PeerId)>,
+    ring: Ring,
+    budget: Budget,
 }
 
 impl Neighbours {
     pub(super) fn new(me: &PeerId) -> Self {
         Self {
-            me: ring_position(me),
+            me: *me,
             peers: BTreeMap::new(),
-            ring: Vec::new(),
+            ring: Ring::default(),
+            budget: Budget::new(PULL_RATE_OF_ALL, PULL_BURST_OF_ALL, Time::ZERO),
         }
     }
 
@@ -88,97 +87,109 @@ impl Neighbours {
         self.peers.keys().copied()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.peers.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.peers.is_empty()
     }
 
-    /// Adds a peer and begins a digest round with it.
+    /// Adds a peer, to be sent a summary: with many neighbours by the one with the lower key first,
+    /// for it is enough that one side begins.
     pub(super) fn add(&mut self, peer: PeerId, now: Time) {
+        let is_first = self.me < peer || self.peers.len() < FEW;
+        let wait = if is_first {
+            Duration::ZERO
+        } else {
+            ROUND_PAUSE
+        };
         let neighbour = Neighbour {
-            round: Some(START),
+            summary_at: Some(now + wait),
+            parts: 0,
+            next: None,
             window_at: now,
-            again: false,
+            later: 0,
             begun: now,
-            credit: PULL_BURST,
-            credited: now,
+            budget: Budget::new(PULL_RATE, PULL_BURST, now),
         };
         self.peers.insert(peer, neighbour);
-        let place = (ring_position(&peer).wrapping_sub(self.me), peer);
-        if let Err(index) = self.ring.binary_search(&place) {
-            self.ring.insert(index, place);
-        }
+        self.ring.insert(peer);
     }
 
     pub(super) fn remove(&mut self, peer: &PeerId) {
         self.peers.remove(peer);
-        self.ring.retain(|(_, held)| held != peer);
+        self.ring.remove(peer);
     }
 
-    /// All neighbours when there are at most `all`, else those on the ring and the `lonely` ones.
+    /// All neighbours when there are at most `all`, else those on the ring and `lonely` ones.
     pub(super) fn targets(&self, all: usize, lonely: impl Fn(&PeerId) -> bool) -> Vec<PeerId> {
         if self.peers.len() <= all {
             return self.peers.keys().copied().collect();
         }
-        let on_ring = self.ring_targets();
-        let told = self
-            .peers
-            .keys()
-            .filter(|peer| on_ring.contains(peer) || lonely(peer));
-        told.copied().collect()
+        let on_ring = self.ring.neighbours(&self.me);
+        let others = self.peers.keys().filter(|peer| !on_ring.contains(peer));
+        let lonely = others.filter(|peer| lonely(peer)).take(MAX_LONELY);
+        on_ring.iter().chain(lonely).copied().collect()
     }
 
-    /// Begins a digest round, after the one in progress if there is one.
+    /// Sends a summary.
     pub(super) fn begin_round(&mut self, peer: &PeerId, now: Time) {
         if let Some(neighbour) = self.peers.get_mut(peer) {
-            neighbour.begin_round(now);
+            let at = neighbour.summary_at.get_or_insert(now);
+            *at = now.min(*at);
         }
     }
 
-    /// Begins a digest round with one neighbour, whichever `pick` hits.
+    /// Sends a summary to one neighbour, whichever `pick` hits.
     pub(super) fn begin_round_with_any(&mut self, pick: u64, now: Time) {
         let count = u64::try_from(self.peers.len()).unwrap_or(u64::MAX).max(1);
         let index = usize::try_from(pick % count).unwrap_or(0);
-        if let Some(neighbour) = self.peers.values_mut().nth(index) {
-            neighbour.begin_round(now);
+        if let Some(peer) = self.peers.keys().nth(index).copied() {
+            self.begin_round(&peer, now);
         }
     }
 
-    /// Begins a digest round, but not soon after the last one.
-    pub(super) fn begin_round_later(&mut self, peer: &PeerId, now: Time) {
+    /// Sends digests of these parts, but not soon after the last ones.
+    pub(super) fn send_parts(&mut self, peer: &PeerId, parts: u64, now: Time) {
         if let Some(neighbour) = self.peers.get_mut(peer) {
-            neighbour.begin_round(now.max(neighbour.begun + ROUND_PAUSE));
+            neighbour.later |= parts;
+            neighbour.begin_parts(now);
         }
     }
 
-    /// The neighbours whose next digest window is due, and its first key.
-    pub(super) fn due_windows(&self, now: Time) -> Vec<(PeerId, PeerId)> {
-        let due = self
-            .peers
-            .iter()
-            .filter(|(_, neighbour)| neighbour.window_at <= now);
-        due.filter_map(|(peer, neighbour)| Some((*peer, neighbour.round?)))
+    /// What is due, one message for each neighbour.
+    pub(super) fn due(&mut self, now: Time) -> Vec<(PeerId, Due)> {
+        let due = self.peers.iter_mut();
+        due.filter_map(|(peer, neighbour)| Some((*peer, neighbour.due(now)?)))
             .collect()
     }
 
-    /// A window was sent; the round goes on with `next`.
+    /// A window of a part was sent; it goes on with `next`.
     pub(super) fn window_sent(&mut self, peer: &PeerId, next: Option<PeerId>, now: Time) {
-        let Some(neighbour) = self.peers.get_mut(peer) else {
-            return;
-        };
-        neighbour.round = next;
-        neighbour.window_at = now + WINDOW_PAUSE;
-        if next.is_none() && std::mem::take(&mut neighbour.again) {
-            neighbour.begin_round(now + WINDOW_PAUSE);
+        if let Some(neighbour) = self.peers.get_mut(peer) {
+            neighbour.window_at = now + WINDOW_PAUSE;
+            neighbour.next = next;
+            let done = match next {
+                Some(next) => u64::MAX.checked_shl(part_of(&next)),
+                None => u64::MAX.checked_shl(neighbour.run_end() + 1),
+            };
+            neighbour.parts &= done.unwrap_or(0);
         }
     }
 
-    /// When the next window is due.
-    pub(super) fn next_window(&self) -> Option<Time> {
-        let rounds = self
-            .peers
-            .values()
-            .filter(|neighbour| neighbour.round.is_some());
-        rounds.map(|neighbour| neighbour.window_at).min()
+    /// All that there is to compare was sent.
+    pub(super) fn all_sent(&mut self, peer: &PeerId, now: Time) {
+        if let Some(neighbour) = self.peers.get_mut(peer) {
+            neighbour.summary_at = None;
+            (neighbour.parts, neighbour.next) = (0, None);
+            neighbour.window_at = now + WINDOW_PAUSE;
+        }
+    }
+
+    /// When the next message is due.
+    pub(super) fn next_due(&self) -> Option<Time> {
+        self.peers.values().filter_map(Neighbour::next_due).min()
     }
 
     /// Takes the length of an answer from a neighbour's share; false when it has none left.
@@ -186,46 +197,69 @@ impl Neighbours {
         let Some(neighbour) = self.peers.get_mut(peer) else {
             return false;
         };
-        let earned = now.saturating_sub(neighbour.credited).as_nanos() * PULL_RATE / 1_000_000_000;
-        let earned = usize::try_from(earned).unwrap_or(PULL_BURST);
-        let credit = neighbour.credit.saturating_add(earned).min(PULL_BURST);
-        neighbour.credited = now;
-        neighbour.credit = credit.saturating_sub(len);
-        credit >= len
-    }
-
-    fn ring_targets(&self) -> BTreeSet<PeerId> {
-        let ring = &self.ring;
-        let mut targets: BTreeSet<PeerId> = ring
-            .iter()
-            .take(SUCCESSORS)
-            .chain(ring.last())
-            .map(|(_, peer)| *peer)
-            .collect();
-        for bit in (0..u64::BITS).rev() {
-            let finger = ring.partition_point(|(distance, _)| *distance < 1 << bit);
-            if targets.len() >= MAX_RING || finger < SUCCESSORS {
-                break;
-            }
-            targets.extend(ring.get(finger).map(|(_, peer)| *peer));
-        }
-        targets
+        neighbour.budget.spend(len, now) && self.budget.spend(len, now)
     }
 }
 
 impl Neighbour {
-    fn begin_round(&mut self, at: Time) {
-        if self.round == Some(START) {
-            self.window_at = self.window_at.min(at);
+    fn due(&mut self, now: Time) -> Option<Due> {
+        if self.summary_at.is_some_and(|at| at <= now) {
+            self.summary_at = None;
+            return Some(Due::Summary);
+        }
+        self.begin_parts(now);
+        if self.parts == 0 || self.window_at > now {
+            return None;
+        }
+        let first = first_key(self.parts.trailing_zeros());
+        let last = last_key(self.run_end());
+        Some(Due::Window(self.next.unwrap_or(first), last))
+    }
+
+    /// The last of the parts to be sent that follow the lowest one without a gap.
+    fn run_end(&self) -> u32 {
+        let first = self.parts.trailing_zeros();
+        let run = self.parts.checked_shr(first).unwrap_or(0);
+        (first + run.trailing_ones()).saturating_sub(1)
+    }
+
+    fn next_due(&self) -> Option<Time> {
+        let window = (self.parts != 0).then_some(self.window_at);
+        let later = (self.later != 0).then_some(self.begun + ROUND_PAUSE);
+        [self.summary_at, window, later].into_iter().flatten().min()
+    }
+
+    fn begin_parts(&mut self, now: Time) {
+        if self.later == 0 || (self.begun + ROUND_PAUSE > now && self.begun > Time::ZERO) {
             return;
         }
-        if self.round.is_some() {
-            self.again = true;
-            return;
+        // the part in progress begins anew if it is among them
+        let current = self.parts & self.parts.wrapping_neg();
+        if self.later & current != 0 || self.later.trailing_zeros() < current.trailing_zeros() {
+            self.next = None;
         }
-        self.round = Some(START);
-        self.window_at = at;
-        self.begun = at;
+        self.parts |= std::mem::take(&mut self.later);
+        self.begun = now;
+    }
+}
+
+impl Budget {
+    const fn new(rate: u128, burst: usize, now: Time) -> Self {
+        Self {
+            credit: burst,
+            at: now,
+            rate,
+            burst,
+        }
+    }
+
+    fn spend(&mut self, len: usize, now: Time) -> bool {
+        let earned = now.saturating_sub(self.at).as_nanos() * self.rate / 1_000_000_000;
+        let earned = usize::try_from(earned).unwrap_or(self.burst);
+        let credit = self.credit.saturating_add(earned).min(self.burst);
+        self.at = now;
+        self.credit = credit.saturating_sub(len);
+        credit >= len
     }
 }
 
@@ -254,92 +288,60 @@ mod tests {
     }
 
     #[test]
-    fn in_a_large_mesh_about_log2_are_told_and_the_lonely_ones() {
+    fn in_a_large_mesh_about_log2_are_told_and_some_lonely_ones() {
         let neighbours = mesh(1_000);
         let told = neighbours.targets(50, |_| false);
-        assert!((8..=MAX_RING).contains(&told.len()), "{}", told.len());
-        let lonely = neighbours
-            .peers
-            .keys()
-            .find(|peer| !told.contains(peer))
-            .copied();
-        let lonely = lonely.expect("not all are told");
-        assert!(
-            neighbours
-                .targets(50, |peer| *peer == lonely)
-                .contains(&lonely)
-        );
+        assert!((8..=16).contains(&told.len()), "{}", told.len());
+        let others = neighbours.peers.keys().find(|peer| !told.contains(peer));
+        let lonely = others.copied().expect("not all are told");
+        let told = neighbours.targets(50, |peer| *peer == lonely);
+        assert!(told.contains(&lonely));
+        assert!(neighbours.targets(50, |_| true).len() <= 16 + MAX_LONELY);
     }
 
     #[test]
-    fn following_the_ring_reaches_every_peer_in_few_hops() {
-        let peers: Vec<_> = (0..300).map(peer).collect();
-        let told = |me: &PeerId| {
-            let mut neighbours = Neighbours::new(me);
-            for other in peers.iter().filter(|other| *other != me) {
-                neighbours.add(*other, Time::ZERO);
-            }
-            neighbours.targets(12, |_| false)
-        };
-        let mut reached = BTreeSet::from([peer(0)]);
-        let mut edge = vec![peer(0)];
-        for _ in 0..9 {
-            edge = edge
-                .iter()
-                .flat_map(&told)
-                .filter(|peer| reached.insert(*peer))
-                .collect();
-        }
-        assert_eq!(reached.len(), peers.len());
-    }
-
-    #[test]
-    fn the_nearest_on_the_ring_lie_on_both_sides() {
-        let peers: Vec<_> = (1..100).map(peer).collect();
-        let here = ring_position(&peer(0));
-        let near = nearest_on_ring(&peer(0), &peers, 16);
-        assert_eq!(near.len(), 16);
-        let ahead = |peer: &&PeerId| ring_position(peer).wrapping_sub(here) < 1 << 63;
-        assert_eq!(near.iter().filter(ahead).count(), 8);
-        assert_eq!(nearest_on_ring(&peer(0), &peers[..5], 16).len(), 5);
-    }
-
-    #[test]
-    fn a_neighbour_gets_no_more_than_its_share() {
-        let mut neighbours = mesh(3);
+    fn a_neighbour_gets_no_more_than_its_share_and_all_no_more_than_theirs() {
+        let mut neighbours = mesh(100);
         let answer = 16 << 10;
-        let granted = (0..100)
-            .filter(|_| neighbours.spend(&peer(1), answer, Time::ZERO))
-            .count();
-        assert_eq!(granted, 16);
+        let granted = |neighbours: &mut Neighbours, peer: PeerId, now| {
+            let tries = 0..100;
+            tries
+                .filter(|_| neighbours.spend(&peer, answer, now))
+                .count()
+        };
+        assert_eq!(granted(&mut neighbours, peer(1), Time::ZERO), 16);
         assert!(neighbours.spend(&peer(2), answer, Time::ZERO));
         assert!(neighbours.spend(&peer(1), answer, Time::from_secs(1)));
-        assert!(!neighbours.spend(&peer(9), 1, Time::from_secs(1)));
+        assert!(!neighbours.spend(&peer(0), 1, Time::from_secs(1)));
+        let now = Time::from_secs(2);
+        let all: usize = (1..100)
+            .map(|number| granted(&mut neighbours, peer(number), now))
+            .sum();
+        assert_eq!(all, PULL_BURST_OF_ALL / answer);
     }
 
     #[test]
-    fn a_round_asked_for_during_a_round_follows_it() {
+    fn parts_are_sent_window_by_window_and_not_again_within_the_pause() {
         let mut neighbours = mesh(2);
-        let second = Time::from_secs(1);
-        assert_eq!(neighbours.due_windows(Time::ZERO), [(peer(1), START)]);
-        neighbours.window_sent(&peer(1), Some(peer(9)), Time::ZERO);
-        neighbours.begin_round(&peer(1), Time::ZERO);
-        assert_eq!(neighbours.due_windows(second), [(peer(1), peer(9))]);
-        neighbours.window_sent(&peer(1), None, Time::ZERO);
-        assert_eq!(neighbours.due_windows(second), [(peer(1), START)]);
-        neighbours.window_sent(&peer(1), None, second);
-        assert!(neighbours.due_windows(Time::from_secs(2)).is_empty());
-    }
-
-    #[test]
-    fn a_round_put_off_begins_at_once_when_we_have_news_ourselves() {
-        let mut neighbours = mesh(2);
-        neighbours.window_sent(&peer(1), None, Time::ZERO);
-        let now = Time::from_millis(100);
-        neighbours.begin_round_later(&peer(1), now);
-        assert!(neighbours.due_windows(now).is_empty());
-        assert_eq!(neighbours.next_window(), Some(Time::from_secs(1)));
-        neighbours.begin_round(&peer(1), now);
-        assert_eq!(neighbours.due_windows(now), [(peer(1), START)]);
+        let (one, now) = (peer(1), Time::from_secs(5));
+        assert_eq!(neighbours.due(now), [(one, Due::Summary)]);
+        assert!(neighbours.due(now).is_empty() && neighbours.next_due().is_none());
+        neighbours.send_parts(&one, 0b1011, now);
+        let window = |first, last| (one, Due::Window(first, last_key(last)));
+        assert_eq!(neighbours.due(now), [window(first_key(0), 1)]);
+        neighbours.window_sent(&one, Some(first_key(1)), now);
+        assert!(neighbours.due(now).is_empty());
+        let now = now + WINDOW_PAUSE;
+        assert_eq!(neighbours.due(now), [window(first_key(1), 1)]);
+        neighbours.window_sent(&one, None, now);
+        neighbours.send_parts(&one, 0b1, now);
+        let now = now + WINDOW_PAUSE;
+        assert_eq!(neighbours.due(now), [window(first_key(3), 3)]);
+        neighbours.window_sent(&one, None, now);
+        assert_eq!(neighbours.next_due(), Some(Time::from_secs(6)));
+        let now = Time::from_secs(6);
+        assert_eq!(neighbours.due(now), [window(first_key(0), 0)]);
+        neighbours.all_sent(&one, now);
+        assert!(neighbours.next_due().is_none());
     }
 }

@@ -1,70 +1,182 @@
 //! Taking in batches: from a flood, from the answer to a pull, or along with another message.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use rand_core::RngCore as _;
 use weave_wire::proto::control_message::Body;
-use weave_wire::proto::{Delta, SignedBatch};
+use weave_wire::proto::{Delta, Digest, SignedBatch};
 use weave_wire::{PeerId, Time};
 
 use super::batch::ParsedBatch;
 use super::log::{OriginLog, Placement};
-use super::sync::pack;
-use super::{ALL_FOR_OTHERS, GossipAction, GossipDrop, Logs};
+use super::sync::{pack, split};
+use super::version::{RunId, Version};
+use super::{ALL_FOR_OTHERS, ALL_FOR_OWN, GossipAction, GossipDrop, Logs};
 
 /// Logs held at most.
 const MAX_LOGS: usize = 16_384;
 /// Memory for the batches of all logs, in bytes.
 const MAX_BYTES: usize = 256 << 20;
+/// With many neighbours, the news of others wait before they are passed on, for so many
+/// milliseconds at random: for more of them to share a message, and for neighbours that are faster
+/// to show that they have them.
+const PASS_DELAY_MS: (u64, u64) = (10, 60);
+/// News that wait, in bytes, before they are passed on at once.
+const MOST_WAITING: usize = 64 << 10;
+/// So many neighbours get each batch of others, those counted from which it came and whose it is,
+const EAGER: usize = 6;
+/// and the rest is told of it after this long.
+const TELL_DELAY: Duration = Duration::from_millis(250);
 /// What was fetched is announced to neighbours after this long, all of it at once.
 const SPREAD_DELAY: Duration = Duration::from_millis(250);
 
-/// What to do with a batch that was applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Passing {
-    /// It is news: pass it on.
-    On,
-    /// It was fetched, most likely others have it: a digest tells those who have not.
-    Announce,
+/// Origin, run and first entry of a batch.
+type Key = (PeerId, RunId, u64);
+
+/// News of others on their way to the neighbours. With many of these, a few get each batch; the
+/// others are told later that it is there, unless they have shown to have it by then
+/// (compare Plumtree, Leitão et al. 2007).
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    /// To be passed on, each with the neighbours that have it.
+    batches: BTreeMap<Key, (SignedBatch, BTreeSet<PeerId>)>,
+    bytes: usize,
+    at: Option<Time>,
+    /// Passed on to some, to be told of.
+    told: BTreeMap<Key, BTreeSet<PeerId>>,
+    tell_at: Option<Time>,
+}
+
+impl Passed {
+    /// When something is to be sent.
+    pub(super) fn due_at(&self) -> Option<Time> {
+        [self.at, self.tell_at].into_iter().flatten().min()
+    }
+
+    /// A neighbour has a batch.
+    fn note(&mut self, key: Key, has: PeerId) {
+        if let Some((_, have)) = self.batches.get_mut(&key) {
+            have.insert(has);
+        }
+        if let Some(have) = self.told.get_mut(&key) {
+            have.insert(has);
+        }
+    }
+
+    /// A neighbour has a log up to some version.
+    fn note_version(&mut self, origin: PeerId, version: Version, has: PeerId) {
+        let all = (origin, RunId::default(), 0)..=(origin, version.run, version.seq);
+        for (_, (_, have)) in self.batches.range_mut(all.clone()) {
+            have.insert(has);
+        }
+        for (_, have) in self.told.range_mut(all) {
+            have.insert(has);
+        }
+    }
+
+    fn add(&mut self, key: Key, signed: &SignedBatch, from: PeerId, at: Time) {
+        self.bytes += signed.payload.len() + signed.signature.len();
+        let have = BTreeSet::from([from, key.0]);
+        self.batches.insert(key, (signed.clone(), have));
+        let at = self.at.get_or_insert(at);
+        if self.bytes > MOST_WAITING {
+            *at = Time::ZERO;
+        }
+    }
 }
 
 impl Logs {
     /// Takes in batches from a peer, news are passed on.
     pub(crate) fn handle_delta(&mut self, from: PeerId, delta: Delta, now: Time) {
-        let mut fresh = Vec::new();
         for signed in delta.batches {
-            match self.receive(from, &signed, now) {
-                Some((origin, Passing::On)) => fresh.push((origin, signed)),
-                Some((_, Passing::Announce)) => {
-                    self.spread_at.get_or_insert(now + SPREAD_DELAY);
-                }
-                None => {}
-            }
+            self.receive(from, &signed, now);
         }
-        self.flood(fresh, Some(from), ALL_FOR_OTHERS);
+        if self.neighbours.len() <= ALL_FOR_OTHERS {
+            self.passed.at = self.passed.at.map(|_| now);
+        }
+        self.pass_on(now);
         self.send_pulls(now);
         self.drive_resync(now);
     }
 
-    /// Sends batches to neighbours, but not back to where they came from. With more than `all`
-    /// neighbours only some get them, and pass them on.
-    pub(super) fn flood(
-        &mut self,
-        fresh: Vec<(PeerId, SignedBatch)>,
-        from: Option<PeerId>,
-        all: usize,
-    ) {
-        if fresh.is_empty() {
-            return;
-        }
-        for to in self.flood_targets(all) {
-            if Some(to) == from {
-                continue;
-            }
-            let others = fresh.iter().filter(|(origin, _)| *origin != to);
-            for delta in pack(others.map(|(_, signed)| signed)) {
+    /// Sends our own news to neighbours. With many only some get them, and pass them on.
+    pub(super) fn flood(&mut self, fresh: &[SignedBatch]) {
+        for to in self.flood_targets(ALL_FOR_OWN) {
+            for delta in pack(fresh.iter()) {
                 self.send(to, Body::Delta(delta));
             }
         }
+    }
+
+    /// Passes on the news of others that have waited, to neighbours that do not have them.
+    pub(super) fn pass_on(&mut self, now: Time) {
+        if self.passed.tell_at.is_some_and(|at| at <= now) {
+            self.tell_of_news();
+        }
+        if self.passed.at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.passed.at = None;
+        self.passed.bytes = 0;
+        let batches = std::mem::take(&mut self.passed.batches);
+        let targets = self.flood_targets(ALL_FOR_OTHERS);
+        let is_for_all = targets.len() <= ALL_FOR_OTHERS;
+        let mut chosen: BTreeMap<PeerId, Vec<&SignedBatch>> = BTreeMap::new();
+        for (key, (signed, have)) in &batches {
+            let mut have = have.clone();
+            let mut lacking: Vec<_> = targets.iter().filter(|to| !have.contains(*to)).collect();
+            while !lacking.is_empty() && (is_for_all || have.len() < EAGER) {
+                let index = self.rng.next_u64() % u64::try_from(lacking.len()).unwrap_or(1);
+                let to = lacking.swap_remove(usize::try_from(index).unwrap_or(0));
+                have.insert(*to);
+                chosen.entry(*to).or_default().push(signed);
+            }
+            if !lacking.is_empty() {
+                self.passed.tell_at.get_or_insert(now + TELL_DELAY);
+                self.passed.told.insert(*key, have);
+            }
+        }
+        for (to, batches) in chosen {
+            for delta in pack(batches.into_iter()) {
+                self.send(to, Body::Delta(delta));
+            }
+        }
+    }
+
+    /// Tells the other neighbours which news there are.
+    fn tell_of_news(&mut self) {
+        self.passed.tell_at = None;
+        let told = std::mem::take(&mut self.passed.told);
+        for to in self.flood_targets(ALL_FOR_OTHERS) {
+            let lacking = told.iter().filter(|(_, have)| !have.contains(&to));
+            let origins: BTreeSet<PeerId> = lacking.map(|((origin, ..), _)| *origin).collect();
+            let versions = origins
+                .iter()
+                .map(|origin| self.version(origin).to_proto(origin));
+            for logs in split(versions.collect()) {
+                let digest = Digest {
+                    logs,
+                    news: true,
+                    ..Digest::default()
+                };
+                self.send(to, Body::Digest(digest));
+            }
+        }
+    }
+
+    /// A neighbour tells of news: what is lacking is asked for.
+    pub(super) fn handle_news(&mut self, from: PeerId, digest: &Digest, now: Time) {
+        for log in &digest.logs {
+            let Ok((origin, version)) = Version::from_proto(log) else {
+                return self.drops.count(GossipDrop::Malformed);
+            };
+            self.passed.note_version(origin, version, from);
+            if origin != self.me && self.merge.supersedes(self.version(&origin), version) {
+                self.want(origin, version, from, false, now);
+            }
+        }
+        self.send_pulls(now);
     }
 
     /// The neighbours that news are sent to. A peer with few sessions is always among them:
@@ -76,25 +188,21 @@ impl Logs {
         })
     }
 
-    fn receive(
-        &mut self,
-        from: PeerId,
-        signed: &SignedBatch,
-        now: Time,
-    ) -> Option<(PeerId, Passing)> {
+    fn receive(&mut self, from: PeerId, signed: &SignedBatch, now: Time) {
         let Ok(parsed) = ParsedBatch::read(signed) else {
-            self.drops.count(GossipDrop::Malformed);
-            return None;
+            return self.drops.count(GossipDrop::Malformed);
         };
         let origin = parsed.origin;
         if origin == self.me {
-            self.receive_own(from, parsed, signed, now);
-            return None;
+            return self.receive_own(from, parsed, signed, now);
         }
         let unknown = OriginLog::default();
         let log = self.logs.get(&origin).unwrap_or(&unknown);
         match log.place(&parsed, self.merge) {
-            Placement::Known => self.drops.count(GossipDrop::Known),
+            Placement::Known => {
+                self.passed.note(key_of(&parsed), from);
+                self.drops.count(GossipDrop::Known);
+            }
             Placement::Wrong => self.drops.count(GossipDrop::Contradiction),
             Placement::Gap => {
                 self.drops.count(GossipDrop::Gap);
@@ -108,19 +216,19 @@ impl Logs {
             }
             Placement::Next => {
                 self.drops.add(GossipDrop::BadEntry, parsed.bad_entries);
+                let key = key_of(&parsed);
                 self.take(parsed, signed.clone());
-                let fetched = self.note_progress(&origin, now);
-                return Some((
-                    origin,
-                    if fetched {
-                        Passing::Announce
-                    } else {
-                        Passing::On
-                    },
-                ));
+                if self.note_progress(&origin, now) {
+                    // most likely others have it: a digest tells those who have not
+                    self.spread_at.get_or_insert(now + SPREAD_DELAY);
+                } else {
+                    let (least, most) = PASS_DELAY_MS;
+                    let delay = least + self.rng.next_u64() % (most - least);
+                    let at = now + Duration::from_millis(delay);
+                    self.passed.add(key, signed, from, at);
+                }
             }
         }
-        None
     }
 
     /// Our own log comes back: as asked for; or else, if it holds what this start never wrote,
@@ -154,4 +262,8 @@ impl Logs {
         let len = signed.payload.len() + signed.signature.len();
         (unknown && self.logs.len() >= MAX_LOGS) || self.bytes + len > MAX_BYTES
     }
+}
+
+fn key_of(batch: &ParsedBatch) -> Key {
+    (batch.origin, batch.run, batch.first_seq)
 }

@@ -234,5 +234,7 @@ fn about(origin: &PeerId, versions: Vec<Version>) -> Digest {
             .map(|version| version.to_proto(origin))
             .collect(),
         more: true,
+        last: Vec::new(),
+        news: false,
     }
 }

@@ -1,20 +1,24 @@
 //! Repair: digests tell neighbours how far each log is held, pulls fetch what is missing.
 //!
-//! A digest covers a window of the key space, so that any number of logs works; a round sends
-//! one window after the other. Each log is fetched from one neighbour at a time. Answers to a
+//! A digest covers a window of the key space, so that any number of logs works. With more logs
+//! than fit one digest, a summary goes before, and only the parts in which the receiver holds
+//! something else are compared. Each log is fetched from one neighbour at a time. Answers to a
 //! pull are limited; a cut one ends with a digest, which brings the next pull.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::time::Duration;
 
 use prost::Message as _;
 use rand_core::RngCore as _;
 use weave_wire::codec::MAX_BATCHES;
 use weave_wire::proto::control_message::Body;
-use weave_wire::proto::{Delta, Digest, LogVersion, Pull, SignedBatch};
+use weave_wire::proto::{Delta, Digest, LogVersion, Pull, SignedBatch, Summary};
 use weave_wire::{PeerId, Time};
 
 use super::log::OriginLog;
+use super::neighbours::Due;
+use super::summary::{last_key, part_of};
 use super::version::Version;
 use super::{ALL_FOR_OTHERS, GossipDrop, Logs};
 
@@ -27,8 +31,13 @@ const ANSWER_LEN: usize = 16 << 10;
 /// What the sender of a digest lacks is sent along at once when it is at most this long, in
 /// bytes; otherwise it is told, and pulls.
 const PUSH_LEN: usize = 2 * MESSAGE_LEN;
-/// A digest goes to one neighbour this often.
+/// What is held is compared with one neighbour this often,
 const DIGEST_EVERY: Duration = Duration::from_secs(10);
+/// and more often at first, for this long.
+const DIGEST_YOUNG: Duration = Duration::from_secs(1);
+const YOUNG: Duration = Duration::from_secs(10);
+/// The lowest key of all.
+const START: PeerId = PeerId([0; 32]);
 /// First wait before asking again for news that did not come; doubled each time.
 const RETRY: Duration = Duration::from_millis(300);
 /// Requests for the same news, before the next digest must tell of them again.
@@ -63,8 +72,9 @@ impl Logs {
         }
         self.neighbours.add(peer, now);
         if self.digest_at.is_none() {
-            let jitter = Duration::from_millis(self.rng.next_u64() % 5_000);
-            self.digest_at = Some(now + DIGEST_EVERY / 2 + jitter);
+            let jitter = Duration::from_millis(self.rng.next_u64() % 1_000);
+            self.digest_at = Some(now + DIGEST_YOUNG + jitter);
+            self.young_until = now + YOUNG;
         }
         self.send_digests(now);
     }
@@ -84,11 +94,25 @@ impl Logs {
         }
     }
 
+    /// Answers what a peer holds in short: where we hold something else, it is told what.
+    pub(crate) fn handle_summary(&mut self, from: PeerId, summary: &Summary, now: Time) {
+        if !self.neighbours.contains(&from) {
+            self.drops.count(GossipDrop::Stranger);
+            return;
+        }
+        let parts = self.summary.differing(&summary.sums);
+        self.neighbours.send_parts(&from, parts, now);
+        self.send_digests(now);
+    }
+
     /// Answers how far a peer holds each log of a window.
     pub(crate) fn handle_digest(&mut self, from: PeerId, digest: Digest, now: Time) {
         if !self.neighbours.contains(&from) {
             self.drops.count(GossipDrop::Stranger);
             return;
+        }
+        if digest.news {
+            return self.handle_news(from, &digest, now);
         }
         let Some(window) = Window::read(&digest) else {
             self.drops.count(GossipDrop::Malformed);
@@ -140,7 +164,7 @@ impl Logs {
             self.send(from, Body::Delta(delta));
         }
         if let Some(origin) = cut {
-            let (digest, _) = self.digest(&origin);
+            let (digest, _) = self.digest(origin, Some(last_key(part_of(&origin))));
             self.send(from, Body::Digest(digest));
         }
     }
@@ -161,6 +185,7 @@ impl Logs {
                 want.target = want.target.max(target);
                 if want.asked != have {
                     want.next_try = now;
+                    self.wants_at = Some(now);
                 }
             }
             Some(want) if want.tries < PATIENCE => {}
@@ -175,6 +200,7 @@ impl Logs {
                     tries: 0,
                 };
                 self.wants.insert(origin, want);
+                self.wants_at = Some(now);
             }
         }
     }
@@ -197,6 +223,9 @@ impl Logs {
 
     /// Asks for all that is due.
     pub(super) fn send_pulls(&mut self, now: Time) {
+        if self.wants_at.is_none_or(|at| at > now) {
+            return;
+        }
         let due = self.wants.iter().filter(|(_, want)| want.next_try <= now);
         let due: Vec<PeerId> = due.map(|(origin, _)| *origin).collect();
         let mut asks: BTreeMap<PeerId, Vec<LogVersion>> = BTreeMap::new();
@@ -220,6 +249,7 @@ impl Logs {
             want.tries += 1;
             want.asked = have;
         }
+        self.wants_at = self.wants.values().map(|want| want.next_try).min();
         for (to, versions) in asks {
             for have in split(versions) {
                 self.send(to, Body::Pull(Pull { have }));
@@ -230,7 +260,8 @@ impl Logs {
     /// Sends the digests that are due.
     pub(super) fn send_digests(&mut self, now: Time) {
         if self.digest_at.is_some_and(|at| at <= now) {
-            self.digest_at = Some(now + DIGEST_EVERY);
+            let is_young = now < self.young_until;
+            self.digest_at = Some(now + if is_young { DIGEST_YOUNG } else { DIGEST_EVERY });
             let pick = self.rng.next_u64();
             self.neighbours.begin_round_with_any(pick, now);
         }
@@ -240,27 +271,57 @@ impl Logs {
                 self.neighbours.begin_round(&peer, now);
             }
         }
-        for (peer, from) in self.neighbours.due_windows(now) {
-            let (digest, next) = self.digest(&from);
-            self.neighbours.window_sent(&peer, next, now);
-            self.send(peer, Body::Digest(digest));
+        let due = self.neighbours.due(now);
+        if due.is_empty() {
+            return;
+        }
+        let all = self.whole_digest();
+        for (peer, due) in due {
+            match (&all, due) {
+                (Some(all), Due::Summary | Due::Window(..)) => {
+                    self.neighbours.all_sent(&peer, now);
+                    self.send(peer, Body::Digest(all.clone()));
+                }
+                (None, Due::Summary) => {
+                    let sums = self.summary.sums();
+                    self.send(peer, Body::Summary(Summary { sums }));
+                }
+                (None, Due::Window(from, last)) => {
+                    let (digest, next) = self.digest(from, Some(last));
+                    self.neighbours.window_sent(&peer, next, now);
+                    self.send(peer, Body::Digest(digest));
+                }
+            }
         }
     }
 
-    /// How far we hold the logs from this key on, as many as fit; and the key to go on with.
-    fn digest(&self, from: &PeerId) -> (Digest, Option<PeerId>) {
+    /// How far we hold all logs, if that fits one message.
+    fn whole_digest(&self) -> Option<Digest> {
+        if self.logs.len() > VERSIONS {
+            return None;
+        }
+        let (digest, next) = self.digest(START, None);
+        next.is_none().then_some(digest)
+    }
+
+    /// How far we hold the logs between two keys, as many as fit; and the key to go on with.
+    fn digest(&self, from: PeerId, last: Option<PeerId>) -> (Digest, Option<PeerId>) {
         let mut digest = Digest {
             logs: Vec::new(),
             more: false,
-            from: window_start(from),
+            from: window_start(&from),
+            last: last.map_or_else(Vec::new, |last| last.0.to_vec()),
+            news: false,
         };
         let mut len = digest.encoded_len() + 16;
-        for origin in self.logs.range(from..).map(|(origin, _)| origin) {
-            let versions: Vec<_> = self
-                .have(origin)
-                .into_iter()
-                .map(|version| version.to_proto(origin))
-                .collect();
+        let end = last.map_or(Bound::Unbounded, Bound::Included);
+        for (origin, log) in self.logs.range((Bound::Included(from), end)) {
+            let versions: Vec<_> = match *origin == self.me {
+                true => self.have(origin),
+                false => log.versions(),
+            };
+            let versions = versions.into_iter().map(|version| version.to_proto(origin));
+            let versions: Vec<_> = versions.collect();
             len += versions
                 .iter()
                 .map(|version| version.encoded_len() + 3)
@@ -277,7 +338,7 @@ impl Logs {
     /// Sends what a peer lacks, or tells it that there is something.
     fn tell_what_is_missing(&mut self, to: PeerId, window: &Window, now: Time) {
         let mut missing = Vec::new();
-        let mut len = 0;
+        let (mut len, mut parts) = (0, 0);
         for (origin, log) in self.logs.range(window.first..) {
             if window.last.is_some_and(|last| *origin > last) {
                 break;
@@ -285,13 +346,16 @@ impl Logs {
             let have = window.logs.get(origin).map_or(&[][..], Vec::as_slice);
             for held in log.missing(have, self.merge) {
                 len += held.len();
-                if len > PUSH_LEN {
-                    self.neighbours.begin_round_later(&to, now);
-                    self.send_digests(now);
-                    return;
-                }
+                parts |= 1 << part_of(origin);
                 missing.push(&held.signed);
+                if len > PUSH_LEN {
+                    break;
+                }
             }
+        }
+        if len > PUSH_LEN {
+            self.neighbours.send_parts(&to, parts, now);
+            return self.send_digests(now);
         }
         if !self.neighbours.spend(&to, len, now) {
             self.drops.count(GossipDrop::Budget);
@@ -349,7 +413,7 @@ pub(super) fn pack<'a>(batches: impl Iterator<Item = &'a SignedBatch>) -> Vec<De
 }
 
 /// Splits what is held into messages, keeping the versions of one log together.
-fn split(versions: Vec<LogVersion>) -> Vec<Vec<LogVersion>> {
+pub(super) fn split(versions: Vec<LogVersion>) -> Vec<Vec<LogVersion>> {
     let mut messages = Vec::new();
     let mut next: Vec<LogVersion> = Vec::new();
     let mut len = 0;
@@ -395,10 +459,10 @@ impl Window {
             *to = *byte;
         }
         let logs = read_versions(&digest.logs)?;
-        let last = if digest.more {
-            Some(*logs.last_key_value()?.0)
-        } else {
-            None
+        let last = match (digest.more, <[u8; 32]>::try_from(digest.last.as_slice())) {
+            (true, _) => Some(*logs.last_key_value()?.0),
+            (false, Ok(last)) => Some(PeerId(last)),
+            (false, Err(_)) => None,
         };
         Some(Self {
             first: PeerId(first),

@@ -221,6 +221,8 @@ impl Net {
             node.handle_delta(from, delta, now);
         } else if let Body::Digest(digest) = body {
             node.handle_digest(from, digest, now);
+        } else if let Body::Summary(summary) = body {
+            node.handle_summary(from, &summary, now);
         } else if let Body::Pull(pull) = body {
             node.handle_pull(from, pull, now);
         } else {

@@ -33,14 +33,17 @@ impl Node {
             }
         };
         let segments = self.endpoints.segments().into_iter().map(|(id, segment)| {
-            let members = segment
-                .members
-                .iter()
-                .filter_map(|peer| sessions.get(peer).copied());
+            let ours = usize::from(segment.members.contains(&self.me));
+            let with_session = sessions.iter();
+            let members: Vec<_> = with_session
+                .filter(|(peer, _)| segment.members.contains(*peer))
+                .map(|(_, index)| *index)
+                .collect();
             let segment = FibSegment {
                 strict: segment.strict,
                 local: segment.local,
-                members: members.collect(),
+                lacks_members: members.len() + ours < segment.members.len(),
+                members,
             };
             (id, segment)
         });

@@ -42,11 +42,14 @@ impl Node {
         self.silent.retain(|peer| sessions.is_silent(peer, now));
         let direct = self.direct(now);
         let ours = self.sessions.static_public();
-        let lacking = self.logs.origins().filter(|origin| {
+        // in a large mesh the other one may not want it
+        let alone = self.neighbourhood.is_large();
+        let peers = self.find_wanted(now);
+        let lacking = peers.into_iter().filter(|origin| {
             let record = self.logs.peer_record(origin);
             let is_higher = record.is_some_and(|record| record.static_key.as_slice() > &ours[..]);
             let is_lacking = !direct.contains(origin) && !self.bans.contains(origin);
-            *origin != self.me && is_lacking && is_higher && self.fits(origin)
+            *origin != self.me && is_lacking && (is_higher || alone) && self.fits(origin)
         });
         let wanted: BTreeMap<_, _> = lacking
             .map(|target| (target, self.relays_to(&target, now)))

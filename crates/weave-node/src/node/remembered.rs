@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 
 use weave_wire::{PeerId, Time};
 
+use crate::session::Haste;
+
 use super::{Event, Node, PersistToken, TokenOwner, stored_value};
 
 const KEY: &[u8] = b"peers";
@@ -44,7 +46,7 @@ impl Node {
             return;
         }
         for address in self.remembered.stored.clone() {
-            self.sessions.dial(address, false, now);
+            self.sessions.dial(address, Haste::default(), now);
             self.remembered.dialled.insert(address);
         }
     }

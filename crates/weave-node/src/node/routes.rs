@@ -20,6 +20,7 @@ impl Node {
         match body {
             Body::Delta(delta) => self.logs.handle_delta(from, delta, now),
             Body::Digest(digest) => self.logs.handle_digest(from, digest, now),
+            Body::Summary(summary) => self.logs.handle_summary(from, &summary, now),
             Body::Pull(pull) => self.logs.handle_pull(from, pull, now),
             Body::FoundRequest(_) => self.ipam.handle_found_request(from, now),
             Body::SpaceRequest(request) => self.ipam.handle_space_request(from, request, now),
@@ -82,7 +83,10 @@ impl Node {
                 self.logs.neighbour_up(peer, now);
                 self.reached_changed(now);
             }
-            SessionAction::Lost { peer } => {
+            SessionAction::Lost { peer, stays } => {
+                if !stays {
+                    self.vanished.insert(peer);
+                }
                 self.reached.remove(&peer);
                 self.silent.remove(&peer);
                 self.relays.lost(&peer, now);
@@ -90,11 +94,16 @@ impl Node {
                 self.reached_changed(now);
             }
             SessionAction::Silent { peer } => {
-                self.dirty.live |= self.silent.insert(peer);
+                if self.silent.insert(peer) {
+                    self.dirty.live = true;
+                    if self.neighbourhood.is_large() {
+                        self.hurry_record();
+                    }
+                }
             }
             SessionAction::Rerouted { .. } => {
                 self.dirty.live = true;
-                self.dirty.record = true;
+                self.hurry_record();
             }
             SessionAction::Observed(address) => self.observed(address),
             SessionAction::FibDirty => self.dirty.fib = true,
@@ -109,15 +118,19 @@ impl Node {
         };
         self.ipam.set_targets(all, connected, now);
         let own = self.logs.peer_record(&self.me);
-        self.dirty.record |=
-            own.is_some_and(|own| own.awaits_targets != self.ipam.awaits_targets());
+        if own.is_some_and(|own| own.awaits_targets != self.ipam.awaits_targets()) {
+            self.hurry_record();
+        }
+    }
+
+    fn is_first(&self, peer: &PeerId) -> bool {
+        self.live.iter().find(|live| **live != self.me) == Some(peer)
     }
 
     fn reached_changed(&mut self, now: Time) {
-        self.ipam
-            .set_reachable(self.reached.iter().copied().collect(), now);
+        self.set_reachable(now);
         self.dirty.live = true;
-        self.dirty.record = true;
+        self.hurry_record();
     }
 
     fn route_gossip(&mut self, action: GossipAction, now: Time) {
@@ -210,7 +223,11 @@ impl Node {
                 if let Body::SpaceReply(reply) = &mut body {
                     reply.batches = self.logs.tail(&self.me, REPLY_BATCHES);
                 }
-                self.sessions.send(&to, body, now);
+                // the question for a founding goes to all, and matters to the first
+                let matters = !matches!(body, Body::FoundRequest(_)) || self.is_first(&to);
+                if !self.sessions.send(&to, body, now) && matters {
+                    self.want(to, now);
+                }
             }
             IpamAction::Persist { token, writes } => self.events.push_back(Event::Persist {
                 token: PersistToken(TokenOwner::Ipam(token)),

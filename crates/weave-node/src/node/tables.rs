@@ -1,7 +1,7 @@
 //! The tables that follow from everything else: who is live, our own record,
 //! the forwarding table, the names. Built anew only when something changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use weave_wire::proto::{PeerRecord, entry};
@@ -18,6 +18,15 @@ const MAX_OBSERVED: usize = 4;
 const RECORD_PAUSE_PER_PEER: Duration = Duration::from_millis(60);
 const RECORD_PAUSE_MIN: Duration = Duration::from_millis(500);
 const RECORD_PAUSE_MAX: Duration = Duration::from_secs(3);
+/// The same in a large mesh, for what must be known soon,
+const RECORD_PAUSE_PER_PEER_OF_MANY: Duration = Duration::from_millis(3);
+/// and for what nobody waits for.
+const CALM_RECORD_PAUSE_PER_PEER: Duration = Duration::from_millis(10);
+const CALM_RECORD_PAUSE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(60));
+/// Who is near a peer on the ring has so long to tell of it.
+const FOR_THE_NEAR: Duration = Duration::from_secs(3);
+/// How often a large mesh is asked who lives.
+const LIVE_PAUSE: Duration = Duration::from_millis(100);
 /// At most this many MACs are learnt in a segment for one peer.
 const MAX_LEARNED: usize = 32;
 
@@ -30,15 +39,17 @@ impl Node {
         self.save_bans(now);
         // a change of our own record may change who is live, and so on; both are
         // monotone in this loop, so it ends after a few rounds
-        let record_due =
-            |node: &Self| node.dirty.record && node.record_due.is_none_or(|at| now >= at);
-        while self.dirty.live || record_due(self) {
-            if std::mem::take(&mut self.dirty.live) {
+        let is_over = |due: Option<Time>| due.is_none_or(|at| now >= at);
+        let live_due = |node: &Self| node.dirty.live && is_over(node.live_due);
+        let record_due = |node: &Self| node.dirty.record && is_over(node.record_due);
+        while live_due(self) || record_due(self) {
+            if live_due(self) {
+                self.dirty.live = false;
                 self.settle_live(now);
+                self.live_due = self.neighbourhood.is_large().then_some(now + LIVE_PAUSE);
             }
             if record_due(self) {
                 self.dirty.record = false;
-                self.record_due = Some(now + self.record_pause());
                 self.settle_record(now);
             }
             self.route(now);
@@ -54,12 +65,30 @@ impl Node {
         }
     }
 
+    /// Our record has changed in a way that others should know soon.
+    pub(super) fn hurry_record(&mut self) {
+        self.dirty.record = true;
+        let soon = self.record_written.map(|at| at + self.record_pause());
+        self.record_due = self.record_due.min(soon);
+    }
+
     /// How long our record stays as it is: every change goes to everybody, and the larger the
     /// mesh, the more changes one record sums up.
     fn record_pause(&self) -> Duration {
         let known = u32::try_from(self.logs.origins().count()).unwrap_or(u32::MAX);
-        let pause = RECORD_PAUSE_PER_PEER.saturating_mul(known);
+        let per_peer = match self.neighbourhood.is_large() {
+            true => RECORD_PAUSE_PER_PEER_OF_MANY,
+            false => RECORD_PAUSE_PER_PEER,
+        };
+        let pause = per_peer.saturating_mul(known);
         pause.clamp(RECORD_PAUSE_MIN, RECORD_PAUSE_MAX)
+    }
+
+    /// The same in a large mesh, for what nobody waits for.
+    fn calm_record_pause(&self) -> Duration {
+        let known = u32::try_from(self.logs.origins().count()).unwrap_or(u32::MAX);
+        let pause = CALM_RECORD_PAUSE_PER_PEER.saturating_mul(known);
+        pause.clamp(CALM_RECORD_PAUSE.0, CALM_RECORD_PAUSE.1)
     }
 
     fn settle_live(&mut self, now: Time) {
@@ -67,64 +96,66 @@ impl Node {
             logs: &self.logs,
             bans: &self.bans,
         };
-        let live = membership::live(&self.me, &self.reached, &records);
+        // in a large mesh others tell whether a peer that is silent here is up
+        let roots = match self.neighbourhood.is_large() {
+            true => self.reached.difference(&self.silent).copied().collect(),
+            false => self.reached.clone(),
+        };
+        let live = membership::live(&self.me, &roots, &records);
         if live != self.live {
-            for peer in live.difference(&self.live) {
-                tracing::info!(peer = %peer.name(), "peer up");
-            }
-            for peer in self.live.difference(&live) {
-                tracing::info!(peer = %peer.name(), "peer down");
-            }
-            self.live = live;
-            self.names.set_live(&self.live);
-            self.endpoints.set_live(&self.live);
-            self.logs.set_live(&self.live);
-            self.route(now);
-            self.dirty.names = true;
-            self.dirty.fib = true;
+            self.set_live(live, now);
         }
         self.settle_discovery(now);
         self.settle_relays(now);
     }
 
-    /// Dials every known peer without a direct session, at the addresses its record names.
-    fn settle_discovery(&mut self, now: Time) {
-        let mut wanted: BTreeMap<PeerId, Vec<std::net::SocketAddr>> = BTreeMap::new();
-        for origin in self.logs.origins().filter(|_| self.config.discovery) {
-            let is_wanted = !self.sessions.is_direct(&origin) && !self.bans.contains(&origin);
-            if origin != self.me && is_wanted && self.fits(&origin) {
-                let addresses = membership::addresses(&self.logs, &origin);
-                if !addresses.is_empty() {
-                    wanted.insert(origin, addresses);
-                }
-            }
+    fn set_live(&mut self, live: BTreeSet<PeerId>, now: Time) {
+        for peer in live.difference(&self.live) {
+            tracing::info!(peer = %peer.name(), "peer up");
+            self.neighbourhood.up(*peer);
         }
-        let stale: Vec<_> = self
-            .dialled
-            .iter()
-            .flat_map(|(peer, addresses)| addresses.iter().map(move |address| (*peer, *address)))
-            .filter(|(peer, address)| {
-                !wanted
-                    .get(peer)
-                    .is_some_and(|addresses| addresses.contains(address))
-            })
-            .collect();
-        for (_, address) in stale {
-            self.sessions.undial(address);
+        for peer in self.live.difference(&live) {
+            tracing::info!(peer = %peer.name(), "peer down");
+            self.neighbourhood.down(*peer, now);
         }
-        for (peer, addresses) in &wanted {
-            let is_relayed = self.reached.contains(peer);
-            for address in addresses {
-                self.sessions.dial(*address, is_relayed, now);
-            }
+        self.live = live;
+        let limit = match self.config.discovery {
+            true => self.config.conn_limit,
+            false => 0,
+        };
+        if self.neighbourhood.resize(self.live.len(), limit) {
+            self.dirty.record = true;
         }
-        self.forget_remembered(&wanted);
-        self.dialled = wanted;
+        self.names.set_live(&self.live);
+        self.endpoints.set_live(&self.live);
+        self.logs.set_live(&self.live);
+        self.set_reachable(now);
+        self.sessions.wake_resting(&self.live, now);
+        self.route(now);
+        self.dirty.names = true;
+        self.dirty.fib = true;
+    }
+
+    /// Tells the allocator whom it can ask: in a large mesh a session is made when it does.
+    pub(super) fn set_reachable(&mut self, now: Time) {
+        let reachable = match self.neighbourhood.is_large() {
+            true => self
+                .live
+                .iter()
+                .filter(|peer| **peer != self.me)
+                .copied()
+                .collect(),
+            false => self.reached.iter().copied().collect(),
+        };
+        self.ipam.set_reachable(reachable, now);
     }
 
     fn settle_record(&mut self, now: Time) {
-        let is_direct = |peer: &&PeerId| self.sessions.is_direct(peer);
-        let direct = self.reached.iter().filter(is_direct).copied().collect();
+        let is_large = self.neighbourhood.is_large();
+        let is_named = |peer: &&PeerId| {
+            self.sessions.is_direct(peer) && !(is_large && self.silent.contains(peer))
+        };
+        let direct: BTreeSet<PeerId> = self.reached.iter().filter(is_named).copied().collect();
         let record = PeerRecord {
             static_key: self.sessions.static_public().to_vec(),
             nickname: self.config.nickname.clone(),
@@ -134,14 +165,60 @@ impl Node {
                 .map(|address| proto_addr(*address))
                 .collect(),
             sessions: u32::try_from(self.reached.len()).unwrap_or(u32::MAX),
-            neighbours: membership::named_neighbours(&self.me, &direct, &self.logs),
+            neighbours: membership::named_neighbours(&self.me, &direct, is_large, &self.logs),
             min_protocol: self.config.versions.lowest.into(),
             max_protocol: self.config.versions.highest.into(),
             capabilities: self.config.pq.capabilities(),
             version: self.config.version.clone(),
             awaits_targets: self.ipam.awaits_targets(),
         };
+        if let Some(written) = self.record_written.filter(|_| is_large) {
+            let calm = written + self.calm_record_pause();
+            if now < calm && !self.is_urgent(&record, &direct, now) {
+                self.dirty.record = true;
+                self.record_due = Some(calm);
+                return;
+            }
+        }
+        self.record_written = Some(now);
+        self.vanished.clear();
+        self.record_due = Some(now + self.record_pause());
         self.write(PEER_KEY, Some(entry::Body::Peer(record)), now);
+    }
+
+    /// Whether a peer has just come, and its neighbours on the ring tell the others of it; further
+    /// ones leave that to them for a while.
+    fn is_known_by_us_only(&self, peer: &PeerId, now: Time) -> bool {
+        let since = self.sessions.established_at(peer).unwrap_or(now);
+        membership::is_lonely(peer, true, &self.logs)
+            && (self.neighbourhood.is_near(peer, &self.me) || since + FOR_THE_NEAR <= now)
+    }
+
+    /// Whether others should soon know what our record is to say: in a large mesh it is no news
+    /// that other sessions are named, unless somebody has vanished or is known by us only.
+    fn is_urgent(&self, new: &PeerRecord, direct: &BTreeSet<PeerId>, now: Time) -> bool {
+        let Some(old) = self.logs.peer_record(&self.me) else {
+            return true;
+        };
+        let apart = |record: &PeerRecord| PeerRecord {
+            sessions: 0,
+            neighbours: Vec::new(),
+            ..record.clone()
+        };
+        if apart(old) != apart(new) {
+            return true;
+        }
+        let known = |short: &Vec<u8>| self.logs.with_short_key(short).copied().collect::<Vec<_>>();
+        let mut named = old.neighbours.iter().flat_map(known);
+        let added = new
+            .neighbours
+            .iter()
+            .filter(|short| !old.neighbours.contains(short));
+        let mut added = direct
+            .iter()
+            .filter(|peer| added.clone().any(|short| *short == peer.short()));
+        named.any(|peer| self.vanished.contains(&peer) || self.silent.contains(&peer))
+            || added.any(|peer| self.is_known_by_us_only(peer, now))
     }
 
     fn settle_fib(&mut self) {
@@ -163,7 +240,9 @@ impl Node {
         if self.observed.len() > MAX_OBSERVED {
             self.observed.pop_front();
         }
-        self.dirty.record |= !known;
+        if !known {
+            self.hurry_record();
+        }
     }
 }
 

@@ -43,7 +43,8 @@ impl SessionConfig {
 /// Time constants of sessions and dials.
 #[derive(Debug, Clone)]
 pub(crate) struct Timers {
-    /// A peer not heard for this long is asked for a sign of life, and again after as long.
+    /// A peer not heard for this long is asked for a sign of life by the side that dialled, and
+    /// again after as long.
     pub(crate) keepalive: Duration,
     /// The question is repeated this fast until `probe`, for one may be lost.
     pub(crate) insist: Duration,
@@ -80,6 +81,14 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
+    /// After how much silence one side of a session asks: not both at once.
+    pub(super) fn keepalive_of(&self, outbound: bool) -> Duration {
+        match outbound {
+            true => self.keepalive,
+            false => self.keepalive + self.insist,
+        }
+    }
+
     /// When to repeat a question that was asked after so much silence.
     pub(super) fn ping_again(&self, silence: Duration) -> Duration {
         let first_ones = silence >= self.keepalive && silence + self.insist < self.probe;

@@ -85,7 +85,9 @@ impl Sessions {
         match body {
             // Our peer repeats it when it thinks that we have not got it.
             Body::Hello(_) => None,
-            Body::Ping(Ping { nonce }) => {
+            Body::Ping(Ping { nonce, observed }) => {
+                let seen = observed.as_ref();
+                self.note_observed(peer, seen.and_then(|addr| from_proto_addr(addr).ok()));
                 let pong = Pong {
                     nonce,
                     observed: Some(proto_addr(from)),
@@ -108,7 +110,11 @@ impl Sessions {
             Body::Goodbye(goodbye) => {
                 let reason = shown(&goodbye.reason);
                 tracing::info!(peer = %peer.name(), reason, "peer takes its leave");
-                self.lose(peer, &Failure::Left, now);
+                let failure = match goodbye.stays {
+                    true => Failure::Parted,
+                    false => Failure::Left,
+                };
+                self.lose(peer, &failure, now);
                 None
             }
             Body::RekeyRequest(request) => {
@@ -121,6 +127,7 @@ impl Sessions {
             }
             other @ (Body::Delta(_)
             | Body::Digest(_)
+            | Body::Summary(_)
             | Body::Pull(_)
             | Body::FoundRequest(_)
             | Body::SpaceRequest(_)

@@ -118,7 +118,7 @@ impl Sessions {
         }
         match standing.against(&held, self.config.timers.simultaneous) {
             Verdict::ReplaceDead => {
-                self.transition_to_gone(peer, "the peer has restarted");
+                self.transition_to_gone(peer, "the peer has restarted", false);
                 self.transition_to_established(slot, peer, addr);
             }
             verdict @ (Verdict::TakeOver | Verdict::StandIn | Verdict::Wait | Verdict::Yield) => {
@@ -183,7 +183,12 @@ impl Sessions {
         session.is_some_and(|session| !session.standing.relayed)
     }
 
-    fn session_in_use(&self, peer: &PeerId) -> Option<&Session> {
+    /// Since when there is the session with a peer.
+    pub(crate) fn established_at(&self, peer: &PeerId) -> Option<Time> {
+        Some(self.session_in_use(peer)?.standing.since)
+    }
+
+    pub(super) fn session_in_use(&self, peer: &PeerId) -> Option<&Session> {
         self.sessions.get(&self.peers.get(peer)?.in_use)
     }
 
@@ -250,7 +255,7 @@ impl Sessions {
             return;
         };
         let addr = session.addr;
-        self.transition_to_gone(peer, &failure.text(addr));
+        self.transition_to_gone(peer, &failure.text(addr), *failure == Failure::Parted);
         self.dials.lost(addr, peer, failure, now, &mut self.rng);
     }
 
@@ -363,7 +368,7 @@ impl Sessions {
         self.actions.push_back(SessionAction::FibDirty);
     }
 
-    fn transition_to_gone(&mut self, peer: PeerId, why: &str) {
+    fn transition_to_gone(&mut self, peer: PeerId, why: &str, stays: bool) {
         let Some(slots) = self.peers.remove(&peer) else {
             return;
         };
@@ -372,7 +377,7 @@ impl Sessions {
         }
         self.observed.remove(&peer);
         tracing::info!(peer = %peer.name(), why, "session lost");
-        self.actions.push_back(SessionAction::Lost { peer });
+        self.actions.push_back(SessionAction::Lost { peer, stays });
         self.actions.push_back(SessionAction::FibDirty);
     }
 }

@@ -2,9 +2,9 @@
 
 use rand_chacha::rand_core::RngCore as _;
 use weave_crypto::EpochAction;
-use weave_wire::Time;
 use weave_wire::proto::Ping;
 use weave_wire::proto::control_message::Body;
+use weave_wire::{Time, proto_addr};
 
 use super::peer::Session;
 use super::targets::Failure;
@@ -32,7 +32,8 @@ impl Sessions {
             session.ping.sent_at = now;
             session.ping.is_open = true;
             session.ping.insist |= insist;
-            self.send_in(slot, Body::Ping(Ping { nonce }), now);
+            let observed = Some(proto_addr(session.addr));
+            self.send_in(slot, Body::Ping(Ping { nonce, observed }), now);
         }
     }
 
@@ -66,7 +67,8 @@ impl Sessions {
         let times = if is_in_use {
             let alive_at = self.peer_alive_at(&peer);
             let again = timers.ping_again(session.ping.sent_at.saturating_sub(alive_at));
-            let pinged = (alive_at + timers.keepalive).max(session.ping.sent_at + again);
+            let pinged = (alive_at + timers.keepalive_of(session.outbound))
+                .max(session.ping.sent_at + again);
             let probed = (alive_at + timers.probe).max(session.probed_at + timers.give_up);
             let path = session
                 .standing
@@ -129,12 +131,13 @@ impl Sessions {
         };
         let (peer, addr) = (session.peer(), session.addr);
         let (pinged_at, probed_at) = (session.ping.sent_at, session.probed_at);
+        let keepalive = timers.keepalive_of(session.outbound);
         let silence = now.saturating_sub(self.peer_alive_at(&peer));
         if silence >= timers.lost {
             return self.lose(peer, &Failure::NoAnswer, now);
         }
         let again = timers.ping_again(pinged_at.saturating_sub(self.peer_alive_at(&peer)));
-        if silence >= timers.keepalive && pinged_at + again <= now {
+        if silence >= keepalive && pinged_at + again <= now {
             self.ping(slot, false, now);
         }
         if silence >= timers.probe && probed_at + timers.give_up <= now {

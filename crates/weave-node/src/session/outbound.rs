@@ -356,7 +356,10 @@ impl Sessions {
     /// Tells a peer that there will be no session with it.
     fn take_leave(&mut self, session: &Session, now: Time) {
         let reason = String::from("no post-quantum key exchange");
-        let goodbye = hello::encode(Body::Goodbye(Goodbye { reason }));
+        let goodbye = hello::encode(Body::Goodbye(Goodbye {
+            reason,
+            stays: false,
+        }));
         if let Some(datagram) = session.keys.seal(&goodbye, now) {
             self.transmit(session.addr, datagram);
         }

@@ -65,6 +65,8 @@ pub enum ConnectionState {
     Connecting,
     /// Another attempt is under way.
     Retrying,
+    /// The peer is up, and in a mesh as large as this no session with it is needed now.
+    Resting,
     /// The last attempt failed.
     Failed,
 }
@@ -85,6 +87,7 @@ impl fmt::Display for ConnectionState {
             Self::Pending => "pending",
             Self::Connecting => "connecting",
             Self::Retrying => "retrying",
+            Self::Resting => "resting",
             Self::Failed => "failed",
         })
     }

@@ -7,7 +7,7 @@
 mod dial;
 mod lookup;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use rand_core::RngCore;
@@ -18,6 +18,7 @@ pub(super) use dial::{Dial, DialState, Failure, no_answer};
 pub(super) use lookup::Lookup;
 use lookup::Target;
 
+use super::Haste;
 use super::config::Timers;
 
 /// Targets, dials, and who has just left.
@@ -102,15 +103,38 @@ impl Dials {
     }
 
     /// Wants a connection to an address that gossip found.
-    pub(super) fn dial(&mut self, addr: SocketAddr, eagerly: bool, now: Time) {
+    pub(super) fn dial(
+        &mut self,
+        addr: SocketAddr,
+        haste: Haste,
+        now: Time,
+        rng: &mut impl RngCore,
+    ) {
         let held = self.left.get(&addr).copied().unwrap_or(now).max(now);
-        let dial = self
-            .dials
-            .entry(addr)
-            .or_insert_with(|| Dial::new(&self.timers, held));
+        let Haste {
+            eagerly,
+            after,
+            within,
+        } = haste;
+        let dial = self.dials.entry(addr).or_insert_with(|| {
+            let jitter = within.mul_f64(f64::from(rng.next_u32()) / f64::from(u32::MAX));
+            Dial::new(&self.timers, held + after + jitter)
+        });
         dial.discovered = true;
+        dial.wake(held);
         if std::mem::replace(&mut dial.eager, eagerly) != eagerly {
             dial.wait_no_longer_than(now + self.timers.eager_cap);
+        }
+    }
+
+    /// Wakes the dials of targets whose peer is not up.
+    pub(super) fn wake_resting(&mut self, live: &BTreeSet<PeerId>, now: Time) {
+        for dial in self.dials.values_mut() {
+            if let DialState::Resting { peer } = dial.state
+                && !live.contains(&peer)
+            {
+                dial.wake(now);
+            }
         }
     }
 
@@ -348,7 +372,10 @@ impl Dials {
     fn waiting(&self) -> impl Iterator<Item = (SocketAddr, Time)> {
         self.wanted().filter_map(|(addr, dial)| match dial.state {
             DialState::Waiting { at } => Some((addr, at)),
-            DialState::Attempting { .. } | DialState::Connected { .. } | DialState::Never => None,
+            DialState::Attempting { .. }
+            | DialState::Connected { .. }
+            | DialState::Resting { .. }
+            | DialState::Never => None,
         })
     }
 }
@@ -448,10 +475,10 @@ mod tests {
 
     #[test]
     fn an_address_nobody_wants_any_more_is_forgotten_with_its_attempt() {
-        let (mut dials, _) = dials();
+        let (mut dials, mut rng) = dials();
         let there = addr("10.0.0.1:6783");
         dials.add_target("10.0.0.1", at(1));
-        dials.dial(there, false, at(1));
+        dials.dial(there, Haste::default(), at(1), &mut rng);
         dials.attempting(there, 5);
         assert!(dials.remove_target("10.0.0.1").is_empty());
         assert_eq!(dials.undial(there), [5]);
@@ -519,10 +546,10 @@ mod tests {
     fn a_peer_that_left_is_dialled_after_two_seconds_if_it_was_discovered() {
         let (mut dials, mut rng) = dials();
         let (found, seen) = (addr("10.0.0.1:6783"), addr("10.0.0.2:6783"));
-        dials.dial(found, false, at(1));
+        dials.dial(found, Haste::default(), at(1), &mut rng);
         assert!(dials.connected(found, PEER).is_empty());
         dials.lost(seen, PEER, &Failure::Left, at(10), &mut rng);
-        dials.dial(seen, false, at(10));
+        dials.dial(seen, Haste::default(), at(10), &mut rng);
         assert!(
             dials
                 .due(at(10) + std::time::Duration::from_millis(1_999))

@@ -126,6 +126,7 @@ impl Sessions {
                 (ConnectionState::Failed, Some(Retry::At(*at)))
             }
             DialState::Waiting { at } => (ConnectionState::Connecting, Some(Retry::At(*at))),
+            DialState::Resting { .. } => (ConnectionState::Resting, None),
             DialState::Never => (ConnectionState::Failed, Some(Retry::Never)),
         };
         let info = dial

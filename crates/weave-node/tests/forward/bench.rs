@@ -122,6 +122,7 @@ impl Host {
         fib.segments.insert(
             SEGMENT,
             FibSegment {
+                lacks_members: false,
                 strict: false,
                 local: true,
                 members,
@@ -262,6 +263,12 @@ impl Egress for Sent {
         assert_eq!(segment, SEGMENT);
         self.replies.push(frame.to_vec());
     }
+
+    fn unreached(&mut self, _peer: PeerId, _header: VnetHeader, _frame: &[u8]) -> bool {
+        false
+    }
+
+    fn not_all_reached(&mut self, _segment: SegmentId) {}
 }
 
 /// What a receiver put out.

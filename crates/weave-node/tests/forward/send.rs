@@ -248,6 +248,7 @@ fn flood_limits_are_kept_by_segment() {
         strict: false,
         local: true,
         members: vec![0],
+        lacks_members: false,
     };
     nyc.fib.segments.insert(SegmentId(5), other);
     let frame = ip_frame(STRANGER, station(NYC), v4(NYC), v4(LON), b"hello");

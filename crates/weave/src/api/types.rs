@@ -168,17 +168,20 @@ pub(crate) enum ConnectionState {
     Retrying,
     /// Never tried again by itself.
     Failed,
+    /// In the mesh; in a large one a session is made when there is something to send.
+    Resting,
     /// The first handshake is under way.
     Connecting,
 }
 
 impl ConnectionState {
     /// All states, in the order in which they are counted.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Established,
         Self::Pending,
         Self::Retrying,
         Self::Failed,
+        Self::Resting,
         Self::Connecting,
     ];
 
@@ -189,6 +192,7 @@ impl ConnectionState {
             Self::Pending => "pending",
             Self::Retrying => "retrying",
             Self::Failed => "failed",
+            Self::Resting => "resting",
             Self::Connecting => "connecting",
         }
     }

@@ -179,6 +179,9 @@ pub(crate) struct RouterOptions {
     /// Connect to the given peers only, not to those that they know; the rest is reached through them
     #[arg(long, env = "WEAVE_NO_DISCOVERY", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_discovery: bool,
+    /// Hosts up to which each is connected to each; in a larger mesh a connection is made when there is something to send; 0: no limit [default: 50]
+    #[arg(long, env = "WEAVE_CONN_LIMIT", value_name = "HOSTS")]
+    pub(crate) conn_limit: Option<usize>,
     /// Peers to connect to, HOST[:PORT]
     #[arg(value_name = "PEER")]
     pub(crate) peers: Vec<String>,

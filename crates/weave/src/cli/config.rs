@@ -50,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) no_offloads: bool,
     /// `--no-discovery`.
     pub(crate) no_discovery: bool,
+    /// `--conn-limit`.
+    pub(crate) conn_limit: Option<usize>,
     /// Peers of `launch` and `router` when none is named.
     pub(crate) peers: Vec<String>,
 }

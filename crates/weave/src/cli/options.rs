@@ -6,6 +6,7 @@ mod saved;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Result;
+use weave_node::CONN_LIMIT;
 use weave_wire::{Cidr, PORT};
 
 use super::args::RouterOptions;
@@ -56,6 +57,8 @@ pub(crate) struct Options {
     pub(crate) no_offloads: bool,
     /// Connect to the given peers only.
     pub(crate) no_discovery: bool,
+    /// Hosts up to which each is connected to each; 0: no limit.
+    pub(crate) conn_limit: usize,
 }
 
 impl Options {
@@ -110,6 +113,7 @@ impl Options {
             no_dns: flags.no_dns || file.no_dns,
             no_offloads: flags.no_offloads || file.no_offloads,
             no_discovery: flags.no_discovery || file.no_discovery,
+            conn_limit: flags.conn_limit.or(file.conn_limit).unwrap_or(CONN_LIMIT),
         })
     }
 
@@ -140,6 +144,9 @@ impl Options {
         }
         if self.no_discovery {
             args.push("--no-discovery".to_owned());
+        }
+        if self.conn_limit != CONN_LIMIT {
+            args.push(format!("--conn-limit={}", self.conn_limit));
         }
         args.push("--".to_owned());
         args.extend(self.peers.iter().cloned());
@@ -204,6 +211,11 @@ impl Options {
             "--no-discovery",
             yes_no(self.no_discovery),
             yes_no(new.no_discovery),
+        );
+        compare(
+            "--conn-limit",
+            self.conn_limit.to_string(),
+            new.conn_limit.to_string(),
         );
         compare("peers", list(&self.peers), list(&new.peers));
         lines

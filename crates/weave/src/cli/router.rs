@@ -67,6 +67,7 @@ pub(crate) fn run(args: &RouterArgs, settings: &Settings, socket: &Path) -> Resu
         no_dns: options.no_dns,
         no_offloads: options.no_offloads,
         no_discovery: options.no_discovery,
+        conn_limit: options.conn_limit,
         no_docker: args.no_docker,
         dns_domain: weave_docker::DEFAULT_DOMAIN.to_owned(),
         docker_socket: weave_docker::client::SOCKETS[0].into(),

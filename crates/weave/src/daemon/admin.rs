@@ -352,6 +352,7 @@ fn connection_status(
             NodeState::Connecting => ConnectionState::Connecting,
             NodeState::Retrying => ConnectionState::Retrying,
             NodeState::Failed => ConnectionState::Failed,
+            NodeState::Resting => ConnectionState::Resting,
         },
         peer: connection.peer.map(|peer| peer.name().to_string()),
         nickname,

@@ -19,7 +19,7 @@ use weave_sys::udp::Underlay;
 use weave_wire::{Cidr, Time};
 
 use super::clock::Clock;
-use super::data::{Incoming, Shared};
+use super::data::{Incoming, Shared, Wanted};
 use super::resolve;
 use super::store::Store;
 use crate::api::{ApiError, ApiErrorKind};
@@ -202,6 +202,10 @@ impl Shell {
                 Some(Incoming::Learned(segment, mac, peer)) => {
                     self.node.handle_learned(segment, mac, peer, now);
                 }
+                Some(Incoming::Wanted(Wanted::Peer(peer))) => self.node.handle_wanted(peer, now),
+                Some(Incoming::Wanted(Wanted::Segment(segment))) => {
+                    self.node.handle_segment_wanted(segment, now);
+                }
                 None => return,
             }
             next = self.incoming.try_recv().ok();
@@ -270,7 +274,7 @@ impl Sink for Outputs {
     }
 
     fn fib(&mut self, fib: Arc<Fib>) {
-        self.shared.fib.store(fib);
+        self.shared.set_fib(fib);
     }
 
     fn names(&mut self, names: Arc<NameTable>) {

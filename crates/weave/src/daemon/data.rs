@@ -15,9 +15,9 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as owners;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -36,11 +36,13 @@ mod coalesce;
 mod congestion;
 mod linger;
 mod load;
+mod parked;
 mod receive;
 mod transmit;
 
 use linger::Linger;
 use load::{LastBulk, Load};
+pub(crate) use parked::Wanted;
 use receive::RxPath;
 use transmit::TxPath;
 
@@ -64,6 +66,8 @@ pub(crate) enum Incoming {
     Control(ReceiverIndex, SocketAddr, Bytes),
     /// An unannounced source MAC.
     Learned(SegmentId, Mac, PeerId),
+    /// Frames for someone that there is no session with.
+    Wanted(Wanted),
 }
 
 /// The TAP of each segment.
@@ -78,6 +82,9 @@ pub(crate) struct Shared {
     pub(crate) taps: ArcSwap<Taps>,
     /// Frames and datagrams dropped, by reason.
     pub(crate) drops: DropCounters,
+    /// Frames wait for a session.
+    parked: AtomicBool,
+    sending: OnceLock<Waker>,
     udp_cuts: AtomicBool,
     udp_joins: bool,
     last_bulk: LastBulk,
@@ -94,6 +101,29 @@ pub(crate) struct UdpOffloads {
 }
 
 impl Shared {
+    /// Puts another forwarding table in force.
+    pub(crate) fn set_fib(&self, fib: Arc<Fib>) {
+        self.fib.store(fib);
+        if self.parked.load(Ordering::SeqCst) {
+            self.wake_sending();
+        }
+    }
+
+    /// Notes whether frames wait for another table than `fib`.
+    fn note_parked(&self, parked: bool, fib: &Arc<Fib>) {
+        self.parked.store(parked, Ordering::SeqCst);
+        // another table may have come before that was seen
+        if parked && !Arc::ptr_eq(fib, &self.fib.load()) {
+            self.wake_sending();
+        }
+    }
+
+    fn wake_sending(&self) {
+        if let Some(sending) = self.sending.get() {
+            sending.wake();
+        }
+    }
+
     /// What the datagrams leave to the kernel, as far as is known by now.
     pub(crate) fn udp_offloads(&self) -> UdpOffloads {
         UdpOffloads {
@@ -124,12 +154,15 @@ impl DataPath {
             fib: ArcSwap::default(),
             taps: ArcSwap::default(),
             drops: DropCounters::new(),
+            parked: AtomicBool::new(false),
+            sending: OnceLock::new(),
             udp_cuts: AtomicBool::new(underlay.cuts()),
             udp_joins: underlay.joins(),
             last_bulk: LastBulk::default(),
             stop: AtomicBool::new(false),
         });
-        let tx = TxPath::new(Arc::clone(&shared), clock, underlay)?;
+        let tx = TxPath::new(Arc::clone(&shared), clock, underlay, control.clone())?;
+        let _ = shared.sending.set(tx.waker());
         let poller = Poller::new()?;
         poller.add(underlay, UDP)?;
         let wakers = [tx.waker(), poller.waker()];

@@ -263,6 +263,7 @@ fn node_config(config: &DaemonConfig) -> NodeConfig {
         prefer_aes: config.prefer_aes,
         discovery: !config.no_discovery,
         pq: config.pq,
+        conn_limit: config.conn_limit,
         port: config.port,
         range: Some(config.range),
         default_subnet: Some(config.default_subnet),

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 use weave_wire::decode_control;
 use weave_wire::proto::{
-    BanRecord, Batch, ControlMessage, Digest, Entry, LogVersion, Pull, SignedBatch,
+    BanRecord, Batch, ControlMessage, Digest, Entry, LogVersion, Pull, SignedBatch, Summary,
 };
 
 use super::super::batch::sign;
@@ -225,6 +225,7 @@ fn a_log_that_nobody_ever_completes_takes_no_more_than_its_share() {
 #[test]
 fn news_that_are_only_claimed_are_asked_for_a_few_times() {
     let (mut net, _) = scene();
+    net.run(Duration::from_secs(15));
     let far = LogVersion {
         origin: vec![3; 32],
         boot: 9,
@@ -237,6 +238,8 @@ fn news_that_are_only_claimed_are_asked_for_a_few_times() {
         Body::Digest(Digest {
             logs: vec![far],
             more: true,
+            last: Vec::new(),
+            news: false,
             from: vec![3],
         }),
     );
@@ -254,9 +257,10 @@ fn a_stranger_gets_no_answer() {
     net.sent = 0;
     net.inject(stranger, 0, Body::Pull(Pull { have }));
     net.inject(stranger, 0, Body::Digest(Digest::default()));
+    net.inject(stranger, 0, Body::Summary(Summary { sums: vec![1] }));
     assert_eq!(
         (net.sent, net.nodes[0].drops().of(GossipDrop::Stranger)),
-        (0, 2)
+        (0, 3)
     );
 }
 
@@ -299,7 +303,7 @@ proptest! {
         let body = if pull {
             Body::Pull(Pull { have: logs })
         } else {
-            Body::Digest(Digest { logs, more, from })
+            Body::Digest(Digest { logs, more, from, last: Vec::new(), news: false })
         };
         net.inject(net.ids[1], 0, body);
         net.run(Duration::from_secs(20));

@@ -128,6 +128,8 @@ fn what_a_peer_only_claims_to_hold_moves_nothing_and_is_not_waited_for_without_e
             seq: 7,
         }],
         more: true,
+        last: Vec::new(),
+        news: false,
     };
     net.inject(liar, 0, Body::Digest(claim));
     net.run(12 * SECOND);

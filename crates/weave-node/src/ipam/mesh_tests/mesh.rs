@@ -515,6 +515,7 @@ impl Mesh {
             | Body::CircuitReply(_)
             | Body::Delta(_)
             | Body::Digest(_)
+            | Body::Summary(_)
             | Body::Pull(_) => panic!("an allocator sends no {body:?}"),
         }
         self.drain(to);

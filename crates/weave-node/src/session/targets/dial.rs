@@ -37,7 +37,7 @@ pub(in crate::session) struct Dial {
 ///  │     ▲ ▲                │   │                             │
 ///  │     │ └── gave up ─────┘   └ ourself, banned ─▶ Never    │
 ///  │     └─────────────── peer lost ──────────────────────────┘
-///  └── peer connected by other means ──▶ Connected
+///  └── peer connected by other means ──▶ Connected ── parted ─▶ Resting ── peer down ─▶ Waiting
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::session) enum DialState {
@@ -53,6 +53,11 @@ pub(in crate::session) enum DialState {
     },
     /// The peer there is connected, through this address or another.
     Connected {
+        /// Who.
+        peer: PeerId,
+    },
+    /// The peer there is up, and needs no session.
+    Resting {
         /// Who.
         peer: PeerId,
     },
@@ -73,6 +78,8 @@ pub(in crate::session) enum Failure {
     Banned,
     /// The peer took its leave.
     Left,
+    /// The session was not needed any more.
+    Parted,
 }
 
 impl Failure {
@@ -84,6 +91,7 @@ impl Failure {
             Self::Ourself => "cannot connect to ourself".to_owned(),
             Self::Banned => "the peer there is banned".to_owned(),
             Self::Left => "the peer there was stopped".to_owned(),
+            Self::Parted => "in the mesh, no session is needed now".to_owned(),
         }
     }
 }
@@ -110,15 +118,22 @@ impl Dial {
     /// Who is connected, if anyone.
     pub(in crate::session) const fn connected_to(&self) -> Option<PeerId> {
         match self.state {
-            DialState::Connected { peer } => Some(peer),
+            DialState::Connected { peer } | DialState::Resting { peer } => Some(peer),
             DialState::Waiting { .. } | DialState::Attempting { .. } | DialState::Never => None,
+        }
+    }
+
+    /// Ends a rest.
+    pub(super) fn wake(&mut self, at: Time) {
+        if let DialState::Resting { .. } = self.state {
+            self.state = DialState::Waiting { at };
         }
     }
 
     /// Ends a wait: an operator asked.
     pub(super) fn retry_now(&mut self, now: Time) {
         match self.state {
-            DialState::Waiting { .. } | DialState::Never => {
+            DialState::Waiting { .. } | DialState::Resting { .. } | DialState::Never => {
                 self.backoff.reset();
                 self.failure = None;
                 self.state = DialState::Waiting { at: now };
@@ -155,6 +170,7 @@ impl Dial {
                 self.transition_to_never(failure);
                 return;
             }
+            Failure::Parted => return self.transition_to_resting(),
             Failure::Refused(_) => timers.refused_cap,
             Failure::NoAnswer | Failure::Left if self.eager => timers.eager_cap,
             Failure::NoAnswer | Failure::Left => timers.backoff_cap,
@@ -165,13 +181,23 @@ impl Dial {
         self.state = DialState::Waiting { at };
     }
 
+    fn transition_to_resting(&mut self) {
+        if let Some(peer) = self.connected_to() {
+            self.failure = Some(Failure::Parted);
+            self.state = DialState::Resting { peer };
+        }
+    }
+
     /// Returns the slot of the attempt that was under way.
     pub(super) fn transition_to_never(&mut self, failure: Failure) -> Option<u32> {
         tracing::info!(%failure, targets = ?self.targets, "not dialled again");
         self.failure = Some(failure);
         match std::mem::replace(&mut self.state, DialState::Never) {
             DialState::Attempting { slot } => Some(slot),
-            DialState::Waiting { .. } | DialState::Connected { .. } | DialState::Never => None,
+            DialState::Waiting { .. }
+            | DialState::Connected { .. }
+            | DialState::Resting { .. }
+            | DialState::Never => None,
         }
     }
 
@@ -179,7 +205,10 @@ impl Dial {
     pub(super) fn transition_to_connected(&mut self, peer: PeerId) -> Option<u32> {
         let slot = match self.state {
             DialState::Attempting { slot } => Some(slot),
-            DialState::Waiting { .. } | DialState::Connected { .. } | DialState::Never => None,
+            DialState::Waiting { .. }
+            | DialState::Connected { .. }
+            | DialState::Resting { .. }
+            | DialState::Never => None,
         };
         self.backoff.reset();
         self.failure = None;
@@ -197,6 +226,7 @@ impl fmt::Display for Failure {
             Self::Ourself => f.write_str("ourself"),
             Self::Banned => f.write_str("banned"),
             Self::Left => f.write_str("left"),
+            Self::Parted => f.write_str("not needed"),
         }
     }
 }

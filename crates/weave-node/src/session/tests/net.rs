@@ -387,7 +387,7 @@ impl Net {
                 SessionAction::Established { peer } => {
                     one.events.push((now, Event::Established(peer)));
                 }
-                SessionAction::Lost { peer } => one.events.push((now, Event::Lost(peer))),
+                SessionAction::Lost { peer, .. } => one.events.push((now, Event::Lost(peer))),
                 SessionAction::Observed(addr) => one.events.push((now, Event::Observed(addr))),
                 SessionAction::Silent { .. } | SessionAction::Rerouted { .. } => {}
                 SessionAction::FibDirty => dirty = true,

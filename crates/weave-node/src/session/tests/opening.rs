@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use weave_wire::{DatagramType, HandshakeHeader, Time};
 
+use crate::session::Haste;
+
 use super::net::{Event, Faults, Net, RIGHT, WRONG, addr_of};
 use crate::session::{ConnectionState, Retry, SessionDrop};
 
@@ -165,7 +167,7 @@ fn a_peer_behind_several_addresses_and_names_has_one_session() {
         sessions.add_target("nyc", now);
         sessions.set_target_addresses("nyc", vec![addr_of(1), other], now);
         sessions.add_target("10.0.0.2", now);
-        sessions.dial(other, false, now);
+        sessions.dial(other, Haste::default(), now);
     });
     assert_eq!(net.hosts[0].resolves, ["nyc"]);
     net.run(120 * SECOND);
@@ -180,7 +182,9 @@ fn a_peer_that_is_connected_already_is_not_dialled() {
     let mut net = Net::connected_pair();
     net.sent.clear();
     net.target(1, 0);
-    net.with(0, |sessions, now| sessions.dial(addr_of(1), false, now));
+    net.with(0, |sessions, now| {
+        sessions.dial(addr_of(1), Haste::default(), now)
+    });
     net.run(60 * SECOND);
     let handshakes = net.sent.iter().filter(|(_, _, datagram)| {
         DatagramType::of(datagram).is_ok_and(DatagramType::is_handshake)
@@ -220,8 +224,8 @@ fn undialling_stops_an_attempt_and_ends_no_session() {
     let mut net = Net::new(2, Faults::NONE, 1);
     let nowhere = addr_of(50);
     net.with(0, |sessions, now| {
-        sessions.dial(nowhere, false, now);
-        sessions.dial(addr_of(1), false, now);
+        sessions.dial(nowhere, Haste::default(), now);
+        sessions.dial(addr_of(1), Haste::default(), now);
     });
     net.run(SECOND);
     assert!(net.is_full_mesh());

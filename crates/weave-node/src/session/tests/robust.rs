@@ -6,6 +6,8 @@ use weave_wire::proto::control_message::Body;
 use weave_wire::proto::{Delta, FoundRequest, SignedBatch};
 use weave_wire::{DatagramType, PeerId};
 
+use crate::session::Haste;
+
 use super::net::{Event, Faults, Net, addr_of};
 use crate::session::{ConnectionState, Transmit};
 
@@ -199,7 +201,9 @@ fn a_peer_that_takes_its_leave_is_gone_at_once_and_may_come_back() {
 #[test]
 fn a_discovered_peer_that_took_its_leave_is_left_alone_for_two_seconds() {
     let mut net = Net::new(2, Faults::NONE, 1);
-    net.with(0, |sessions, now| sessions.dial(addr_of(1), false, now));
+    net.with(0, |sessions, now| {
+        sessions.dial(addr_of(1), Haste::default(), now)
+    });
     net.run(SECOND);
     assert!(net.is_full_mesh());
     net.with(0, |sessions, _| sessions.undial(addr_of(1)));
@@ -207,7 +211,9 @@ fn a_discovered_peer_that_took_its_leave_is_left_alone_for_two_seconds() {
     net.run(Duration::from_millis(20));
     net.restart(1, super::net::RIGHT);
     net.sent.clear();
-    net.with(0, |sessions, now| sessions.dial(addr_of(1), false, now));
+    net.with(0, |sessions, now| {
+        sessions.dial(addr_of(1), Haste::default(), now)
+    });
     net.run(Duration::from_millis(1_900));
     assert_eq!(net.sent.len(), 0);
     net.run(SECOND);

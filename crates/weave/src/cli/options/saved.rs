@@ -4,10 +4,15 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use weave_node::CONN_LIMIT;
 
 use super::{DEFAULT_STATUS, Options, parse_status, status_text};
 use crate::cli::choices::{CipherChoice, PqChoice};
 use crate::cli::host;
+
+fn default_conn_limit() -> usize {
+    CONN_LIMIT
+}
 
 /// Name of the file in the state directory.
 const FILE: &str = "launch.json";
@@ -31,6 +36,8 @@ struct Saved {
     no_offloads: bool,
     #[serde(default)]
     no_discovery: bool,
+    #[serde(default = "default_conn_limit")]
+    conn_limit: usize,
 }
 
 /// What was not kept before there was a choice.
@@ -55,6 +62,7 @@ pub(crate) fn save(state_dir: &Path, options: &Options) -> Result<()> {
         no_dns: options.no_dns,
         no_offloads: options.no_offloads,
         no_discovery: options.no_discovery,
+        conn_limit: options.conn_limit,
     };
     let path = state_dir.join(FILE);
     host::write_private(&path, &serde_json::to_vec_pretty(&saved)?)
@@ -77,6 +85,7 @@ pub(crate) fn load(state_dir: &Path) -> Option<Options> {
         no_dns: saved.no_dns,
         no_offloads: saved.no_offloads,
         no_discovery: saved.no_discovery,
+        conn_limit: saved.conn_limit,
     })
 }
 

@@ -5,18 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use weave_node::forward::{DropReason, Egress, Forwarder};
 use weave_sys::Tap;
 use weave_sys::poll::{Poller, Ready, Waker};
 use weave_sys::udp::{UdpTx, Underlay};
-use weave_wire::SegmentId;
+use weave_wire::ether::EthernetView;
 use weave_wire::offload::VnetHeader;
+use weave_wire::{PeerId, SegmentId, Time};
 
 use super::super::clock::Clock;
 use super::backlog::{BATCHES, Backlog};
 use super::linger::Linger;
 use super::load::Load;
-use super::{Shared, Taps};
+use super::parked::{Frame, Parked, Wanted};
+use super::{Incoming, Shared, Taps};
 
 /// Times that one TAP gives something before the next has its turn.
 const TURNS: usize = 16;
@@ -30,7 +33,9 @@ pub(super) struct TxPath {
     udp: UdpTx,
     forwarder: Forwarder,
     backlog: Backlog,
+    parked: Parked,
     taps: Arc<Taps>,
+    control: mpsc::Sender<Incoming>,
 }
 
 impl TxPath {
@@ -40,6 +45,7 @@ impl TxPath {
         shared: Arc<Shared>,
         clock: Clock,
         underlay: &Underlay,
+        control: mpsc::Sender<Incoming>,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             clock,
@@ -48,6 +54,8 @@ impl TxPath {
             udp: underlay.sender(),
             forwarder: Forwarder::new(shared.drops.clone()),
             backlog: Backlog::new(),
+            parked: Parked::default(),
+            control,
             taps: Arc::default(),
             shared,
         })
@@ -88,6 +96,7 @@ impl TxPath {
             std::thread::sleep(Duration::from_millis(100));
         }
         self.adopt();
+        self.send_parked();
         let taps = Arc::clone(&self.taps);
         let mut load = Load::Nothing;
         for token in ready.tokens() {
@@ -100,6 +109,31 @@ impl TxPath {
         }
         self.ready = ready;
         load
+    }
+
+    /// Sends the frames that waited for a session, when there is one.
+    fn send_parked(&mut self) {
+        if self.parked.is_empty() {
+            return;
+        }
+        let now = self.clock.now();
+        let fib = self.shared.fib.load_full();
+        let taps = Arc::clone(&self.taps);
+        for frame in self.parked.take() {
+            let to = EthernetView::parse(&frame.bytes).map(|ethernet| ethernet.dst());
+            let waits = to.is_some_and(|to| fib.is_unreached(frame.segment, to));
+            match taps.get(&frame.segment) {
+                Some(_) if waits && !frame.is_late(now) => {
+                    self.parked.keep(frame);
+                }
+                Some(tap) if !waits => {
+                    let frames = [(frame.header, frame.bytes.as_slice())];
+                    self.forward(frame.segment, tap, frames.into_iter());
+                }
+                Some(_) | None => self.shared.drops.count(DropReason::NoSession),
+            }
+        }
+        self.shared.note_parked(!self.parked.is_empty(), &fib);
     }
 
     /// Watches new TAPs and lets go of those that are gone.
@@ -206,10 +240,15 @@ impl TxPath {
         let mut egress = Underlaid {
             udp: &mut self.udp,
             tap,
+            segment,
+            now,
+            parked: &mut self.parked,
+            control: &self.control,
         };
         self.forwarder
             .forward_frames(&fib, segment, frames, now, &mut egress);
         self.udp.flush();
+        self.shared.note_parked(!self.parked.is_empty(), &fib);
         if !self.udp.cuts() {
             self.shared.udp_cuts.store(false, Ordering::Relaxed);
         }
@@ -219,6 +258,19 @@ impl TxPath {
 struct Underlaid<'a> {
     udp: &'a mut UdpTx,
     tap: &'a Tap,
+    segment: SegmentId,
+    now: Time,
+    parked: &'a mut Parked,
+    control: &'a mpsc::Sender<Incoming>,
+}
+
+impl Underlaid<'_> {
+    fn ask(&mut self, wanted: Wanted) {
+        if self.parked.is_to_be_asked(wanted, self.now) {
+            // when the control loop has too much to do, the next frame asks again
+            let _ = self.control.try_send(Incoming::Wanted(wanted));
+        }
+    }
 }
 
 impl Egress for Underlaid<'_> {
@@ -229,5 +281,19 @@ impl Egress for Underlaid<'_> {
     fn reply(&mut self, _segment: SegmentId, frame: &[u8]) {
         // a TAP that refuses the answer refuses the question's retry no more than this
         let _ = self.tap.send(frame);
+    }
+
+    fn unreached(&mut self, peer: PeerId, header: VnetHeader, frame: &[u8]) -> bool {
+        self.ask(Wanted::Peer(peer));
+        self.parked.keep(Frame {
+            since: self.now,
+            segment: self.segment,
+            header,
+            bytes: frame.to_vec(),
+        })
+    }
+
+    fn not_all_reached(&mut self, segment: SegmentId) {
+        self.ask(Wanted::Segment(segment));
     }
 }
