@@ -1,0 +1,80 @@
+#!/bin/bash
+# A mesh larger than its connection limit: everybody knows everybody, and connections to others
+# than the neighbours are made when there is something to send. Routers without Docker, each in a
+# network namespace of its own.
+source "$(dirname "$0")/lib.sh"
+N=16 LIMIT=5
+SW=$LAB_NAME-large
+declare -A PIDS
+ns() { local h=$1; shift; ip netns exec "$SW$h" "$@"; }
+w() { local h=$1; shift; ns "$h" "$WEAVE_BIN" --socket "$WORK/$h.sock" "$@"; }
+start() {  # start HOST [PEER] : its router
+  local h=$1; shift
+  ip netns exec "$SW$h" "$WEAVE_BIN" router --no-docker --no-dns --password "$PASSWORD" --conn-limit $LIMIT --nickname "m$h" \
+    --state-dir "$WORK/state$h" --socket "$WORK/$h.sock" --status-addr off "$@" >>"$WORK/log$h" 2>&1 &
+  PIDS[$h]=$!
+}
+down() {
+  local h; kill "${PIDS[@]}" 2>/dev/null; wait "${PIDS[@]}" 2>/dev/null
+  for ((h = 0; h <= N; h++)); do ip netns del "$SW$h" 2>/dev/null; ip netns del "$SW-c$h" 2>/dev/null; done
+  rm -rf "$WORK"
+}
+routers_say() { local h; for h in 1 2 3; do tail -n 20 "$WORK/log$h" | sed "s/^/  m$h: /"; done; }
+know() {  # know PEERS HOST... : these show so many peers
+  local peers=$1 h; shift
+  for h in "$@"; do w "$h" status | grep -E "Peers: $peers " || { w "$h" status; return 1; }; done
+}
+connected() { w "$1" status connections | grep -cE " established "; }
+have() { w "$1" status connections | grep -E " established .*\(m$2\)"; }  # have A B : A has a connection with B
+
+ip netns add "${SW}0"; ip -n "${SW}0" link add br0 type bridge; ip -n "${SW}0" link set br0 up
+for ((h = 1; h <= N; h++)); do
+  ip netns add "$SW$h"; ip -n "$SW$h" link set lo up
+  ip -n "${SW}0" link add "v$h" type veth peer name eth0 netns "$SW$h"
+  ip -n "${SW}0" link set "v$h" master br0 up
+  ip -n "$SW$h" addr add "$LAB_NET.$h/24" dev eth0; ip -n "$SW$h" link set eth0 up
+done
+for ((h = 1; h <= N; h++)); do start "$h" $([ "$h" = 1 ] || ip_of 1); done
+check "$N routers that are told of one know each other" eventually 30 know $N $(seq $N)
+
+echo "-- connections"
+few() { local h; for ((h = 1; h <= N; h++)); do (($(connected "$h") < N - 1)) || { w "$h" status connections; return 1; }; done; }
+check "nobody stays connected to everybody" eventually 60 few
+check "a target without a connection is said to rest" eventually 10 says 'resting .*in the mesh' sh -c "for h in $(seq -s' ' 2 $N); do ip netns exec $SW\$h $WEAVE_BIN --socket $WORK/\$h.sock status connections; done"
+A=0
+for ((a = 1; a <= N && A == 0; a++)); do for ((b = N; b > a; b--)); do
+  have "$a" "$b" >/dev/null || { A=$a B=$b; break; }
+done; done
+check "two routers without a connection are found" test $A != 0
+for h in $A $B; do ip netns add "$SW-c$h"; ip -n "$SW-c$h" link set lo up; done
+ADDRESS=$(w $B attach --netns "/run/netns/$SW-c$B")
+w $A attach --netns "/run/netns/$SW-c$A" >/dev/null
+sleep 1
+check "they have none still" refuse have $A $B
+check "the first packet between them arrives" ip netns exec "$SW-c$A" ping -c1 -W3 "$ADDRESS"; sed 's/^/        /' "$WORK/out"
+check "for which a connection was made" have $A $B
+
+echo "-- to all at once"
+for ((h = 1; h <= N; h++)); do
+  [ -e "/run/netns/$SW-c$h" ] && continue
+  ip netns add "$SW-c$h"; ip -n "$SW-c$h" link set lo up
+  w "$h" attach --netns "/run/netns/$SW-c$h" >/dev/null
+done
+answers() {  # distinct stations that answer the multicast of all nodes
+  ip netns exec "$SW-c$A" sysctl -qw net.ipv6.conf.ethwe.disable_ipv6=0
+  local got; got=$(ip netns exec "$SW-c$A" ping -6 -c 8 -i 1 ff02::1%ethwe | grep -oE 'from fe80[^ ]+' | sort -u | wc -l)
+  echo "$got answered"; [ "$got" = $N ]
+}
+for ((h = 1; h <= N; h++)); do ip netns exec "$SW-c$h" sysctl -qw net.ipv6.conf.ethwe.disable_ipv6=0; done; sleep 2
+check "a multicast reaches all $N" answers
+
+echo "-- a router dies"
+kill -9 "${PIDS[$B]}"; wait "${PIDS[$B]}" 2>/dev/null
+OTHERS=$(seq $N | grep -vx "$B")
+t=$(date +%s%N)
+check "all others notice" eventually 15 know $((N - 1)) $OTHERS; echo "        after $(since "$t")"
+start "$B"
+check "it comes back by itself" eventually 20 know $N $(seq $N)
+check "and is reached again" eventually 10 ip netns exec "$SW-c$A" ping -c1 -W2 "$ADDRESS"
+check "no router warned of anything" refuse grep -hE "WARN|ERROR|panicked" "$WORK"/log*
+finish
