@@ -102,7 +102,7 @@ counters! {
     /// Writes cut short by a crash.
     must writes_torn => "writes torn",
     /// Writes that survived a crash which an earlier one did not.
-    must writes_reordered => "writes that overtook lost ones",
+    may writes_reordered => "writes that overtook lost ones",
     /// Writes that the disk refused.
     must writes_refused => "writes refused",
     /// Disks that were full or read-only for a while.

@@ -184,11 +184,13 @@ impl World {
             return;
         };
         drain(&mut router.node, router.clock.shows(now), &mut outbox);
+        let mut is_new = false;
         if let Some(fib) = outbox.fib {
             let (begun, ended) = (difference(&fib, &router.fib), difference(&router.fib, &fib));
             self.counters.sessions_begun += begun.len() as u64;
             self.counters.sessions_ended += ended.len() as u64;
             router.fib = fib;
+            is_new = true;
             // in a large mesh sessions end that nobody needs
             let is_small = self.plan.conn_limit >= self.plan.peers;
             if let Some(peer) = ended.first().filter(|_| self.is_besieged && is_small) {
@@ -206,6 +208,9 @@ impl World {
             self.put_out(index, life, output);
         }
         self.set_timer(index);
+        if is_new {
+            self.send_parked(index);
+        }
     }
 
     fn put_out(&mut self, index: usize, life: u64, output: Output) {

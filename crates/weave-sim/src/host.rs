@@ -56,6 +56,8 @@ pub(crate) struct Router {
     pub(crate) timer: Option<Time>,
     /// Its containers have been announced to it.
     pub(crate) is_ready: bool,
+    /// Frames that wait for a session.
+    pub(crate) parked: Vec<(SegmentId, Vec<u8>)>,
 }
 
 impl Host {
@@ -100,6 +102,7 @@ impl Router {
             drops,
             timer: None,
             is_ready: false,
+            parked: Vec::new(),
         }
     }
 }
@@ -201,6 +204,7 @@ impl Ingress<'_> for Inbox {
 pub(crate) struct Outgoing {
     pub(crate) datagrams: Vec<(SocketAddr, Vec<u8>)>,
     pub(crate) replies: Vec<Vec<u8>>,
+    pub(crate) parked: Vec<Vec<u8>>,
     pub(crate) wanted: Vec<PeerId>,
     pub(crate) wanted_segments: Vec<SegmentId>,
 }
@@ -217,9 +221,10 @@ impl Egress for Outgoing {
         self.replies.push(frame.to_vec());
     }
 
-    fn unreached(&mut self, peer: PeerId, _header: VnetHeader, _frame: &[u8]) -> bool {
+    fn unreached(&mut self, peer: PeerId, _header: VnetHeader, frame: &[u8]) -> bool {
         self.wanted.push(peer);
-        false
+        self.parked.push(frame.to_vec());
+        true
     }
 
     fn not_all_reached(&mut self, segment: SegmentId) {

@@ -25,8 +25,15 @@ struct Arguments {
     #[arg(long, default_value_t = 100)]
     seeds: u64,
     /// Run this only, twice, and say everything that the seed decided.
-    #[arg(long, alias = "seed", value_name = "SEED[,peers=N][,seconds=S]")]
+    #[arg(
+        long,
+        alias = "seed",
+        value_name = "SEED[,peers=N][,seconds=S][,conn-limit=N]"
+    )]
     replay: Option<String>,
+    /// With more live peers than this there is not a session with each.
+    #[arg(long, default_value_t = weave_node::CONN_LIMIT)]
+    conn_limit: usize,
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     first: u64,
@@ -186,6 +193,7 @@ fn tell_violations(out: &mut impl Write, report: &Report) -> std::io::Result<()>
 
 fn options(arguments: &Arguments, seed: u64) -> Options {
     let mut options = Options::new(arguments.peers, seed);
+    options.conn_limit = arguments.conn_limit;
     if let Some(churn) = arguments
         .minutes
         .and_then(|m| Duration::try_from_secs_f64(m * 60.0).ok())

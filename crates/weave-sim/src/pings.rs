@@ -12,6 +12,9 @@ use crate::world::World;
 /// Padding of the longest packets that containers send.
 pub(crate) const LONGEST_PADDING: usize = 1304;
 
+/// Frames that wait for sessions of one host, at most.
+const PARKED: usize = 256;
+
 impl World {
     /// Sends one frame from a container of this host to another container; its number.
     pub(crate) fn ping(&mut self, index: usize, from: &Container, to: &Container) -> u64 {
@@ -60,6 +63,17 @@ impl World {
         self.check_sender(index, number);
     }
 
+    /// Sends what waited for a session, now that there may be one.
+    pub(crate) fn send_parked(&mut self, index: usize) {
+        let host = self.hosts.get_mut(index);
+        let Some(router) = host.and_then(|host| host.router.as_mut()) else {
+            return;
+        };
+        for (segment, frame) in std::mem::take(&mut router.parked) {
+            self.forward(index, segment, &frame);
+        }
+    }
+
     fn forward(&mut self, index: usize, segment: SegmentId, frame: &[u8]) -> Vec<Vec<u8>> {
         let now = self.now;
         let Some(router) = self
@@ -77,6 +91,9 @@ impl World {
             router.clock.shows(now),
             &mut outgoing,
         );
+        let room = PARKED.saturating_sub(router.parked.len());
+        let parked = outgoing.parked.into_iter().take(room);
+        router.parked.extend(parked.map(|frame| (segment, frame)));
         for peer in outgoing.wanted {
             self.with_node(index, |node, now| node.handle_wanted(peer, now));
         }

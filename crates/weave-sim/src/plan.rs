@@ -23,6 +23,8 @@ pub struct Options {
     pub seed: u64,
     /// How long work and faults go on, in virtual time.
     pub churn: Duration,
+    /// With more live peers than this there is not a session with each.
+    pub conn_limit: usize,
     /// A bug put into every node.
     #[cfg(feature = "seeded-bugs")]
     pub bug: Option<weave_node::seeded::SeededBug>,
@@ -35,6 +37,7 @@ impl Options {
             peers,
             seed,
             churn: Duration::from_secs(20),
+            conn_limit: CONN_LIMIT,
             #[cfg(feature = "seeded-bugs")]
             bug: None,
         }
@@ -56,6 +59,7 @@ impl Options {
                     let seconds = value.parse().map_err(|_| bad())?;
                     self.churn = Duration::try_from_secs_f64(seconds).map_err(|_| bad())?;
                 }
+                "conn-limit" => self.conn_limit = value.parse().map_err(|_| bad())?,
                 _ => return Err(bad()),
             }
         }
@@ -67,7 +71,11 @@ impl fmt::Display for Options {
     /// As [`Options::with`] reads them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.churn.as_secs_f64();
-        write!(f, "{},peers={},seconds={seconds}", self.seed, self.peers)
+        write!(f, "{},peers={},seconds={seconds}", self.seed, self.peers)?;
+        match self.conn_limit {
+            CONN_LIMIT => Ok(()),
+            limit => write!(f, ",conn-limit={limit}"),
+        }
     }
 }
 
@@ -78,7 +86,10 @@ pub struct BadOptions(String);
 impl fmt::Display for BadOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = &self.0;
-        write!(f, "`{word}` is none of SEED, peers=N, seconds=S")
+        write!(
+            f,
+            "`{word}` is none of SEED, peers=N, seconds=S, conn-limit=N"
+        )
     }
 }
 
@@ -181,9 +192,6 @@ impl Plan {
         let churn_ms = u64::try_from(options.churn.as_millis()).unwrap_or(u64::MAX);
         let mut chance_of_pq = Chance::new(options.seed, 10);
         let mut of_network = Chance::new(options.seed, 8);
-        let mut chance_of_limit = Chance::new(options.seed, 11);
-        let is_limited = chance_of_limit.permille(400);
-        let conn_limit = 2 + chance_of_limit.index(options.peers);
         let shapes = [Shape::Star, Shape::Chain, Shape::Tree];
         let crowd = u32::try_from(options.peers).unwrap_or(u32::MAX);
         let mut subnets = vec!["10.32.0.0/12"];
@@ -226,7 +234,7 @@ impl Plan {
             attack_every: Some(Duration::from_millis(20 + of_network.below(180))),
             clock_ppm: of_network.pick(&[0, 50, 200]).copied().unwrap_or(0),
             dead: chance.index(3).min(options.peers.saturating_sub(2)),
-            conn_limit: if is_limited { conn_limit } else { CONN_LIMIT },
+            conn_limit: options.conn_limit,
             subnets,
         }
     }
@@ -266,6 +274,11 @@ impl Plan {
             false => Versions::SPOKEN,
         };
         (0..self.peers).map(|_| versions()).collect()
+    }
+
+    /// Whether so many live peers may make a mesh in which not everybody has a session with each.
+    pub(crate) const fn is_large(&self, live: usize) -> bool {
+        live > self.conn_limit * 4 / 5
     }
 
     /// Whether this host has the post-quantum key exchange.

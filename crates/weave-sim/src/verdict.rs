@@ -97,9 +97,13 @@ fn first_difference(world: &World, asked: Asked) -> Option<String> {
         let found = if world.is_out(index) {
             sessions_differ(router, &BTreeSet::from([router.node.id()]))
         } else {
-            sessions_differ(router, &live)
+            let reached = match world.plan.is_large(live.len()) {
+                true => live_differ(router, &live),
+                false => sessions_differ(router, &live),
+            };
+            reached
                 .or_else(|| names_differ(router, &names))
-                .or_else(|| endpoints_differ(router, &running))
+                .or_else(|| endpoints_differ(router, &running, world.plan.is_large(live.len())))
                 .or_else(|| match asked {
                     Asked::Everything => shares_differ(router, &mut shares),
                     Asked::Reach => None,
@@ -123,6 +127,11 @@ fn sessions_differ(router: &Router, live: &BTreeSet<PeerId>) -> Option<String> {
     (connected != *live).then(|| format!("{} of {} peers connected", connected.len(), live.len()))
 }
 
+fn live_differ(router: &Router, live: &BTreeSet<PeerId>) -> Option<String> {
+    let shown = router.node.live();
+    (shown != live).then(|| format!("{} of {} peers live", shown.len(), live.len()))
+}
+
 fn names_differ(router: &Router, expected: &BTreeSet<Name>) -> Option<String> {
     let seen: BTreeSet<Name> = router
         .names
@@ -139,7 +148,11 @@ fn names_differ(router: &Router, expected: &BTreeSet<Name>) -> Option<String> {
     }
 }
 
-fn endpoints_differ(router: &Router, running: &[(PeerId, Container)]) -> Option<String> {
+fn endpoints_differ(
+    router: &Router,
+    running: &[(PeerId, Container)],
+    is_large: bool,
+) -> Option<String> {
     let me = router.node.id();
     for (peer, container) in running {
         let key = (container.segment(), container.station().mac);
@@ -148,7 +161,7 @@ fn endpoints_differ(router: &Router, running: &[(PeerId, Container)]) -> Option<
             Some(Owner::Remote {
                 peer: owner,
                 session,
-            }) => owner == peer && session.is_some(),
+            }) => owner == peer && (is_large || session.is_some()),
             None => false,
         };
         let of_ip = router

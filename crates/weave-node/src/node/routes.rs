@@ -199,6 +199,8 @@ impl Node {
         for body in [old, new].into_iter().flatten() {
             match body {
                 entry::Body::Peer(_) => {
+                    let boot = self.logs.version(&origin).run.boot;
+                    self.sessions.note_boot(&origin, boot, now);
                     self.dirty.live |= !same_edges;
                     // who is named in our record depends on how many sessions others have
                     self.dirty.record |= self.reached.len() > MAX_NEIGHBOURS;

@@ -183,6 +183,23 @@ impl Sessions {
         session.is_some_and(|session| !session.standing.relayed)
     }
 
+    /// A peer says that it has started as `boot`. When our session is with an earlier start it is
+    /// most likely dead, and a handshake is tried beside it.
+    pub(crate) fn note_boot(&mut self, peer: &PeerId, boot: u64, now: Time) {
+        let give_up = self.config.timers.give_up;
+        let Some(slots) = self.peers.get(peer) else {
+            return;
+        };
+        let Some(session) = self.sessions.get_mut(&slots.in_use) else {
+            return;
+        };
+        if session.standing.boot < boot && session.probed_at + give_up <= now {
+            session.probed_at = now;
+            let addr = session.addr;
+            self.attempt(addr, now);
+        }
+    }
+
     /// Since when there is the session with a peer.
     pub(crate) fn established_at(&self, peer: &PeerId) -> Option<Time> {
         Some(self.session_in_use(peer)?.standing.since)
