@@ -80,6 +80,13 @@ pub(crate) enum GossipAction {
         /// What it holds.
         new: Option<entry::Body>,
     },
+    /// A peer has begun its log anew: it has started as this.
+    Started {
+        /// Who.
+        origin: PeerId,
+        /// Number of the start.
+        boot: u64,
+    },
     /// Others know of a later start of ours than we do: our state was set back. Our log goes on
     /// beyond it; `boot` must be stored so that the next start is later still.
     BootBehind {
@@ -320,7 +327,11 @@ impl Logs {
         let log = self.logs.entry(origin).or_default();
         let (before, version) = (log.bytes(), log.version());
         let changes = log.apply(parsed, signed, self.merge);
+        let boot = log.version().run.boot;
         self.summary.replace(&origin, version, log.version());
+        if boot != version.run.boot && origin != self.me {
+            self.actions.push_back(GossipAction::Started { origin, boot });
+        }
         self.bytes = (self.bytes + log.bytes()).saturating_sub(before);
         self.actions
             .extend(changes.into_iter().map(|change| GossipAction::Changed {

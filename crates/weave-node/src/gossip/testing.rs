@@ -268,6 +268,7 @@ impl Net {
         while let Some(action) = self.nodes[node].poll_action() {
             match action {
                 GossipAction::Send { to, body } => self.transmit(node, to, body),
+                GossipAction::Started { .. } => {}
                 GossipAction::Changed {
                     origin,
                     slot,

@@ -146,6 +146,9 @@ impl Node {
             } => {
                 self.record_changed(origin, slot, old.as_ref(), new.as_ref(), now);
             }
+            GossipAction::Started { origin, boot } => {
+                self.sessions.note_boot(&origin, boot, now);
+            }
             GossipAction::BootBehind { seen, boot } => {
                 tracing::warn!(
                     seen,
@@ -199,8 +202,6 @@ impl Node {
         for body in [old, new].into_iter().flatten() {
             match body {
                 entry::Body::Peer(_) => {
-                    let boot = self.logs.version(&origin).run.boot;
-                    self.sessions.note_boot(&origin, boot, now);
                     self.dirty.live |= !same_edges;
                     // who is named in our record depends on how many sessions others have
                     self.dirty.record |= self.reached.len() > MAX_NEIGHBOURS;
