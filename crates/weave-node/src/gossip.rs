@@ -330,7 +330,8 @@ impl Logs {
         let boot = log.version().run.boot;
         self.summary.replace(&origin, version, log.version());
         if boot != version.run.boot && origin != self.me {
-            self.actions.push_back(GossipAction::Started { origin, boot });
+            self.actions
+                .push_back(GossipAction::Started { origin, boot });
         }
         self.bytes = (self.bytes + log.bytes()).saturating_sub(before);
         self.actions
