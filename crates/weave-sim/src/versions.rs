@@ -1,5 +1,6 @@
 //! Hosts of two program versions in one mesh, and routers that are replaced by the other one.
 
+use weave_node::ConnectionState;
 use weave_wire::{PeerId, Versions};
 
 use crate::trace::Step;
@@ -44,6 +45,9 @@ impl World {
                 let Some(theirs) = connection.peer.and_then(|peer| self.versions_of(peer)) else {
                     continue;
                 };
+                if connection.state != ConnectionState::Established {
+                    continue;
+                }
                 let common = host.versions.common(theirs);
                 of_next += u64::from(common == Some(Versions::NEXT.highest));
                 if connection.version.is_some() && connection.version != common {

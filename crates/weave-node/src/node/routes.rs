@@ -147,7 +147,8 @@ impl Node {
                 self.record_changed(origin, slot, old.as_ref(), new.as_ref(), now);
             }
             GossipAction::Started { origin, boot } => {
-                self.sessions.note_boot(&origin, boot, now);
+                self.sessions.note_boot(origin, boot, now);
+                self.dirty.live = true;
             }
             GossipAction::BootBehind { seen, boot } => {
                 tracing::warn!(

@@ -89,6 +89,7 @@ impl Sessions {
             rtt: Rtt::default(),
             path: PathMtu::new(addr, now),
             probed_at: now,
+            is_outlived: false,
             next_check: now,
         }
     }
@@ -145,6 +146,7 @@ impl Sessions {
         }
         session.standing.confirmed = true;
         session.answer = None;
+        self.actions.push_back(SessionAction::FibDirty);
         let (peer, standing) = (session.peer(), session.standing);
         let Some(slots) = self.peers.get(&peer).filter(|slots| slots.in_use != slot) else {
             return;
@@ -161,7 +163,7 @@ impl Sessions {
     fn held_against(&self, in_use: &Session, new: Standing, now: Time) -> Standing {
         let is_broken = new.relayed && self.is_silent_in(in_use, now);
         Standing {
-            relayed: in_use.standing.relayed || is_broken,
+            relayed: in_use.standing.relayed || is_broken || in_use.is_outlived,
             ..in_use.standing
         }
     }
@@ -177,26 +179,28 @@ impl Sessions {
         now.saturating_sub(session.alive_at()) >= self.config.timers.probe
     }
 
-    /// Whether a peer has a session, and it leads through no relay.
+    /// Whether a peer has a session that leads through no relay, and most likely still has it.
     pub(crate) fn is_direct(&self, peer: &PeerId) -> bool {
         let session = self.session_in_use(peer);
-        session.is_some_and(|session| !session.standing.relayed)
+        session.is_some_and(|session| !session.standing.relayed && !session.is_outlived)
     }
 
-    /// A peer says that it has started as `boot`. When our session is with an earlier start it is
-    /// most likely dead, and a handshake is tried beside it.
-    pub(crate) fn note_boot(&mut self, peer: &PeerId, boot: u64, now: Time) {
-        let give_up = self.config.timers.give_up;
-        let Some(slots) = self.peers.get(peer) else {
+    /// A peer says that it has started as `boot`. A session with an earlier start is most likely
+    /// dead: frames wait for another, and the peer is dialled as if it had none.
+    pub(crate) fn note_boot(&mut self, peer: PeerId, boot: u64, now: Time) {
+        let Some(slots) = self.peers.get(&peer) else {
             return;
         };
         let Some(session) = self.sessions.get_mut(&slots.in_use) else {
             return;
         };
-        if session.standing.boot < boot && session.probed_at + give_up <= now {
-            session.probed_at = now;
+        if session.standing.boot < boot && !session.is_outlived {
+            session.is_outlived = true;
             let addr = session.addr;
-            self.attempt(addr, now);
+            let no_answer = Failure::NoAnswer;
+            self.dials.lost(addr, peer, &no_answer, now, &mut self.rng);
+            self.try_at(addr, now);
+            self.actions.push_back(SessionAction::FibDirty);
         }
     }
 

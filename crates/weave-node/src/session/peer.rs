@@ -42,6 +42,8 @@ pub(super) struct Session {
     pub(super) path: PathMtu,
     /// When a new handshake was last tried beside the session.
     pub(super) probed_at: Time,
+    /// The peer has started anew since.
+    pub(super) is_outlived: bool,
     /// When to look at it again.
     pub(super) next_check: Time,
 }
@@ -78,6 +80,12 @@ pub(super) struct Slots {
 }
 
 impl Session {
+    /// Whether frames may be sent in it. The peer must have it, for a frame that overtakes our
+    /// `Hello` cannot be opened, and must not have started anew.
+    pub(super) fn carries_frames(&self) -> bool {
+        self.standing.confirmed && !self.is_outlived && self.keys.carries_frames()
+    }
+
     /// Who is there.
     pub(super) const fn peer(&self) -> PeerId {
         self.who.peer

@@ -68,7 +68,7 @@ impl Sessions {
     /// the one before.
     fn carrying(&self, slots: &Slots) -> Option<&Session> {
         let mut sessions = slots.all().filter_map(|slot| self.sessions.get(&slot));
-        sessions.find(|session| session.keys.carries_frames())
+        sessions.find(|session| session.carries_frames())
     }
 
     fn carries_no_frames(&self, peer: &PeerId) -> bool {
@@ -84,8 +84,12 @@ impl Sessions {
         let (state, info) = if self.is_quiet(session, now) {
             (ConnectionState::Pending, no_answer(session.addr))
         } else if self.carries_no_frames(&session.peer()) {
-            let info = String::from("waits for the post-quantum key exchange");
-            (ConnectionState::Pending, info)
+            let info = match (session.is_outlived, session.standing.confirmed) {
+                (true, _) => "the peer has restarted",
+                (false, false) => "waits for the peer's first answer",
+                (false, true) => "waits for the post-quantum key exchange",
+            };
+            (ConnectionState::Pending, info.to_owned())
         } else {
             (ConnectionState::Established, String::from("encrypted"))
         };

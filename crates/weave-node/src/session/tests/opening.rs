@@ -12,15 +12,15 @@ use crate::session::{ConnectionState, Retry, SessionDrop};
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn two_peers_connect_in_two_round_trips_and_each_says_who_it_is() {
+fn two_peers_connect_in_two_and_a_half_round_trips_and_each_says_who_it_is() {
     let mut net = Net::new(2, Faults::NONE, 1);
     net.target(0, 1);
     assert_eq!(net.status(0, addr_of(1)).state, ConnectionState::Connecting);
     let took = net.run_until(SECOND, Net::is_full_mesh);
     assert_eq!(
         took,
-        Some(Duration::from_millis(40)),
-        "messages 1, 2, 3 and the Hello"
+        Some(Duration::from_millis(50)),
+        "messages 1, 2, 3, the Hello and its answer"
     );
     net.run(SECOND);
     net.assert_pair(0, 1);

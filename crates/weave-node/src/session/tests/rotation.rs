@@ -223,7 +223,7 @@ fn a_dialler_falls_back_to_what_both_hold_and_moves_up_when_the_other_can() {
     set(&mut net, 0, &[2, 0, 1]);
     net.target(0, 1);
     let took = net.run_until(SECOND, Net::is_full_mesh);
-    assert_eq!(took, Some(Duration::from_millis(60)), "one refusal more");
+    assert_eq!(took, Some(Duration::from_millis(70)), "one refusal more");
     assert_eq!(rests_on(&net, 0), [0]);
     run_connected(&mut net, 60 * SECOND);
     let line = net.status(0, addr_of(1));

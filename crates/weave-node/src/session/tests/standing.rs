@@ -223,3 +223,30 @@ fn nothing_is_sent_in_a_session_that_was_replaced() {
     }
     net.assert_pair(0, 1);
 }
+
+#[test]
+fn no_frame_is_sent_to_a_peer_that_may_not_have_the_session_yet() {
+    let mut net = Net::new(2, Faults::NONE, 12);
+    net.target(1, 0);
+    let dialler = net.hosts[1].id;
+    let answered = net.run_until(SECOND, |net| net.hosts[0].slot_in_use(dialler).is_some());
+    assert!(answered.is_some());
+    assert_eq!(net.hosts[0].sends_to_slot(dialler), None);
+    net.run(SECOND);
+    net.assert_pair(0, 1);
+}
+
+#[test]
+fn no_frame_is_sent_in_a_session_with_an_earlier_start_of_the_peer() {
+    let mut net = Net::connected_pair();
+    let restarted = net.hosts[1].id;
+    net.with(0, |sessions, now| sessions.note_boot(restarted, 1, now));
+    assert!(net.hosts[0].sends_to_slot(restarted).is_some());
+    net.restart(1, super::net::RIGHT);
+    net.with(0, |sessions, now| sessions.note_boot(restarted, 2, now));
+    assert_eq!(net.hosts[0].sends_to_slot(restarted), None);
+    let back = net.run_until(SECOND, |net| net.hosts[1].connected().len() == 1);
+    assert!(back.is_some(), "it dials nobody");
+    net.run(SECOND);
+    net.assert_pair(0, 1);
+}
