@@ -157,6 +157,7 @@ impl Node {
                     "peers know a later start of this peer: was its disk restored from a backup?"
                 );
                 self.boot = boot;
+                self.sessions.set_boot(boot);
                 self.sessions.note_clone(self.me, now);
                 self.events.push_back(Event::Persist {
                     token: PersistToken(TokenOwner::BootAhead),

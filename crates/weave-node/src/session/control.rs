@@ -145,12 +145,9 @@ impl Sessions {
             .as_ref()
             .and_then(|addr| from_proto_addr(addr).ok());
         self.note_observed(peer, observed);
-        for slot in self
-            .peers
-            .get(&peer)
-            .into_iter()
-            .flat_map(super::Slots::all)
-        {
+        let slots = self.peers.get(&peer).into_iter();
+        let slots: Vec<_> = slots.flat_map(super::Slots::all).collect();
+        for slot in slots {
             if let Some(session) = self.sessions.get_mut(&slot)
                 && session.ping.nonce == pong.nonce
             {
@@ -159,6 +156,12 @@ impl Sessions {
                     session
                         .rtt
                         .measured(now.saturating_sub(session.ping.sent_at));
+                }
+                if session.note_answer() {
+                    let addr = session.addr;
+                    let abandoned = self.dials.connected(addr, peer);
+                    self.abandon(&abandoned);
+                    self.actions.push_back(SessionAction::FibDirty);
                 }
             }
         }

@@ -89,7 +89,7 @@ impl Sessions {
             rtt: Rtt::default(),
             path: PathMtu::new(addr, now),
             probed_at: now,
-            is_outlived: false,
+            outlived_by: None,
             next_check: now,
         }
     }
@@ -163,7 +163,7 @@ impl Sessions {
     fn held_against(&self, in_use: &Session, new: Standing, now: Time) -> Standing {
         let is_broken = new.relayed && self.is_silent_in(in_use, now);
         Standing {
-            relayed: in_use.standing.relayed || is_broken || in_use.is_outlived,
+            relayed: in_use.standing.relayed || is_broken || in_use.is_outlived(),
             ..in_use.standing
         }
     }
@@ -182,21 +182,30 @@ impl Sessions {
     /// Whether a peer has a session that leads through no relay, and most likely still has it.
     pub(crate) fn is_direct(&self, peer: &PeerId) -> bool {
         let session = self.session_in_use(peer);
-        session.is_some_and(|session| !session.standing.relayed && !session.is_outlived)
+        session.is_some_and(|session| !session.standing.relayed && !session.is_outlived())
+    }
+
+    /// We count as started so often from now on.
+    pub(crate) fn set_boot(&mut self, boot: u64) {
+        self.config.boot = boot;
     }
 
     /// A peer says that it has started as `boot`. A session with an earlier start is most likely
-    /// dead: frames wait for another, and the peer is dialled as if it had none.
+    /// dead: frames wait for another, or for an answer in it, and the peer is dialled as if it had
+    /// none.
     pub(crate) fn note_boot(&mut self, peer: PeerId, boot: u64, now: Time) {
         let Some(slots) = self.peers.get(&peer) else {
             return;
         };
-        let Some(session) = self.sessions.get_mut(&slots.in_use) else {
+        let slot = slots.in_use;
+        let Some(session) = self.sessions.get_mut(&slot) else {
             return;
         };
-        if session.standing.boot < boot && !session.is_outlived {
-            session.is_outlived = true;
+        if session.standing.boot < boot && !session.is_outlived() {
+            session.outlived_by = Some(boot);
             let addr = session.addr;
+            self.ping(slot, true, now);
+            self.schedule(slot, now);
             let no_answer = Failure::NoAnswer;
             self.dials.lost(addr, peer, &no_answer, now, &mut self.rng);
             self.try_at(addr, now);

@@ -42,8 +42,9 @@ pub(super) struct Session {
     pub(super) path: PathMtu,
     /// When a new handshake was last tried beside the session.
     pub(super) probed_at: Time,
-    /// The peer has started anew since.
-    pub(super) is_outlived: bool,
+    /// A later start that the peer says it has made since. It may still have this session: a log
+    /// that others know better than its own disk begins anew, too.
+    pub(super) outlived_by: Option<u64>,
     /// When to look at it again.
     pub(super) next_check: Time,
 }
@@ -83,7 +84,19 @@ impl Session {
     /// Whether frames may be sent in it. The peer must have it, for a frame that overtakes our
     /// `Hello` cannot be opened, and must not have started anew.
     pub(super) fn carries_frames(&self) -> bool {
-        self.standing.confirmed && !self.is_outlived && self.keys.carries_frames()
+        self.standing.confirmed && !self.is_outlived() && self.keys.carries_frames()
+    }
+
+    /// Whether the peer has started anew since, as far as is known.
+    pub(super) const fn is_outlived(&self) -> bool {
+        self.outlived_by.is_some()
+    }
+
+    /// The peer has answered in this session. Returns whether it was taken for outlived.
+    pub(super) fn note_answer(&mut self) -> bool {
+        let boot = self.outlived_by.take();
+        self.standing.boot = boot.unwrap_or(self.standing.boot);
+        boot.is_some()
     }
 
     /// Who is there.

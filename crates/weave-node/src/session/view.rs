@@ -84,7 +84,7 @@ impl Sessions {
         let (state, info) = if self.is_quiet(session, now) {
             (ConnectionState::Pending, no_answer(session.addr))
         } else if self.carries_no_frames(&session.peer()) {
-            let info = match (session.is_outlived, session.standing.confirmed) {
+            let info = match (session.is_outlived(), session.standing.confirmed) {
                 (true, _) => "the peer has restarted",
                 (false, false) => "waits for the peer's first answer",
                 (false, true) => "waits for the post-quantum key exchange",

@@ -250,3 +250,18 @@ fn no_frame_is_sent_in_a_session_with_an_earlier_start_of_the_peer() {
     net.run(SECOND);
     net.assert_pair(0, 1);
 }
+
+#[test]
+fn a_session_that_a_peer_answers_in_is_not_outlived() {
+    let mut net = Net::connected_pair();
+    let peer = net.hosts[1].id;
+    let slot = net.hosts[0].sends_to_slot(peer);
+    net.with(0, |sessions, now| sessions.note_boot(peer, 7, now));
+    assert_eq!(net.hosts[0].sends_to_slot(peer), None);
+    net.run(SECOND);
+    net.assert_pair(0, 1);
+    assert!(slot.is_some());
+    assert!(net.hosts[0].sends_to_slot(peer).is_some());
+    net.with(0, |sessions, now| sessions.note_boot(peer, 7, now));
+    assert!(net.hosts[0].sends_to_slot(peer).is_some());
+}
