@@ -275,8 +275,10 @@ impl Ipam {
         new: Option<&entry::Body>,
         now: Time,
     ) {
-        if let Some(entry::Body::Peer(_)) = new.or(old) {
-            self.founding.heard_record(origin, new);
+        if let Some(entry::Body::Peer(_)) = new.or(old)
+            && self.founding.heard_record(origin, new)
+        {
+            self.stir(now);
         }
         let touched = self.ledger.apply(origin, slot, new);
         if touched == Touched::default() {

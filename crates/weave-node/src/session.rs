@@ -210,9 +210,10 @@ impl Sessions {
         self.dial_due(now);
     }
 
-    /// How many targets there are that are not ourselves, and how many of them are connected.
-    pub(crate) fn count_targets(&self) -> (usize, usize) {
-        self.dials.count_targets()
+    /// How many targets there are that are not ourselves, and how many of them are connected and
+    /// were heard just now.
+    pub(crate) fn count_targets(&self, now: Time) -> (usize, usize) {
+        self.dials.count_targets(|peer| !self.is_silent(peer, now))
     }
 
     /// Forgets a target; a session that it led to stays.

@@ -3,8 +3,9 @@
 //! Nothing is founded before somebody needs an address. A host without targets founds then; one
 //! with targets first listens for ten seconds and asks the peers it reaches, and founds only if
 //! its key is the lowest of them. It does not while it or a peer that it reaches has connected to
-//! less than the majority of what it was told of: a founding may be there. Of two foundings that meet, one that gave out nothing yields;
-//! when both gave out nothing, the one with the higher label does.
+//! less than the majority of what it was told of, nor in the ten seconds after: a
+//! founding may be there. Of two foundings that meet, one that gave out nothing yields; when both
+//! gave out nothing, the one with the higher label does.
 //!
 //! ```text
 //!   none ──(asked)──▶ storing ──(durable)──▶ settling ──▶ in force
@@ -51,6 +52,8 @@ pub(super) struct Founding {
     storing: bool,
     /// A founding would have been heard of if made before this.
     listening_since: Time,
+    /// Whether this host, or a peer that it reaches, awaits its targets.
+    is_awaited: bool,
     first_asked: Option<Time>,
     last_asked: Option<Time>,
     sent_at: Option<Time>,
@@ -69,6 +72,7 @@ impl Founding {
             withdrawing: false,
             storing: false,
             listening_since: now,
+            is_awaited: false,
             first_asked: None,
             last_asked: None,
             sent_at: None,
@@ -84,12 +88,12 @@ impl Founding {
         2 * (connected + 1) <= all + 1
     }
 
-    /// A peer says how it is.
-    pub(super) fn heard_record(&mut self, peer: PeerId, body: Option<&Body>) {
+    /// A peer says how it is. Returns whether that changes anything.
+    pub(super) fn heard_record(&mut self, peer: PeerId, body: Option<&Body>) -> bool {
         match body {
             Some(Body::Peer(record)) if record.awaits_targets => self.awaiting.insert(peer),
             Some(_) | None => self.awaiting.remove(&peer),
-        };
+        }
     }
 
     /// From now on a founding of the mesh can be heard of.
@@ -160,6 +164,10 @@ impl Ipam {
     /// Founds the range, or asks others to, when somebody waits for it.
     pub(super) fn drive_founding(&mut self) {
         let now = self.now;
+        let is_awaited = self.who_awaits_targets().is_some();
+        if std::mem::replace(&mut self.founding.is_awaited, is_awaited) || is_awaited {
+            self.founding.listen_from(now);
+        }
         let asked = !self.pending.is_empty()
             || self
                 .founding
@@ -221,11 +229,6 @@ impl Ipam {
                     (see `weave status connections`)"
                 .to_owned();
         };
-        if self.now < self.founding.listening_since + LISTEN {
-            return "just connected, waiting to hear of it from the peers: try again in a few \
-                    seconds"
-                .to_owned();
-        }
         if let Some(waiting) = self.who_awaits_targets() {
             let who = match waiting == self.me {
                 true => "this host".to_owned(),
@@ -235,6 +238,11 @@ impl Ipam {
                 "nobody has founded it yet, and {who} is not connected to most of its targets: \
                  they must be, or be forgotten (see `weave status connections`, `weave forget`)"
             );
+        }
+        if self.now < self.founding.listening_since + LISTEN {
+            return "just connected, waiting to hear of it from the peers: try again in a few \
+                    seconds"
+                .to_owned();
         }
         let chosen = self.ledger.label(*lowest.min(&self.me));
         format!("nobody has founded it yet, waiting for peer {chosen} to do so: try again")

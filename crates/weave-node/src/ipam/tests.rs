@@ -640,8 +640,13 @@ fn a_host_does_not_found_while_a_peer_that_it_reaches_awaits_its_targets() {
         Some(&record(false)),
         host.now,
     );
+    host.drain();
+    host.pass(8000);
     host.ask(2, RANGE, None);
-    host.pass(3000);
+    host.pass(1500);
+    host.drain();
+    assert!(host.log.is_empty(), "it has not heard what they know");
+    host.pass(2000);
     host.drain();
     assert!(!host.log.is_empty());
 }

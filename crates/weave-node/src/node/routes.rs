@@ -113,7 +113,7 @@ impl Node {
     /// Tells the allocator how much of what this host was told of is connected.
     pub(super) fn count_targets(&mut self, now: Time) {
         let (all, connected) = match self.started {
-            true => self.sessions.count_targets(),
+            true => self.sessions.count_targets(now),
             false => (self.targets.len(), 0),
         };
         self.ipam.set_targets(all, connected, now);

@@ -297,8 +297,9 @@ impl Dials {
         wanted.map(|(addr, dial)| (*addr, dial))
     }
 
-    /// How many targets there are that are not ourselves, and how many of them are connected.
-    pub(super) fn count_targets(&self) -> (usize, usize) {
+    /// How many targets there are that are not ourselves, and how many of them are connected to a
+    /// peer that `is_heard`.
+    pub(super) fn count_targets(&self, is_heard: impl Fn(&PeerId) -> bool) -> (usize, usize) {
         let of = |target: &Target| {
             let dials = target
                 .addresses
@@ -306,7 +307,8 @@ impl Dials {
                 .filter_map(|addr| self.dials.get(addr));
             dials.fold((false, false), |(me, connected), dial| {
                 let is_never = dial.state == DialState::Never;
-                (me || is_never, connected || dial.connected_to().is_some())
+                let peer = dial.connected_to().filter(&is_heard);
+                (me || is_never, connected || peer.is_some())
             })
         };
         let others = self.targets.values().map(of).filter(|(me, _)| !me);
@@ -522,7 +524,7 @@ mod tests {
         dials.attempting(there, 5);
         assert_eq!(dials.banned(PEER), [5]);
         assert_eq!((dials.poll_timeout(), dials.knows(there)), (None, false));
-        assert_eq!(dials.count_targets(), (0, 0));
+        assert_eq!(dials.count_targets(|_| true), (0, 0));
         assert_eq!(dials.wanted().count(), 1, "it is shown all the same");
     }
 
