@@ -31,9 +31,10 @@ struct Arguments {
         value_name = "SEED[,peers=N][,seconds=S][,conn-limit=N]"
     )]
     replay: Option<String>,
-    /// With more live peers than this there is not a session with each.
-    #[arg(long, default_value_t = weave_node::CONN_LIMIT)]
-    conn_limit: usize,
+    /// With more live peers than this there is not a session with each; by default the seed
+    /// decides.
+    #[arg(long)]
+    conn_limit: Option<usize>,
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     first: u64,

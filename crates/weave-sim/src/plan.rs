@@ -23,8 +23,9 @@ pub struct Options {
     pub seed: u64,
     /// How long work and faults go on, in virtual time.
     pub churn: Duration,
-    /// With more live peers than this there is not a session with each.
-    pub conn_limit: usize,
+    /// With more live peers than this there is not a session with each; without it, the seed
+    /// decides.
+    pub conn_limit: Option<usize>,
     /// A bug put into every node.
     #[cfg(feature = "seeded-bugs")]
     pub bug: Option<weave_node::seeded::SeededBug>,
@@ -37,7 +38,7 @@ impl Options {
             peers,
             seed,
             churn: Duration::from_secs(20),
-            conn_limit: CONN_LIMIT,
+            conn_limit: None,
             #[cfg(feature = "seeded-bugs")]
             bug: None,
         }
@@ -59,7 +60,7 @@ impl Options {
                     let seconds = value.parse().map_err(|_| bad())?;
                     self.churn = Duration::try_from_secs_f64(seconds).map_err(|_| bad())?;
                 }
-                "conn-limit" => self.conn_limit = value.parse().map_err(|_| bad())?,
+                "conn-limit" => self.conn_limit = Some(value.parse().map_err(|_| bad())?),
                 _ => return Err(bad()),
             }
         }
@@ -73,8 +74,8 @@ impl fmt::Display for Options {
         let seconds = self.churn.as_secs_f64();
         write!(f, "{},peers={},seconds={seconds}", self.seed, self.peers)?;
         match self.conn_limit {
-            CONN_LIMIT => Ok(()),
-            limit => write!(f, ",conn-limit={limit}"),
+            None => Ok(()),
+            Some(limit) => write!(f, ",conn-limit={limit}"),
         }
     }
 }
@@ -182,6 +183,16 @@ pub struct Plan {
     pub subnets: Vec<&'static str>,
 }
 
+/// What a seed takes for the limit: in a quarter of the meshes fewer sessions than peers.
+fn conn_limit(peers: usize, seed: u64) -> usize {
+    const FEWEST: usize = 3;
+    let mut chance = Chance::new(seed, 13);
+    match chance.permille(250) && peers > FEWEST + 1 {
+        true => FEWEST + chance.index(peers - FEWEST),
+        false => CONN_LIMIT,
+    }
+}
+
 impl Plan {
     /// What the seed of these options decides.
     pub(crate) fn of(options: &Options) -> Self {
@@ -234,7 +245,9 @@ impl Plan {
             attack_every: Some(Duration::from_millis(20 + of_network.below(180))),
             clock_ppm: of_network.pick(&[0, 50, 200]).copied().unwrap_or(0),
             dead: chance.index(3).min(options.peers.saturating_sub(2)),
-            conn_limit: options.conn_limit,
+            conn_limit: options
+                .conn_limit
+                .unwrap_or_else(|| conn_limit(options.peers, options.seed)),
             subnets,
         }
     }

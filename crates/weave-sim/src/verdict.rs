@@ -35,6 +35,8 @@ pub(crate) fn judge(world: &mut World) {
     world.is_besieged = false;
     world.attack_every = None;
     check_frames(world);
+    // sessions that the frames made have time for the key exchange that follows
+    world.run_for(Duration::from_secs(1));
     world.check_keys();
     check_held(world);
     check_space(world);

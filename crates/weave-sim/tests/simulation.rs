@@ -32,6 +32,17 @@ fn small_meshes_of_two_versions_stay_sound_under_all_faults() {
 }
 
 #[test]
+fn meshes_of_more_peers_than_sessions_stay_sound_under_all_faults() {
+    for seed in 101..=106 {
+        let options = Options {
+            conn_limit: Some(3),
+            ..Options::new(8, seed)
+        };
+        assert_sound(&options, &simulate(&options));
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
     let run = |seed| simulate(&Options::new(4, seed)).trace;
     assert_eq!(run(11), run(11));
