@@ -12,6 +12,7 @@ mod claims;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
 use weave_wire::codec::MAX_ENDPOINT_IPS;
 use weave_wire::proto::{EndpointRecord, entry};
@@ -154,6 +155,8 @@ pub(crate) struct Endpoints {
     live: BTreeSet<PeerId>,
     actions: VecDeque<EndpointAction>,
     changed: bool,
+    /// The segments as they were last asked for, until something changes.
+    segments: OnceLock<BTreeMap<SegmentId, SegmentView>>,
 }
 
 impl Endpoints {
@@ -170,6 +173,7 @@ impl Endpoints {
             live: BTreeSet::from([me]),
             actions: VecDeque::new(),
             changed: false,
+            segments: OnceLock::new(),
         }
     }
 
@@ -208,7 +212,7 @@ impl Endpoints {
             return;
         };
         self.claims.remove(&(self.me, own.handle));
-        self.changed = true;
+        self.note_change();
         self.actions.push_back(EndpointAction::SetEntry {
             key: key(id),
             body: None,
@@ -225,14 +229,15 @@ impl Endpoints {
         let had_subnet = self.subnets.remove(&source).is_some();
         if let Some(subnet) = new.and_then(read_subnet) {
             self.subnets.insert(source, subnet);
-            self.changed = true;
+            self.note_change();
         }
-        self.changed |= had_subnet;
         let was_claim = self.claims.remove(&source);
-        self.changed |= was_claim;
+        if had_subnet || was_claim {
+            self.note_change();
+        }
         if let Some(record) = new.and_then(read_endpoint) {
             self.claims.insert(source, record);
-            self.changed = true;
+            self.note_change();
             self.yield_to(&source);
         }
         if was_claim {
@@ -249,7 +254,7 @@ impl Endpoints {
         }
         let joined: Vec<PeerId> = live.difference(&self.live).copied().collect();
         self.live = live;
-        self.changed = true;
+        self.note_change();
         for origin in joined {
             for source in self.claims.of_origin(&origin) {
                 self.yield_to(&source);
@@ -273,8 +278,17 @@ impl Endpoints {
         self.claims.ips(&self.live)
     }
 
+    fn note_change(&mut self) {
+        self.changed = true;
+        self.segments.take();
+    }
+
     /// The segments, and who has them.
-    pub(crate) fn segments(&self) -> BTreeMap<SegmentId, SegmentView> {
+    pub(crate) fn segments(&self) -> &BTreeMap<SegmentId, SegmentView> {
+        self.segments.get_or_init(|| self.view_segments())
+    }
+
+    fn view_segments(&self) -> BTreeMap<SegmentId, SegmentView> {
         let mut segments: BTreeMap<SegmentId, SegmentView> = BTreeMap::new();
         for ((origin, _), subnet) in &self.subnets {
             if !self.live.contains(origin) {
@@ -303,7 +317,7 @@ impl Endpoints {
             strict,
         };
         self.own_subnets.insert(cidr, subnet);
-        self.changed = true;
+        self.note_change();
     }
 
     /// Subnets that this host has a bridge for.
@@ -314,7 +328,7 @@ impl Endpoints {
     /// The bridge of the subnet is gone.
     pub(crate) fn remove_subnet(&mut self, cidr: Cidr) {
         self.own_subnets.remove(&cidr);
-        self.changed = true;
+        self.note_change();
     }
 
     /// What to do next.
@@ -415,7 +429,7 @@ impl Endpoints {
                 handle,
             },
         );
-        self.changed = true;
+        self.note_change();
     }
 }
 

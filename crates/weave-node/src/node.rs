@@ -134,6 +134,10 @@ pub struct Node {
     record_due: Option<Time>,
     record_written: Option<Time>,
     live_due: Option<Time>,
+    /// Whom the live peers were last found from.
+    roots: BTreeSet<PeerId>,
+    /// In a large mesh, when the forwarding table may follow what others announced again.
+    announced_due: Option<Time>,
     fib: Arc<Fib>,
 }
 
@@ -141,16 +145,22 @@ pub struct Node {
 #[derive(Debug, Default, Clone, Copy)]
 struct Dirty {
     live: bool,
+    /// Whom peers name as their neighbours, or who may be named.
+    edges: bool,
     record: bool,
     fib: bool,
+    /// What other peers announced, which the table may follow a moment later.
+    announced: bool,
     names: bool,
 }
 
 impl Dirty {
     const ALL: Self = Self {
         live: true,
+        edges: true,
         record: true,
         fib: true,
+        announced: true,
         names: true,
     };
 }
@@ -242,6 +252,8 @@ impl Node {
             record_due: None,
             record_written: None,
             live_due: None,
+            roots: BTreeSet::new(),
+            announced_due: None,
             fib: Arc::new(Fib::default()),
             config,
         }
@@ -348,6 +360,7 @@ impl Node {
             self.neighbourhood.poll_timeout(),
             self.record_due.filter(|_| self.dirty.record),
             self.live_due.filter(|_| self.dirty.live),
+            self.announced_due.filter(|_| self.dirty.announced),
         ]
         .into_iter()
         .flatten()

@@ -32,7 +32,7 @@ impl Node {
                 }
             }
         };
-        let segments = self.endpoints.segments().into_iter().map(|(id, segment)| {
+        let segments = self.endpoints.segments().iter().map(|(id, segment)| {
             let ours = usize::from(segment.members.contains(&self.me));
             let with_session = sessions.iter();
             let members: Vec<_> = with_session
@@ -45,7 +45,7 @@ impl Node {
                 lacks_members: members.len() + ours < segment.members.len(),
                 members,
             };
-            (id, segment)
+            (*id, segment)
         });
         let learned = self.learned.iter().filter_map(|(segment, mac, peer)| {
             sessions

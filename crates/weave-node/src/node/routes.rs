@@ -148,7 +148,7 @@ impl Node {
             }
             GossipAction::Started { origin, boot } => {
                 self.sessions.note_boot(origin, boot, now);
-                self.dirty.live = true;
+                (self.dirty.live, self.dirty.edges) = (true, true);
             }
             GossipAction::BootBehind { seen, boot } => {
                 tracing::warn!(
@@ -205,12 +205,15 @@ impl Node {
             match body {
                 entry::Body::Peer(_) => {
                     self.dirty.live |= !same_edges;
+                    self.dirty.edges |= !same_edges;
                     // who is named in our record depends on how many sessions others have
                     self.dirty.record |= self.reached.len() > MAX_NEIGHBOURS;
                 }
-                entry::Body::Subnet(_) | entry::Body::Endpoint(_) => self.dirty.fib = true,
                 entry::Body::Name(_) => self.dirty.names = true,
-                entry::Body::Genesis(_)
+                // the endpoints say themselves when they change
+                entry::Body::Subnet(_)
+                | entry::Body::Endpoint(_)
+                | entry::Body::Genesis(_)
                 | entry::Body::Grant(_)
                 | entry::Body::Loan(_)
                 | entry::Body::Ban(_) => {}

@@ -25,8 +25,11 @@ const CALM_RECORD_PAUSE_PER_PEER: Duration = Duration::from_millis(10);
 const CALM_RECORD_PAUSE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(60));
 /// Who is near a peer on the ring has so long to tell of it.
 const FOR_THE_NEAR: Duration = Duration::from_secs(3);
-/// How often a large mesh is asked who lives.
-const LIVE_PAUSE: Duration = Duration::from_millis(100);
+/// How often a large mesh is asked who lives: a pause for each peer known, within two limits.
+const LIVE_PAUSE_PER_PEER: Duration = Duration::from_micros(500);
+const LIVE_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+/// How long what others announce may wait, in a large mesh, until frames follow it.
+const FIB_PAUSE: Duration = Duration::from_millis(50);
 /// At most this many MACs are learnt in a segment for one peer.
 const MAX_LEARNED: usize = 32;
 
@@ -46,7 +49,7 @@ impl Node {
             if live_due(self) {
                 self.dirty.live = false;
                 self.settle_live(now);
-                self.live_due = self.neighbourhood.is_large().then_some(now + LIVE_PAUSE);
+                self.live_due = self.live_pause().map(|pause| now + pause);
             }
             if record_due(self) {
                 self.dirty.record = false;
@@ -59,9 +62,11 @@ impl Node {
         {
             self.events.push_back(Event::Names(table));
         }
-        self.dirty.fib |= self.endpoints.take_changed();
-        if std::mem::take(&mut self.dirty.fib) {
+        self.dirty.announced |= self.endpoints.take_changed();
+        if self.dirty.fib || (self.dirty.announced && is_over(self.announced_due)) {
+            (self.dirty.fib, self.dirty.announced) = (false, false);
             self.settle_fib();
+            self.announced_due = self.neighbourhood.is_large().then_some(now + FIB_PAUSE);
         }
     }
 
@@ -91,6 +96,14 @@ impl Node {
         pause.clamp(CALM_RECORD_PAUSE.0, CALM_RECORD_PAUSE.1)
     }
 
+    /// How long it is at least until it is looked again who lives.
+    fn live_pause(&self) -> Option<Duration> {
+        let known = u32::try_from(self.logs.origins().count()).unwrap_or(u32::MAX);
+        let pause = LIVE_PAUSE_PER_PEER.saturating_mul(known);
+        let pause = pause.clamp(LIVE_PAUSE.0, LIVE_PAUSE.1);
+        self.neighbourhood.is_large().then_some(pause)
+    }
+
     fn settle_live(&mut self, now: Time) {
         let records = Admitted {
             logs: &self.logs,
@@ -101,9 +114,12 @@ impl Node {
             true => self.reached.difference(&self.silent).copied().collect(),
             false => self.reached.clone(),
         };
-        let live = membership::live(&self.me, &roots, &records);
-        if live != self.live {
-            self.set_live(live, now);
+        if self.dirty.edges || roots != self.roots {
+            let live = membership::live(&self.me, &roots, &records);
+            (self.roots, self.dirty.edges) = (roots, false);
+            if live != self.live {
+                self.set_live(live, now);
+            }
         }
         self.settle_discovery(now);
         self.settle_relays(now);
@@ -133,7 +149,6 @@ impl Node {
         self.sessions.wake_resting(&self.live, now);
         self.route(now);
         self.dirty.names = true;
-        self.dirty.fib = true;
     }
 
     /// Tells the allocator whom it can ask: in a large mesh a session is made when it does.
