@@ -133,7 +133,8 @@ impl World {
         let Some(((from, to, bytes), delay)) = self.attacker.forge(&hosts, own) else {
             return;
         };
-        let Some(to) = self.network.host_at(to) else {
+        let (now, counters) = (self.now, &mut self.counters);
+        let Some(to) = self.network.receiver_of(from, to, now, counters) else {
             return;
         };
         self.counters.forged += 1;

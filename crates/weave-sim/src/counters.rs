@@ -81,6 +81,14 @@ counters! {
     must roamings => "new addresses",
     /// Hosts that were at another port all at once.
     must rebindings => "new ports",
+    /// Mappings that NATs made.
+    must nat_mappings => "NAT mappings",
+    /// Datagrams that NATs did not let in.
+    must nat_refusals => "datagrams refused by NATs",
+    /// Ends of sessions of hosts behind NATs when all was over that lead through no relay,
+    must direct_through_nats => "ends of direct sessions through NATs",
+    /// and that lead through one.
+    may relayed_through_nats => "ends of relayed sessions of hosts behind NATs",
     /// Routers that came back one version newer.
     must upgrades => "upgrades",
     /// Routers that came back one version older.

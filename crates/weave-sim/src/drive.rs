@@ -43,8 +43,11 @@ impl World {
             let what = format!("host {from} sent {to} a datagram that anybody can read");
             self.oracle.violation(what);
         }
-        let ends = (self.network.address_of(from), self.network.host_at(to));
-        let (Some(source), Some(host)) = ends else {
+        let (now, counters) = (self.now, &mut self.counters);
+        let Some(source) = self.network.source_of(from, to, now, counters) else {
+            return;
+        };
+        let Some(host) = self.network.receiver_of(source, to, now, counters) else {
             return;
         };
         let shape = (bytes.len(), dont_fragment);

@@ -23,6 +23,7 @@ mod frames;
 mod host;
 mod invariants;
 mod keys;
+mod nat;
 mod network;
 mod oracle;
 mod paths;
@@ -38,6 +39,7 @@ mod workload;
 mod world;
 
 pub use counters::Counters;
+pub use nat::{NatFiltering, NatKind, NatMapping};
 pub use plan::{BadOptions, Bursts, Options, Plan, Shape};
 pub use scale::{Figure, Scale, measure};
 pub use script::simulate_bytes;

@@ -1,13 +1,16 @@
 //! The network between the hosts: who can send to whom, and what happens on the way.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::bursts::Links;
 use crate::chance::Chance;
 use crate::counters::Counters;
+use crate::nat::{Nat, NatKind};
 use crate::plan::Plan;
+
+use weave_wire::Time;
 
 /// Bytes of the headers of IPv4 and UDP.
 const HEADERS: usize = 28;
@@ -43,6 +46,9 @@ pub(crate) struct Network {
     /// Where each host's router is reached.
     addresses: Vec<SocketAddr>,
     hosts: BTreeMap<SocketAddr, usize>,
+    /// What hosts are behind, and which host is behind each.
+    nats: BTreeMap<usize, Nat>,
+    behind: BTreeMap<IpAddr, usize>,
     /// Addresses given out so far.
     next_address: usize,
     /// One-way delay of each host's own line.
@@ -73,6 +79,8 @@ impl Network {
             chance,
             addresses,
             hosts,
+            nats: BTreeMap::new(),
+            behind: BTreeMap::new(),
             next_address: plan.peers,
             chance_of_mtu: Chance::new(plan.seed, 5),
             mtus: vec![1_500; plan.peers],
@@ -93,22 +101,89 @@ impl Network {
         for host in 0..plan.peers {
             network.change_mtu_of(host);
         }
+        for (host, kind) in &plan.nats {
+            network.hide(*host, *kind);
+        }
         network
     }
 
-    /// Where a host's router is reached.
+    /// Where a host's router is reached, or its NAT was last seen.
     pub(crate) fn address_of(&self, host: usize) -> Option<SocketAddr> {
-        self.addresses.get(host).copied()
+        match self.nats.get(&host) {
+            Some(nat) => Some(nat.newest()),
+            None => self.addresses.get(host).copied(),
+        }
     }
 
-    /// The host that is reached there.
+    /// The host that is reached there without a NAT in between.
     pub(crate) fn host_at(&self, address: SocketAddr) -> Option<usize> {
         self.hosts.get(&address).copied()
     }
 
-    /// Gives a host another address, or only another port. Nobody has the old one any more.
+    /// What the receiver of a datagram sees as its source.
+    pub(crate) fn source_of(
+        &mut self,
+        host: usize,
+        to: SocketAddr,
+        now: Time,
+        counters: &mut Counters,
+    ) -> Option<SocketAddr> {
+        let Some(nat) = self.nats.get_mut(&host) else {
+            return self.addresses.get(host).copied();
+        };
+        let (outside, is_new) = nat.send(to, now);
+        counters.nat_mappings += u64::from(is_new);
+        Some(outside)
+    }
+
+    /// The host that a datagram reaches, if a NAT in front of it lets it in.
+    pub(crate) fn receiver_of(
+        &self,
+        from: SocketAddr,
+        to: SocketAddr,
+        now: Time,
+        counters: &mut Counters,
+    ) -> Option<usize> {
+        let Some(host) = self.behind.get(&to.ip()) else {
+            return self.host_at(to);
+        };
+        let is_let_in = self
+            .nats
+            .get(host)
+            .is_some_and(|nat| nat.admits(from, to.port(), now));
+        counters.nat_refusals += u64::from(!is_let_in);
+        is_let_in.then_some(*host)
+    }
+
+    /// Whether a host is behind a NAT.
+    pub(crate) fn is_hidden(&self, host: usize) -> bool {
+        self.nats.contains_key(&host)
+    }
+
+    /// Puts a host behind a NAT.
+    fn hide(&mut self, host: usize, kind: NatKind) {
+        let outside = self.unused_address().ip();
+        let IpAddr::V4(ip) = outside else {
+            return;
+        };
+        if let Some(address) = self.addresses.get(host) {
+            self.hosts.remove(address);
+        }
+        self.nats.insert(host, Nat::new(kind, ip));
+        self.behind.insert(outside, host);
+    }
+
+    /// Gives a host, or its NAT, another address, or only another port. Nobody has the old one any
+    /// more.
     pub(crate) fn roam(&mut self, host: usize, keeps_ip: bool) -> SocketAddr {
         let new = self.unused_address();
+        if let (Some(nat), IpAddr::V4(ip)) = (self.nats.get_mut(&host), new.ip()) {
+            let ip = if keeps_ip { nat.ip() } else { ip };
+            self.behind.remove(&IpAddr::from(nat.ip()));
+            self.behind.insert(ip.into(), host);
+            nat.renew(ip);
+            return nat.newest();
+        }
         let Some(old) = self.addresses.get_mut(host) else {
             return new;
         };

@@ -93,6 +93,10 @@ impl World {
                 let Some(to) = ids.iter().position(|id| *id == Some(session.peer)) else {
                     continue;
                 };
+                // how much of a path a relay takes is not known here
+                if !session.hops.is_empty() {
+                    continue;
+                }
                 let size = session.max_datagram;
                 let flows = pairs
                     .iter()

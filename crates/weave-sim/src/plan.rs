@@ -8,6 +8,7 @@ use weave_node::PostQuantum;
 use weave_wire::Versions;
 
 use crate::chance::Chance;
+use crate::nat::{NatFiltering, NatKind, NatMapping};
 
 /// Unix milliseconds at the start of a run, about.
 const WALL_MS: u64 = 1_750_000_000_000;
@@ -171,6 +172,8 @@ pub struct Plan {
     pub no_pq_permille: u64,
     /// Hosts that never come back.
     pub dead: usize,
+    /// Hosts behind a NAT: the last ones, so that nobody is told to connect to them.
+    pub nats: Vec<(usize, NatKind)>,
     /// A host is banned this long after faults began.
     pub ban_after: Option<Duration>,
     /// Time between datagrams of the stranger, if there is one.
@@ -191,6 +194,34 @@ fn conn_limit(peers: usize, seed: u64) -> usize {
         true => FEWEST + chance.index(peers - FEWEST),
         false => CONN_LIMIT,
     }
+}
+
+/// What a seed puts before hosts: in half of the meshes some NATs. Of the others, who can relay,
+/// one is left when two never come back and one is banned.
+fn nats(peers: usize, seed: u64) -> Vec<(usize, NatKind)> {
+    const OTHERS: usize = 4;
+    const MOST: usize = 5;
+    let mut chance = Chance::new(seed, 14);
+    let most = peers.saturating_sub(OTHERS).min(MOST);
+    let count = match chance.permille(500) && most > 0 {
+        true => 1 + chance.index(most),
+        false => 0,
+    };
+    let kind = |chance: &mut Chance| NatKind {
+        mapping: match chance.permille(400) {
+            true => NatMapping::AddressAndPortDependent,
+            false => NatMapping::EndpointIndependent,
+        },
+        filtering: match chance.below(3) {
+            0 => NatFiltering::EndpointIndependent,
+            1 => NatFiltering::AddressDependent,
+            _ => NatFiltering::AddressAndPortDependent,
+        },
+        idle: Duration::from_secs(30 + chance.below(271)),
+    };
+    (peers - count..peers)
+        .map(|host| (host, kind(&mut chance)))
+        .collect()
 }
 
 impl Plan {
@@ -245,6 +276,7 @@ impl Plan {
             attack_every: Some(Duration::from_millis(20 + of_network.below(180))),
             clock_ppm: of_network.pick(&[0, 50, 200]).copied().unwrap_or(0),
             dead: chance.index(3).min(options.peers.saturating_sub(2)),
+            nats: nats(options.peers, options.seed),
             conn_limit: options
                 .conn_limit
                 .unwrap_or_else(|| conn_limit(options.peers, options.seed)),
@@ -268,6 +300,7 @@ impl Plan {
             newer_permille: 0,
             replaced_permille: 0,
             dead: 0,
+            nats: Vec::new(),
             requires_pq: false,
             no_pq_permille: 0,
             ban_after: None,
@@ -317,11 +350,13 @@ impl Plan {
     /// The host that this one is told of at every launch.
     pub(crate) fn target_of(&self, host: usize) -> Option<usize> {
         let before = host.checked_sub(1)?;
-        Some(match self.shape {
+        let target = match self.shape {
             Shape::Star => 0,
             Shape::Chain => before,
             Shape::Tree => Chance::new(self.seed, 100 + host as u64).index(host),
-        })
+        };
+        let last_in_the_open = self.peers.saturating_sub(self.nats.len() + 1);
+        Some(target.min(last_in_the_open))
     }
 
     /// Whether some host is told of no other than this one.

@@ -28,6 +28,7 @@ pub(crate) fn judge(world: &mut World) {
     };
     world.counters.converged_ms += u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     world.check_versions();
+    world.count_through_nats();
     world.check_always("healing");
     world.is_besieged = true;
     world.roam();

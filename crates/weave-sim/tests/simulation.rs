@@ -43,6 +43,19 @@ fn meshes_of_more_peers_than_sessions_stay_sound_under_all_faults() {
 }
 
 #[test]
+fn hosts_behind_nats_reach_each_other_directly_or_through_a_relay() {
+    let mut total = Counters::default();
+    for seed in 201..=208 {
+        let options = Options::new(9, seed);
+        let report = simulate(&options);
+        assert_sound(&options, &report);
+        total.add(&report.counters);
+    }
+    assert!(total.direct_through_nats > 0, "{total}");
+    assert!(total.relayed_through_nats > 0, "{total}");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
     let run = |seed| simulate(&Options::new(4, seed)).trace;
     assert_eq!(run(11), run(11));
