@@ -84,9 +84,8 @@ pub(super) fn admit<'a>(fib: &Fib, frame: &'a [u8]) -> Result<Frame<'a>, DropRea
 }
 
 fn admit_arp(fib: &Fib, ethernet: &EthernetView<'_>) -> Result<Packet, DropReason> {
-    let Some(arp) = ArpView::of(ethernet) else {
-        return Ok(Packet::Other);
-    };
+    // of hardware other than Ethernet, or incomplete
+    let arp = ArpView::of(ethernet).ok_or(DropReason::MalformedFrame)?;
     neither_ignored(fib, arp.sender_ip.into(), arp.target_ip.into())?;
     Ok(Packet::Arp(arp))
 }

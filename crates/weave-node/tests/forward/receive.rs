@@ -27,6 +27,14 @@ fn sealed(from: &Host, to: PeerId, name: Lane, kind: PayloadKind, plaintext: &[u
     datagram
 }
 
+/// An ARP reply for hardware of another kind (IANA type 32).
+fn infiniband_arp() -> Vec<u8> {
+    let me = station(NYC);
+    let mut frame = arp(2, station(LON), me, (me, v4(MAC)), v4(LON));
+    frame[15] = 32;
+    frame
+}
+
 /// A frame from `from` to `lon`, unhindered by what a forwarder would say.
 fn forged(from: &Host, frame: &[u8]) -> Vec<u8> {
     let plaintext = [&SEGMENT.encode()[..], frame].concat();
@@ -194,6 +202,7 @@ fn what_may_not_be_sent_may_not_arrive_either() {
             DropReason::BridgeProtocol,
         ),
         (vec![1; 5], DropReason::MalformedFrame),
+        (infiniband_arp(), DropReason::MalformedFrame),
     ];
     for (frame, reason) in cases {
         assert!(lon.receive(&forged(&nyc, &frame)).is_nothing());

@@ -215,6 +215,10 @@ fn frames_that_have_no_business_on_the_overlay_are_dropped() {
             discovery(134, me, v6(NYC), v6(NYC)),
             DropReason::RouterAdvertisement,
         ),
+        (
+            ethernet(station(LON), me, 0x0806, &[0, 32, 8, 0, 6, 4, 0, 2]),
+            DropReason::MalformedFrame,
+        ),
         (udp, DropReason::DhcpServer),
         (between(LON, MAC, b"loop"), DropReason::SourceIsRemote),
         (who_has(LON, v4(MAC)), DropReason::SourceIsRemote),
