@@ -1,6 +1,7 @@
 //! Ethernet addresses.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use crate::WireError;
@@ -21,6 +22,13 @@ impl Mac {
     /// Whether this addresses all stations.
     pub fn is_broadcast(&self) -> bool {
         *self == Self::BROADCAST
+    }
+
+    /// The link-local IPv6 address that a station makes of its own (RFC 4291, appendix A).
+    pub const fn link_local(&self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.0;
+        let interface = [a ^ 2, b, c, 0xff, 0xfe, d, e, f];
+        Ipv6Addr::from_bits((0xfe80_u128 << 112) | u64::from_be_bytes(interface) as u128)
     }
 
     /// The six bytes in transmission order.
@@ -71,6 +79,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_link_local_address_has_the_interface_identifier_of_the_rfc() {
+        let mac = Mac([0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde]);
+        assert_eq!(mac.link_local().to_string(), "fe80::3656:78ff:fe9a:bcde");
+    }
 
     #[test]
     fn group_addresses_are_recognised() {

@@ -76,6 +76,10 @@ drop_reasons! {
     SpoofedAddress = "spoofed_address",
     /// Frame from an unannounced source on a strict segment.
     UnannouncedSource = "unannounced_source",
+    /// Frame on a strict segment that claims an address which its sender has not announced.
+    UnannouncedAddress = "unannounced_address",
+    /// Frame for a station that nobody has announced, on a strict segment.
+    UnannouncedDestination = "unannounced_destination",
     /// Frame or question for a station of this host: the bridge has delivered it.
     LocalDestination = "local_destination",
     /// Frame from a peer for a station of another peer.

@@ -140,13 +140,6 @@ impl Fib {
         matches!(owner, Some(Owner::Remote { session: None, .. }))
     }
 
-    /// Whether `ip` was announced by someone else than `peer`.
-    pub(super) fn is_anothers_ip(&self, segment: SegmentId, ip: IpAddr, peer: &PeerId) -> bool {
-        self.ips
-            .get(&(segment, ip))
-            .is_some_and(|(_, owner)| !owner.is(peer))
-    }
-
     /// Whether `mac` was announced by someone else than `peer`.
     pub(super) fn is_anothers_mac(&self, segment: SegmentId, mac: Mac, peer: &PeerId) -> bool {
         self.macs

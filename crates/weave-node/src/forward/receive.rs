@@ -1,6 +1,6 @@
 //! From the network to the containers.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -338,9 +338,13 @@ fn accept(
         None if here.strict => return Err(DropReason::UnannouncedSource),
         Some(_) | None => {}
     }
-    if claims_anothers_address(fib, segment, &peer, &frame) {
-        return Err(DropReason::SpoofedAddress);
-    }
+    let claims = Claims {
+        fib,
+        segment,
+        peer: &peer,
+        strict: here.strict,
+    };
+    claims.check(&frame)?;
     if let Some(Owner::Remote { .. }) = fib.macs.get(&(segment, frame.ethernet.dst())) {
         return Err(DropReason::RemoteDestination);
     }
@@ -354,31 +358,64 @@ fn local_segment(fib: &Fib, segment: SegmentId) -> Result<&FibSegment, DropReaso
         .ok_or(DropReason::UnknownSegment)
 }
 
-/// Whether the frame says that its sender has an address, or is a station, that someone else
-/// announced.
-fn claims_anothers_address(
-    fib: &Fib,
+/// What a frame of a peer may say about who its sender is.
+struct Claims<'f> {
+    fib: &'f Fib,
     segment: SegmentId,
-    peer: &PeerId,
-    frame: &Frame<'_>,
-) -> bool {
-    match frame.packet {
-        Packet::Arp(arp) => {
-            fib.is_anothers_ip(segment, arp.sender_ip.into(), peer)
-                || fib.is_anothers_mac(segment, arp.sender_mac, peer)
+    peer: &'f PeerId,
+    /// Whether only what was announced may be claimed.
+    strict: bool,
+}
+
+impl Claims<'_> {
+    /// Refuses addresses and stations that someone else announced; on a strict segment also those
+    /// that nobody did.
+    fn check(&self, frame: &Frame<'_>) -> Result<(), DropReason> {
+        let src = frame.ethernet.src();
+        match frame.packet {
+            Packet::Arp(arp) => {
+                if self
+                    .fib
+                    .is_anothers_mac(self.segment, arp.sender_mac, self.peer)
+                {
+                    return Err(DropReason::SpoofedAddress);
+                }
+                if self.strict && arp.sender_mac != src {
+                    return Err(DropReason::UnannouncedAddress);
+                }
+                self.address(arp.sender_ip.into(), src)
+            }
+            Packet::Ip { src: ip } => self.address(ip, src),
+            Packet::Neighbour { src: ip, message } => {
+                self.address(ip, src)?;
+                match message {
+                    NdView::NeighbourAdvertisement { target } => self.address(target.into(), src),
+                    NdView::NeighbourSolicitation { .. }
+                    | NdView::RouterAdvertisement
+                    | NdView::Redirect => Ok(()),
+                }
+            }
+            Packet::Other => Ok(()),
         }
-        Packet::Ip { src } => fib.is_anothers_ip(segment, src, peer),
-        Packet::Neighbour { src, message } => {
-            let target = match message {
-                NdView::NeighbourAdvertisement { target } => Some(target),
-                NdView::NeighbourSolicitation { .. }
-                | NdView::RouterAdvertisement
-                | NdView::Redirect => None,
-            };
-            fib.is_anothers_ip(segment, src, peer)
-                || target.is_some_and(|ip| fib.is_anothers_ip(segment, ip.into(), peer))
+    }
+
+    fn address(&self, ip: IpAddr, src: Mac) -> Result<(), DropReason> {
+        match self.fib.ips.get(&(self.segment, ip)) {
+            Some((_, owner)) if !owner.is(self.peer) => Err(DropReason::SpoofedAddress),
+            None if self.strict && !needs_no_announcement(ip, src) => {
+                Err(DropReason::UnannouncedAddress)
+            }
+            Some(_) | None => Ok(()),
         }
-        Packet::Other => false,
+    }
+}
+
+/// Addresses of those who have none yet, and the link-local one that goes with a station (RFC 4291,
+/// appendix A).
+fn needs_no_announcement(ip: IpAddr, src: Mac) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_unspecified(),
+        IpAddr::V6(ip) => ip.is_unspecified() || ip == src.link_local(),
     }
 }
 

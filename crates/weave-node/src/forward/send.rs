@@ -99,7 +99,7 @@ impl Forwarder {
         egress: &mut impl Egress,
     ) {
         let asker = frame.view.ethernet.src();
-        match decide(fib, segment, &frame.view) {
+        match decide(fib, segment, frame.here.strict, &frame.view) {
             Verdict::Drop(reason) => self.drops.count(reason),
             Verdict::Send(index) => {
                 if !share(fib, index, segment, frame, now, pack) {
@@ -246,10 +246,12 @@ fn share<'a>(
     pack.add(index, path, ready)
 }
 
-fn decide(fib: &Fib, segment: SegmentId, frame: &Frame<'_>) -> Verdict {
+fn decide(fib: &Fib, segment: SegmentId, strict: bool, frame: &Frame<'_>) -> Verdict {
     let (src, dst) = (frame.ethernet.src(), frame.ethernet.dst());
-    if let Some(Owner::Remote { .. }) = fib.macs.get(&(segment, src)) {
-        return Verdict::Drop(DropReason::SourceIsRemote);
+    match fib.macs.get(&(segment, src)) {
+        Some(Owner::Remote { .. }) => return Verdict::Drop(DropReason::SourceIsRemote),
+        None if strict => return Verdict::Drop(DropReason::UnannouncedSource),
+        Some(Owner::Local) | None => {}
     }
     if let Some(verdict) = answer(fib, segment, frame) {
         return verdict;
@@ -270,6 +272,7 @@ fn decide(fib: &Fib, segment: SegmentId, frame: &Frame<'_>) -> Verdict {
             session: None,
             peer,
         }) => Verdict::Unreached(*peer),
+        None if strict => Verdict::Drop(DropReason::UnannouncedDestination),
         None => fib
             .learned
             .get(&(segment, dst))

@@ -158,6 +158,38 @@ fn a_strict_segment_accepts_announced_stations_only() {
 }
 
 #[test]
+fn on_a_strict_segment_nobody_claims_an_address_that_was_not_announced() {
+    let (nyc, mut lon) = (Host::new(NYC), Host::new(LON));
+    lon.segment().strict = true;
+    let me = station(NYC);
+    let (v4_vip, v6_vip) = (
+        [10, 32, 9, 9].into(),
+        "fd00::9".parse().expect("an address"),
+    );
+    for frame in [
+        ip_frame(station(LON), me, v4_vip, v4(LON), b"hello"),
+        arp(2, station(LON), me, (me, v4_vip), v4(LON)),
+        arp(2, station(LON), me, (STRANGER, v4(NYC)), v4(LON)),
+        discovery(128, me, v6_vip, v6(LON)),
+        discovery(136, me, v6(NYC), v6_vip),
+        discovery(135, me, STRANGER.link_local(), v6(LON)),
+    ] {
+        assert!(lon.receive(&forged(&nyc, &frame)).is_nothing());
+        assert_eq!(lon.dropped(), Some(DropReason::UnannouncedAddress));
+    }
+    for frame in [
+        arp(1, Mac::BROADCAST, me, (me, [0; 4].into()), v4_vip),
+        discovery(135, me, [0; 16].into(), v6_vip),
+        discovery(135, me, me.link_local(), v6(LON)),
+        discovery(136, me, v6(NYC), me.link_local()),
+    ] {
+        let received = lon.receive(&forged(&nyc, &frame));
+        assert_eq!((received.frames, received.learned), (vec![frame], vec![]));
+    }
+    assert_eq!(lon.dropped(), None);
+}
+
+#[test]
 fn frames_for_other_hosts_and_segments_are_not_delivered() {
     let (nyc, mut lon) = (Host::new(NYC), Host::new(LON));
     assert!(

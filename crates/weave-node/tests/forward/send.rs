@@ -137,6 +137,24 @@ fn frames_for_unknown_stations_are_flooded_within_a_limit() {
 }
 
 #[test]
+fn a_strict_segment_sends_only_between_announced_stations() {
+    let mut nyc = Host::new(NYC);
+    nyc.segment().strict = true;
+    let from_stranger = ip_frame(station(LON), STRANGER, v4(NYC), v4(LON), b"hello");
+    let to_stranger = ip_frame(STRANGER, station(NYC), v4(NYC), v4(LON), b"hello");
+    for (frame, reason) in [
+        (from_stranger, DropReason::UnannouncedSource),
+        (to_stranger, DropReason::UnannouncedDestination),
+    ] {
+        assert!(nyc.send(&frame).is_nothing());
+        assert_eq!(nyc.dropped(), Some(reason));
+    }
+    assert_eq!(nyc.send(&between(NYC, LON, b"hello")).datagrams.len(), 1);
+    let question = who_has(NYC, "10.32.9.9".parse().expect("an address"));
+    assert_eq!(nyc.send(&question).datagrams.len(), 2);
+}
+
+#[test]
 fn broadcasts_are_replicated_within_a_limit_and_multicasts_without() {
     let mut nyc = Host::new(NYC);
     let to = |dst| ip_frame(dst, station(NYC), v4(NYC), v4(LON), b"hello");
