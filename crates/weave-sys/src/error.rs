@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a call into the kernel, or to the host's `iptables`, failed.
+/// Why a call into the kernel, or to the host's `iptables` or `nft`, failed.
 ///
 /// No variant says that state is half changed: composite operations undo what they made.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +123,9 @@ impl Error {
             Self::NotANetworkNamespace { .. } => {
                 Some("give a path as in /run/netns or /proc/PID/ns/net")
             }
+            Self::NoProgram { program } if program == "nft" => Some(
+                "install nftables on the host; in a container, pid=host and SYS_PTRACE are needed",
+            ),
             Self::NoProgram { .. } => Some(
                 "install iptables on the host; in a container, pid=host and SYS_PTRACE are needed",
             ),

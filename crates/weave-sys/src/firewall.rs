@@ -1,9 +1,10 @@
-//! The few firewall rules of ours, made by the host's own `iptables`.
+//! The few firewall rules of ours, made by the host's own `iptables` and `nft`.
 //!
 //! The host's binary (run on the host's files) decides between nft and legacy, as Docker's own
 //! rules do. Owned: one accept rule per weave bridge ([`BridgeRules`]), two chains and a jump to
 //! each while subnets are exposed ([`Exposed`]), and in the namespace of a container two chains
-//! that lead its DNS queries to us ([`redirect_dns`]). Nothing else of the host is changed.
+//! that lead its DNS queries to us ([`redirect_dns`]); and one table that keeps containers from
+//! speaking for others ([`Guard`]). Nothing else of the host is changed.
 //!
 //! All calls block for some milliseconds.
 
@@ -11,8 +12,11 @@ mod bridge;
 mod chains;
 mod dns;
 mod expose;
+mod guard;
 mod iptables;
+mod program;
 
 pub use bridge::{BridgeRules, Place, Placed};
 pub use dns::{first_redirect_dns, redirect_dns, remove_dns_redirect};
 pub use expose::Exposed;
+pub use guard::{ClosedPorts, Guard, GuardedPort};

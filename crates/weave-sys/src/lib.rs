@@ -6,7 +6,7 @@
 //! addresses, MACs and the moment of every call come from the caller.
 //!
 //! Invariants: this is the only crate with `unsafe`; nothing here shells out except to the host's
-//! own `iptables`; every `ensure_*` may be called again and then changes nothing; every error
+//! own `iptables` and `nft`; every `ensure_*` may be called again and then changes nothing; every error
 //! names the operation, the object and, where one is known, what to do ([`Error::hint`]).
 
 #![allow(

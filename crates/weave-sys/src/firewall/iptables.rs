@@ -1,11 +1,10 @@
 //! Running the host's iptables programs.
 
-use std::io::{self, Write};
-use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::{Error, NetNs, Result, host};
+use super::program::{finish, output_of};
+use crate::{NetNs, Result, host};
 
 /// How long a program itself waits for the xtables lock, seconds.
 const LOCK_WAIT: &str = "5";
@@ -99,46 +98,6 @@ fn execute(
         attempt += 1;
         thread::sleep(PAUSE);
     }
-}
-
-fn output_of(command: &mut Command, program: &str, input: Option<&str>) -> Result<Output> {
-    let stdin = if input.is_some() {
-        Stdio::piped()
-    } else {
-        Stdio::null()
-    };
-    let spawned = command
-        .stdin(stdin)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child = spawned.map_err(|source| {
-        if source.kind() == io::ErrorKind::NotFound {
-            Error::NoProgram {
-                program: program.to_owned(),
-            }
-        } else {
-            Error::os("run the host's", program, source)
-        }
-    })?;
-    if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
-        // One that ends early says why on stderr; a broken pipe here would hide it.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    child
-        .wait_with_output()
-        .map_err(|source| Error::os("run the host's", program, source))
-}
-
-fn finish(output: &Output, program: &str, arguments: &[&str]) -> Result<String> {
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    Err(Error::CommandFailed {
-        command: format!("{program} {}", arguments.join(" ")),
-        status: output.status.to_string(),
-        stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    })
 }
 
 #[cfg(test)]
