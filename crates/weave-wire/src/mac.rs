@@ -31,6 +31,16 @@ impl Mac {
         Ipv6Addr::from_bits((0xfe80_u128 << 112) | u64::from_be_bytes(interface) as u128)
     }
 
+    /// The station that makes this address of its own, if it is such a one.
+    pub const fn of_link_local(ip: Ipv6Addr) -> Option<Self> {
+        match ip.octets() {
+            [0xfe, 0x80, 0, 0, 0, 0, 0, 0, a, b, c, 0xff, 0xfe, d, e, f] => {
+                Some(Self([a ^ 2, b, c, d, e, f]))
+            }
+            _ => None,
+        }
+    }
+
     /// The six bytes in transmission order.
     pub const fn as_bytes(&self) -> &[u8; 6] {
         &self.0
@@ -84,6 +94,14 @@ mod tests {
     fn the_link_local_address_has_the_interface_identifier_of_the_rfc() {
         let mac = Mac([0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde]);
         assert_eq!(mac.link_local().to_string(), "fe80::3656:78ff:fe9a:bcde");
+        assert_eq!(Mac::of_link_local(mac.link_local()), Some(mac));
+        for other in [
+            "fe80::1",
+            "fd00::3656:78ff:fe9a:bcde",
+            "fe80:0:0:1:3656:78ff:fe9a:bcde",
+        ] {
+            assert_eq!(Mac::of_link_local(other.parse().unwrap()), None, "{other}");
+        }
     }
 
     #[test]

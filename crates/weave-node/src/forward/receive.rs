@@ -402,10 +402,20 @@ impl Claims<'_> {
     fn address(&self, ip: IpAddr, src: Mac) -> Result<(), DropReason> {
         match self.fib.ips.get(&(self.segment, ip)) {
             Some((_, owner)) if !owner.is(self.peer) => Err(DropReason::SpoofedAddress),
+            None if self.is_anothers_link_local(ip) => Err(DropReason::SpoofedAddress),
             None if self.strict && !needs_no_announcement(ip, src) => {
                 Err(DropReason::UnannouncedAddress)
             }
             Some(_) | None => Ok(()),
+        }
+    }
+
+    /// A station that was announced has its link-local address, too.
+    fn is_anothers_link_local(&self, ip: IpAddr) -> bool {
+        match ip {
+            IpAddr::V4(_) => false,
+            IpAddr::V6(ip) => Mac::of_link_local(ip)
+                .is_some_and(|mac| self.fib.is_anothers_mac(self.segment, mac, self.peer)),
         }
     }
 }

@@ -85,6 +85,8 @@ fn nobody_claims_the_address_of_another() {
             discovery(136, me, v6(NYC), v6(owner)),
             discovery(135, me, v6(owner), v6(LON)),
             discovery(128, me, v6(owner), v6(LON)),
+            discovery(128, me, station(owner).link_local(), v6(LON)),
+            discovery(136, me, v6(NYC), station(owner).link_local()),
         ];
         for frame in frames {
             assert!(lon.receive(&forged(&nyc, &frame)).is_nothing());
