@@ -115,6 +115,24 @@ impl BridgeRules {
         if !chains.may_drop {
             return Ok((None, self.remove_from(&chains, family, rule)?));
         }
+        self.ensure_in(&chains, family, rule)
+    }
+
+    /// As [`ensure_family`](Self::ensure_family), also where nothing is dropped.
+    pub(super) fn ensure_needed(
+        &self,
+        family: Family,
+        rule: &str,
+    ) -> Result<(Option<Place>, bool)> {
+        self.ensure_in(&Chains::read(&self.netns, family)?, family, rule)
+    }
+
+    fn ensure_in(
+        &self,
+        chains: &Chains,
+        family: Family,
+        rule: &str,
+    ) -> Result<(Option<Place>, bool)> {
         let place = chains.best_place();
         let (chain, rules, other, other_rules) = match place {
             Place::DockerUser => (DOCKER_USER, chains.docker_user(), FORWARD, &*chains.forward),

@@ -2,13 +2,18 @@
 //!
 //! Two chains of ours, both called [`CHAIN`]: one in `filter`, reached from where the accept
 //! rules of the bridges stand, and one in `nat`. IPv4 only: bridges of ours have no IPv6.
+//!
+//! From one network of ours to another nothing is forwarded: they stay apart, however many of them
+//! the host takes part in.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use super::bridge::BridgeRules;
 use super::chains::{self, OwnChain};
 use super::iptables::Family;
-use crate::{Result, linkname};
+use crate::Result;
+use crate::linkname::{self, DEFAULT_BRIDGE};
 
 /// Name of both chains.
 pub(super) const CHAIN: &str = "WEAVE-EXPOSE";
@@ -39,7 +44,9 @@ impl BridgeRules {
         let forward = [OwnChain {
             name: CHAIN,
             from: None,
-            rules: exposed.iter().flat_map(Exposed::accepts).collect(),
+            rules: isolated(exposed)
+                .chain(exposed.iter().flat_map(Exposed::accepts))
+                .collect(),
         }];
         let translate = [OwnChain {
             name: CHAIN,
@@ -60,10 +67,23 @@ impl BridgeRules {
             chains::remove(self.netns(), "filter", &forward)? || jumped
         } else {
             let filled = chains::ensure(self.netns(), "filter", &forward)?;
-            self.ensure_family(Family::V4, &jump)?.1 || filled
+            self.ensure_needed(Family::V4, &jump)?.1 || filled
         };
         Ok(translated || forwarded)
     }
+}
+
+/// Between an exposed bridge and any other one of ours nothing passes. Frames from port to port of
+/// one are none of that, and go on to its accept rule.
+fn isolated(exposed: &[Exposed]) -> impl Iterator<Item = String> {
+    let bridges: BTreeSet<_> = exposed.iter().map(|one| &one.bridge).collect();
+    bridges.into_iter().flat_map(|bridge| {
+        [
+            format!("-i {bridge} -o {bridge} -j RETURN"),
+            format!("-i {bridge} -o {DEFAULT_BRIDGE}+ -j DROP"),
+            format!("-i {DEFAULT_BRIDGE}+ -o {bridge} -j DROP"),
+        ]
+    })
 }
 
 impl Exposed {

@@ -125,6 +125,50 @@ async fn frames_from_port_to_port_keep_their_source_although_the_subnet_is_masqu
 }
 
 #[tokio::test]
+async fn two_exposed_networks_stay_apart_also_where_nothing_else_is_dropped() {
+    let host = Host::new().await;
+    assert!(sysctl::write(&host.netns, "net/ipv4/ip_forward", "1").unwrap());
+    let (_tap, _other_tap) = (host.network("weave").await, host.network("weave-b").await);
+    let mut ends = Vec::new();
+    for (bridge, at, container) in [
+        ("weave", [10, 32, 0, 254], "10.32.0.1"),
+        ("weave-b", [10, 33, 0, 254], "10.33.0.1"),
+    ] {
+        let address = IpAddr::from(at);
+        host.netlink.add_address(bridge, address, 24).await.unwrap();
+        let container = host.container(bridge, container, 24).await;
+        let via = address.to_string();
+        lab::run(
+            &container.netns,
+            "ip",
+            &["route", "add", "default", "via", &via],
+        );
+        ends.push(container);
+    }
+    let (a, b) = (&ends[0], &ends[1]);
+    assert!(lab::reaches(&a.udp(1), &b.udp(1), PATIENCE));
+    let rules = BridgeRules::new(&host.netns);
+    let of = |bridge: &str, network: [u8; 4]| Exposed {
+        bridge: bridge.to_owned(),
+        network: network.into(),
+        prefix_len: 24,
+        masquerade: false,
+    };
+    // one that is exposed is enough to be reached
+    let exposed = [of("weave", [10, 32, 0, 0]), of("weave-b", [10, 33, 0, 0])];
+    for exposed in [&exposed[..], &exposed[1..]] {
+        assert!(rules.ensure_exposed(exposed).unwrap());
+        assert!(!rules.ensure_exposed(exposed).unwrap());
+        assert!(!lab::reaches(&a.udp(2), &b.udp(2), SILENCE));
+        assert!(!lab::reaches(&b.udp(3), &a.udp(3), SILENCE));
+    }
+    let near = lab::udp(&host.netns, SocketAddr::from(([10, 33, 0, 254], 4)));
+    assert!(lab::reaches(&near, &b.udp(4), PATIENCE));
+    assert!(rules.ensure_exposed(&[]).unwrap());
+    assert!(lab::reaches(&a.udp(5), &b.udp(5), PATIENCE));
+}
+
+#[tokio::test]
 async fn the_chains_are_made_once_return_after_a_flush_and_leave_nothing() {
     let host = Host::with_dropping_firewall().await;
     host.run(
