@@ -70,6 +70,10 @@ pub(crate) struct DaemonConfig {
     pub(crate) no_dns: bool,
     /// Whether the kernel is left to cut, join or sum nothing.
     pub(crate) no_offloads: bool,
+    /// Only announced stations and addresses are let into any network.
+    pub(crate) strict: bool,
+    /// Containers may send with any address.
+    pub(crate) no_guard: bool,
     /// Connect to the given peers only.
     pub(crate) no_discovery: bool,
     /// Hosts up to which each is connected to each; 0: no limit.

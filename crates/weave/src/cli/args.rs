@@ -176,6 +176,12 @@ pub(crate) struct RouterOptions {
     /// Move each frame and datagram by itself: slow, for network drivers that spoil longer ones
     #[arg(long, env = "WEAVE_NO_OFFLOADS", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_offloads: bool,
+    /// Let only announced stations and addresses into the networks; the same on every host
+    #[arg(long, env = "WEAVE_STRICT", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) strict: bool,
+    /// Let containers of this host send with any address, as routers and virtual addresses need
+    #[arg(long, env = "WEAVE_NO_GUARD", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) no_guard: bool,
     /// Connect to the given peers only, not to those that they know; the rest is reached through them
     #[arg(long, env = "WEAVE_NO_DISCOVERY", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_discovery: bool,
@@ -193,6 +199,9 @@ pub(crate) struct LaunchArgs {
     /// Run the router as a service of systemd, which starts it before Docker, not as a container
     #[arg(long)]
     pub(crate) systemd: bool,
+    /// Accepted as Weave Net's, and ignored: traffic is encrypted everywhere
+    #[arg(long, value_name = "CIDR,...")]
+    pub(crate) trusted_subnets: Option<String>,
     /// What the router is started with.
     #[command(flatten)]
     pub(crate) options: RouterOptions,
@@ -395,6 +404,20 @@ mod tests {
         assert_eq!(options.port, Some(7000));
         assert_eq!(options.password.as_deref(), Some("secret-word"));
         assert!(options.no_dns);
+    }
+
+    #[test]
+    fn launch_can_be_strict_and_takes_what_weave_net_did() {
+        let line = "weave launch --strict --trusted-subnets 10.0.0.0/8,192.0.2.0/24 192.0.2.1";
+        let Command::Launch(args) = parse(line).unwrap().command else {
+            panic!("not launch");
+        };
+        assert!(args.options.strict && !args.options.no_guard);
+        assert_eq!(
+            args.trusted_subnets.as_deref(),
+            Some("10.0.0.0/8,192.0.2.0/24")
+        );
+        assert_eq!(args.options.peers, ["192.0.2.1"]);
     }
 
     #[test]

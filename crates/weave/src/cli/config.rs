@@ -48,6 +48,10 @@ pub(crate) struct Settings {
     pub(crate) no_dns: bool,
     /// `--no-offloads`.
     pub(crate) no_offloads: bool,
+    /// `--strict`.
+    pub(crate) strict: bool,
+    /// `--no-guard`.
+    pub(crate) no_guard: bool,
     /// `--no-discovery`.
     pub(crate) no_discovery: bool,
     /// `--conn-limit`.
@@ -107,7 +111,7 @@ mod tests {
             "socket = '/a'\nstate-dir = '/b'\npassword-file = '/c'\npassword-generation = 2\nnickname = 'n'\n\
              ipalloc-range = '10.2.0.0/16'\nipalloc-default-subnet = '10.2.1.0/24'\n\
              port = 7000\nstatus-addr = 'off'\ncipher = 'aes-256-gcm'\n\
-             pq = 'require'\nno-dns = true\nno-offloads = true\npeers = ['192.0.2.1']\n",
+             pq = 'require'\nno-dns = true\nno-offloads = true\nstrict = true\nno-guard = true\npeers = ['192.0.2.1']\n",
         )
         .unwrap();
         assert_eq!(settings.socket(None), Path::new("/a"));
@@ -117,6 +121,7 @@ mod tests {
         assert_eq!(settings.status_addr.as_deref(), Some("off"));
         assert_eq!(settings.cipher, Some(CipherChoice::Aes256Gcm));
         assert_eq!(settings.pq, Some(PqChoice::Require));
+        assert!(settings.strict && settings.no_guard);
         assert_eq!(settings.peers, ["192.0.2.1"]);
         assert_eq!(Settings::default().socket(None), Path::new(DEFAULT_SOCKET));
     }

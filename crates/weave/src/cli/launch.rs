@@ -60,6 +60,9 @@ pub(crate) fn run(args: &LaunchArgs, settings: &Settings, socket: &Path) -> Resu
     let options = Options::resolve(&args.options, settings)?;
     let given = password::given(&args.options, settings)?;
     password::warn_if_visible(given.as_ref());
+    if args.trusted_subnets.is_some() {
+        output::err("warning: --trusted-subnets does nothing: all traffic is encrypted");
+    }
     let names_options = names_options(&args.options);
     if socket != Path::new(DEFAULT_SOCKET) {
         return Err(Failure::usage("`weave launch` always uses its own socket")

@@ -55,6 +55,10 @@ pub(crate) struct Options {
     pub(crate) no_dns: bool,
     /// Leave nothing to the kernel.
     pub(crate) no_offloads: bool,
+    /// Let only what was announced into the networks.
+    pub(crate) strict: bool,
+    /// Let containers send with any address.
+    pub(crate) no_guard: bool,
     /// Connect to the given peers only.
     pub(crate) no_discovery: bool,
     /// Hosts up to which each is connected to each; 0: no limit.
@@ -112,6 +116,8 @@ impl Options {
             pq: flags.pq.or(file.pq).unwrap_or_default(),
             no_dns: flags.no_dns || file.no_dns,
             no_offloads: flags.no_offloads || file.no_offloads,
+            strict: flags.strict || file.strict,
+            no_guard: flags.no_guard || file.no_guard,
             no_discovery: flags.no_discovery || file.no_discovery,
             conn_limit: flags.conn_limit.or(file.conn_limit).unwrap_or(CONN_LIMIT),
         })
@@ -142,6 +148,12 @@ impl Options {
         if self.no_offloads {
             args.push("--no-offloads".to_owned());
         }
+        if self.strict {
+            args.push("--strict".to_owned());
+        }
+        if self.no_guard {
+            args.push("--no-guard".to_owned());
+        }
         if self.no_discovery {
             args.push("--no-discovery".to_owned());
         }
@@ -167,6 +179,9 @@ impl Options {
         }
         if self.pq == PqChoice::Require {
             args.push_str(" --pq require");
+        }
+        if self.strict {
+            args.push_str(" --strict");
         }
         if self.port != PORT {
             args.push_str(&format!(" --port {}", self.port));
@@ -207,6 +222,8 @@ impl Options {
             yes_no(self.no_offloads),
             yes_no(new.no_offloads),
         );
+        compare("--strict", yes_no(self.strict), yes_no(new.strict));
+        compare("--no-guard", yes_no(self.no_guard), yes_no(new.no_guard));
         compare(
             "--no-discovery",
             yes_no(self.no_discovery),
@@ -350,15 +367,17 @@ mod tests {
         given.peers = vec!["192.0.2.1".to_owned(), "192.0.2.1".to_owned()];
         given.no_dns = true;
         given.no_offloads = true;
+        given.strict = true;
+        given.no_guard = true;
         given.status_addr = Some("off".to_owned());
         given.cipher = Some(CipherChoice::Aes256Gcm);
         given.pq = Some(PqChoice::Require);
         given.ipalloc_range = Some("10.2.0.0/16".to_owned());
         let args = resolved(&given).router_args("7f");
-        insta::assert_snapshot!(args.join(" "), @"router --launch-id=7f --nickname=a --ipalloc-range=10.2.0.0/16 --ipalloc-default-subnet=10.2.0.0/16 --port=6783 --status-addr=off --cipher=aes-256-gcm --pq=require --no-dns --no-offloads -- 192.0.2.1");
+        insta::assert_snapshot!(args.join(" "), @"router --launch-id=7f --nickname=a --ipalloc-range=10.2.0.0/16 --ipalloc-default-subnet=10.2.0.0/16 --port=6783 --status-addr=off --cipher=aes-256-gcm --pq=require --no-dns --no-offloads --strict --no-guard -- 192.0.2.1");
         assert_eq!(
             resolved(&given).shared_args(),
-            " --ipalloc-range 10.2.0.0/16 --pq require"
+            " --ipalloc-range 10.2.0.0/16 --pq require --strict"
         );
     }
 

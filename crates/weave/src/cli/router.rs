@@ -66,6 +66,8 @@ pub(crate) fn run(args: &RouterArgs, settings: &Settings, socket: &Path) -> Resu
         pq: options.pq.into(),
         no_dns: options.no_dns,
         no_offloads: options.no_offloads,
+        strict: options.strict,
+        no_guard: options.no_guard,
         no_discovery: options.no_discovery,
         conn_limit: options.conn_limit,
         no_docker: args.no_docker,

@@ -182,6 +182,12 @@ impl Admin {
                 .filter(|(_, count)| *count > 0)
                 .map(|(reason, count)| (reason.name().to_owned(), count)),
         );
+        let guard = self.networks.guard_dropped().into_iter();
+        drops.extend(
+            guard
+                .filter(|(_, count)| *count > 0)
+                .map(|(reason, count)| (format!("guard_{reason}"), count)),
+        );
         StatusReport {
             ready: true,
             waiting_for: None,
@@ -221,6 +227,9 @@ impl Admin {
                 .clones
                 .iter()
                 .map(|clone| cloned(clone, status))
+                .chain(self.networks.guard_missing().map(|why| {
+                    format!("containers of this host are not kept from spoofing: {why}")
+                }))
                 .collect(),
             banned: banning::all(status),
         }

@@ -2,6 +2,7 @@
 //!
 //! Never calls Docker's API: dockerd holds locks while it waits for us.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -19,7 +20,11 @@ use super::networks::{
 
 const POOL_PREFIX: &str = "weave-";
 /// Network option that leaves the resolvers of its containers alone: `-o weave.dns=false`.
-pub(super) const DNS_OPTION: &str = "weave.dns";
+const DNS_OPTION: &str = "weave.dns";
+/// Network option that lets only announced stations and addresses in: `-o weave.strict=true`.
+const STRICT_OPTION: &str = "weave.strict";
+/// Network option that lets containers send with any address: `-o weave.guard=false`.
+const GUARD_OPTION: &str = "weave.guard";
 
 /// The driver.
 #[derive(Debug)]
@@ -213,21 +218,13 @@ impl Driver for WeaveDriver {
         if !request.ipv6.is_empty() {
             return Err(DriverError::new("this version of weave serves IPv4 only"));
         }
-        let dns = match request.options.get(DNS_OPTION).map(String::as_str) {
-            None | Some("" | "true") => true,
-            Some("false") => false,
-            Some(other) => {
-                return Err(DriverError::new(format!(
-                    "option {DNS_OPTION} is `{other}`; it is true or false"
-                )));
-            }
-        };
-        let record = NetworkRecord {
-            id: request.network_id,
-            subnet: network.subnet,
-            internal: request.internal,
-            dns,
-        };
+        let record = network_record(
+            request.network_id,
+            network.subnet,
+            request.internal,
+            &request.options,
+        )
+        .map_err(DriverError::new)?;
         Ok(self.networks.create_network(record).await?)
     }
 
@@ -256,6 +253,32 @@ impl From<NetworkError> for DriverError {
     fn from(error: NetworkError) -> Self {
         Self::new(error.to_string())
     }
+}
+
+/// A network with the options that it was made with.
+///
+/// # Errors
+/// When an option is neither true nor false, in words.
+pub(super) fn network_record(
+    id: String,
+    subnet: Cidr,
+    internal: bool,
+    options: &BTreeMap<String, String>,
+) -> Result<NetworkRecord, String> {
+    let switch = |name: &str, default| match options.get(name).map(String::as_str) {
+        None => Ok(default),
+        Some("" | "true") => Ok(true),
+        Some("false") => Ok(false),
+        Some(other) => Err(format!("option {name} is `{other}`; it is true or false")),
+    };
+    Ok(NetworkRecord {
+        id,
+        subnet,
+        internal,
+        dns: switch(DNS_OPTION, true)?,
+        strict: switch(STRICT_OPTION, false)?,
+        guard: switch(GUARD_OPTION, true)?,
+    })
 }
 
 fn static_routes(with_dns: bool) -> Result<Vec<Route>, DriverError> {
@@ -336,6 +359,24 @@ mod tests {
         };
         assert_eq!(pool.to_string(), "weave-10.33.0.0/24-10.33.0.64/26");
         assert_eq!(PoolId::parse(&pool.to_string()).unwrap(), pool);
+    }
+
+    #[test]
+    fn options_of_a_network_are_true_or_false() {
+        let of = |options: &[(&str, &str)]| {
+            let options = options.iter().map(|&(k, v)| (k.to_owned(), v.to_owned()));
+            let subnet = "10.33.0.0/24".parse().unwrap();
+            network_record("n1".to_owned(), subnet, false, &options.collect())
+        };
+        let record = of(&[]).unwrap();
+        assert!(record.dns && !record.strict && record.guard);
+        let record = of(&[("weave.strict", "true"), ("weave.guard", "false")]).unwrap();
+        assert!(record.dns && record.strict && !record.guard);
+        let error = of(&[("weave.strict", "yes")]).unwrap_err();
+        assert!(
+            error.contains("weave.strict") && error.contains("`yes`"),
+            "{error}"
+        );
     }
 
     proptest! {

@@ -9,18 +9,18 @@
 
 mod endpoint;
 mod exposed;
+mod guard;
 mod keep;
 mod leaks;
 mod plumbing;
 mod records;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::sync::Mutex;
-use weave_node::Subnet;
 use weave_sys::bridge::NetworkSpec;
 use weave_sys::dnsns::DnsNamespace;
 use weave_sys::firewall::BridgeRules;
@@ -32,6 +32,8 @@ use super::data::{DataPath, Taps};
 use super::store::{Contents, Store};
 
 pub(crate) use exposed::EXPOSED;
+pub(crate) use guard::Defaults;
+use guard::Warden;
 pub(crate) use records::{Address, EndpointRecord, Kind, NetworkRecord};
 
 /// Why a network or endpoint cannot be had, in words for people.
@@ -64,6 +66,12 @@ pub(crate) struct Parts {
     pub(crate) dns: bool,
     /// Whether the kernel is left to cut, join and sum.
     pub(crate) offloads: bool,
+    /// What networks are like that say nothing else.
+    pub(crate) defaults: Defaults,
+    /// UDP port of the mesh.
+    pub(crate) port: u16,
+    /// Where the state can be read by HTTP, if anywhere.
+    pub(crate) status_addr: Option<SocketAddr>,
 }
 
 /// The networks of this host.
@@ -72,6 +80,7 @@ pub(crate) struct Networks {
     host: NetNs,
     netlink: Netlink,
     rules: BridgeRules,
+    warden: Warden,
     /// Held while it is changed what is exposed; taken before `state`.
     exposing: Mutex<()>,
     state: Mutex<State>,
@@ -95,11 +104,21 @@ struct State {
     dns: Option<DnsNamespace>,
 }
 
+impl State {
+    /// The Docker networks on a bridge.
+    fn networks_of(&self, segment: SegmentId) -> impl Iterator<Item = &NetworkRecord> {
+        let networks = self.networks.values();
+        networks.filter(move |network| SegmentId::of_subnet(network.subnet) == segment)
+    }
+}
+
 struct Bridge {
     name: String,
     tap_name: String,
     tap: Arc<Tap>,
     subnet: Cidr,
+    /// Whether the mesh was told that only what was announced passes; nothing: not told yet.
+    strict: Option<bool>,
 }
 
 impl Networks {
@@ -111,16 +130,21 @@ impl Networks {
         let host = NetNs::current()?;
         let netlink = Netlink::here()?;
         let rules = BridgeRules::new(&host);
+        let warden = Warden::new(&host, parts.port, parts.status_addr);
+        let endpoints = records::endpoints(contents);
         let networks = Self {
             parts,
             host,
             netlink,
             rules,
+            warden,
             exposing: Mutex::default(),
             state: Mutex::default(),
         };
         {
             let mut state = networks.state.lock().await;
+            let stored = records::networks(contents).into_iter();
+            state.networks = stored.map(|record| (record.id.clone(), record)).collect();
             if networks.parts.dns {
                 state.dns = Some(DnsNamespace::create(&networks.host).await?);
             }
@@ -129,14 +153,15 @@ impl Networks {
                 .await
                 .context("cannot make the bridge `weave`")?;
             networks.refuse_damaged(contents).await?;
-            for record in records::networks(contents) {
-                if let Err(error) = networks.ensure_bridge(&mut state, record.subnet).await {
-                    tracing::warn!(subnet = %record.subnet, %error, "network not brought back");
+            let subnets: Vec<_> = state.networks.values().map(|one| one.subnet).collect();
+            for subnet in subnets {
+                if let Err(error) = networks.ensure_bridge(&mut state, subnet).await {
+                    tracing::warn!(%subnet, %error, "network not brought back");
                 }
-                state.networks.insert(record.id.clone(), record);
             }
         }
-        for record in records::endpoints(contents) {
+        networks.start_guard(&endpoints).await;
+        for record in endpoints {
             networks.restore_endpoint(record).await;
         }
         networks.restore_exposed().await;
@@ -246,13 +271,20 @@ impl Networks {
         self.check_subnet(record.subnet).await?;
         self.save(vec![record.write()]).await?;
         let mut state = self.state.lock().await;
-        let made = self.ensure_bridge(&mut state, record.subnet).await;
+        state.networks.insert(record.id.clone(), record.clone());
+        let made = match self.ensure_bridge(&mut state, record.subnet).await {
+            Ok(()) => self.apply_options(&mut state, record.subnet).await,
+            Err(error) => Err(error),
+        };
         if let Err(error) = made {
+            state.networks.remove(&record.id);
             drop(state);
             self.save(vec![record.removal()]).await?;
             return Err(error);
         }
-        state.networks.insert(record.id.clone(), record);
+        drop(state);
+        self.protect_segment(SegmentId::of_subnet(record.subnet))
+            .await;
         Ok(())
     }
 
@@ -269,7 +301,12 @@ impl Networks {
         self.save(vec![record.removal()]).await?;
         self.hide_unused(record.subnet).await?;
         let mut state = self.state.lock().await;
-        self.drop_unused_bridge(&mut state, record.subnet).await
+        self.drop_unused_bridge(&mut state, record.subnet).await?;
+        self.apply_options(&mut state, record.subnet).await?;
+        drop(state);
+        self.protect_segment(SegmentId::of_subnet(record.subnet))
+            .await;
+        Ok(())
     }
 
     /// A Docker network.
@@ -356,19 +393,11 @@ impl Networks {
             tap_name: spec.tap,
             tap: Arc::new(tap),
             subnet,
+            strict: None,
         };
         state.bridges.insert(segment, bridge);
         self.publish_taps(state);
-        let subnet = Subnet {
-            cidr: subnet,
-            segment,
-            strict: false,
-        };
-        self.parts
-            .control
-            .call(move |node, now| node.add_subnet(subnet, now))
-            .await?;
-        Ok(())
+        self.apply_options(state, subnet).await
     }
 
     async fn drop_unused_bridge(

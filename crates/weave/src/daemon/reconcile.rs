@@ -20,8 +20,8 @@ use weave_wire::{Cidr, Mac, SegmentId};
 
 use super::DaemonConfig;
 use super::attach::Attacher;
-use super::driver::DNS_OPTION;
-use super::networks::{Address, EndpointRecord, Kind, NetworkError, NetworkRecord, Networks};
+use super::driver::network_record;
+use super::networks::{Address, EndpointRecord, Kind, NetworkError, Networks};
 
 /// Docker is looked at anew this often, whatever its events said.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -269,16 +269,9 @@ impl Reconciler {
         let Some(subnet) = subnet_of(network) else {
             return Err(NetworkError::Refused("it has no IPv4 subnet".to_owned()));
         };
-        let dns = network
-            .options
-            .get(DNS_OPTION)
-            .is_none_or(|value| value != "false");
-        let record = NetworkRecord {
-            id: network.id.clone(),
-            subnet,
-            internal: network.internal,
-            dns,
-        };
+        let id = network.id.clone();
+        let record = network_record(id, subnet, network.internal, &network.options)
+            .map_err(NetworkError::Refused)?;
         self.networks.create_network(record).await
     }
 

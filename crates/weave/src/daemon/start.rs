@@ -24,7 +24,7 @@ use super::data::{CONTROL_QUEUE, DataPath};
 use super::driver::WeaveDriver;
 use super::expose::Exposer;
 use super::listen::Listeners;
-use super::networks::{Networks, Parts};
+use super::networks::{Defaults, Networks, Parts};
 use super::passwords::Rotation;
 use super::reconcile::{Reconciler, follow_docker};
 use super::stopping;
@@ -95,6 +95,12 @@ async fn serve(config: DaemonConfig) -> anyhow::Result<()> {
         default_subnet: config.default_subnet,
         dns: !config.no_dns,
         offloads: !config.no_offloads,
+        defaults: Defaults {
+            strict: config.strict,
+            guard: !config.no_guard,
+        },
+        port: config.port,
+        status_addr: config.status_addr,
     };
     let networks = Arc::new(Networks::restore(parts, &contents).await?);
     let stop = Arc::new(Notify::new());

@@ -35,6 +35,10 @@ struct Saved {
     #[serde(default)]
     no_offloads: bool,
     #[serde(default)]
+    strict: bool,
+    #[serde(default)]
+    no_guard: bool,
+    #[serde(default)]
     no_discovery: bool,
     #[serde(default = "default_conn_limit")]
     conn_limit: usize,
@@ -61,6 +65,8 @@ pub(crate) fn save(state_dir: &Path, options: &Options) -> Result<()> {
         pq: options.pq,
         no_dns: options.no_dns,
         no_offloads: options.no_offloads,
+        strict: options.strict,
+        no_guard: options.no_guard,
         no_discovery: options.no_discovery,
         conn_limit: options.conn_limit,
     };
@@ -84,6 +90,8 @@ pub(crate) fn load(state_dir: &Path) -> Option<Options> {
         pq: saved.pq,
         no_dns: saved.no_dns,
         no_offloads: saved.no_offloads,
+        strict: saved.strict,
+        no_guard: saved.no_guard,
         no_discovery: saved.no_discovery,
         conn_limit: saved.conn_limit,
     })
@@ -136,6 +144,8 @@ mod tests {
         other.port = Some(7000);
         other.no_dns = true;
         other.no_offloads = true;
+        other.strict = true;
+        other.no_guard = true;
         other.status_addr = Some("off".to_owned());
         other.cipher = Some(CipherChoice::ChaCha20Poly1305);
         other.pq = Some(PqChoice::Off);

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use weave_sys::firewall::BridgeRules;
+use weave_sys::firewall::{BridgeRules, Guard};
 use weave_sys::{Netlink, linkname};
 
 /// Runtime directory: the socket's.
@@ -21,7 +21,7 @@ const VETH_PREFIXES: [&str; 3] = [
 /// Removes bridges, TAPs, veths and firewall rules.
 ///
 /// # Errors
-/// The kernel's or iptables' refusal.
+/// The kernel's, iptables' or nft's refusal.
 pub(super) async fn remove_from_kernel() -> Result<()> {
     let netlink = Netlink::here()?;
     let rules = BridgeRules::new(netlink.netns());
@@ -38,6 +38,7 @@ pub(super) async fn remove_from_kernel() -> Result<()> {
     // Also after somebody else removed the bridge.
     rules.remove(linkname::DEFAULT_BRIDGE)?;
     rules.ensure_exposed(&[])?;
+    Guard::remove(netlink.netns())?;
     Ok(())
 }
 

@@ -53,6 +53,7 @@ impl Networks {
         };
         self.save(vec![record.write()]).await?;
         self.announce(&record).await?;
+        self.protect_again(&record).await;
         Ok(record)
     }
 
@@ -91,6 +92,7 @@ impl Networks {
         };
         let names = linkname::veth_pair(&record.id);
         self.netlink.delete_link(&names.0).await?;
+        self.protect(record).await;
         let veth = veth_of(record, &names, &bridge);
         veth::create_endpoint_veth(&self.netlink, veth).await?;
         Ok(names.1)
@@ -103,6 +105,7 @@ impl Networks {
     pub(crate) async fn unplug(&self, id: &str) -> Result<(), NetworkError> {
         let (host, _) = linkname::veth_pair(id);
         self.netlink.delete_link(&host).await?;
+        self.unprotect(id).await;
         Ok(())
     }
 
@@ -222,12 +225,17 @@ impl Networks {
         if attached && !present {
             tracing::info!(id = record.id, "the attached namespace is gone");
             self.release(record.allocated());
+            self.unprotect(&record.id).await;
             if let Err(error) = self.save(vec![record.removal()]).await {
                 tracing::warn!(%error, "cannot forget an endpoint");
             }
             return;
         }
         self.claim(&record);
+        // one that was forgotten is not guarded yet
+        if present {
+            self.protect(&record).await;
+        }
         if present && let Err(error) = self.replug(&record).await {
             tracing::warn!(id = record.id, %error, "cannot put an endpoint back on its bridge");
         }

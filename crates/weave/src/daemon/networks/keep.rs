@@ -1,5 +1,5 @@
 //! Puts back what somebody removed or changed of ours: bridges, TAPs, the ports on them, their
-//! settings, firewall rules, and the DNS redirect of containers.
+//! settings, firewall rules, the guard of ports, and the DNS redirect of containers.
 //!
 //! Each look is one dump of all interfaces; programs of the host run only now and then. What is
 //! put back is said in one line.
@@ -41,7 +41,7 @@ type Links = BTreeMap<String, LinkInfo>;
 
 /// What is remembered from look to look.
 #[derive(Default)]
-struct Watch {
+pub(super) struct Watch {
     /// Endpoints that are off their container, and at how many looks in a row they were.
     cut: BTreeMap<String, u32>,
     /// When each thing was spoken of.
@@ -72,13 +72,13 @@ impl Watch {
         lasting.map(|(id, _)| id.clone()).collect()
     }
 
-    fn put_back(&mut self, what: &'static str, name: &str) {
+    pub(super) fn put_back(&mut self, what: &'static str, name: &str) {
         if self.may_say(&format!("{what} {name}"), Instant::now()) {
             tracing::info!(name, "put back {what}");
         }
     }
 
-    fn failed(&mut self, what: &'static str, name: &str, error: &dyn Display) {
+    pub(super) fn failed(&mut self, what: &'static str, name: &str, error: &dyn Display) {
         if self.may_say(&format!("{what} {name}: {error}"), Instant::now()) {
             tracing::warn!(name, %error, "cannot put back {what}");
         }
@@ -97,6 +97,7 @@ impl Networks {
             let repaired = self.keep_links(&mut watch).await;
             if repaired || round % RULES_EVERY == 0 {
                 self.keep_rules(&mut watch).await;
+                self.keep_guard(&mut watch).await;
                 self.ensure_exposed().await;
             }
             if round % SETTINGS_EVERY == 0 {

@@ -22,6 +22,10 @@ pub(crate) struct NetworkRecord {
     pub(crate) internal: bool,
     /// Containers are given our DNS server.
     pub(crate) dns: bool,
+    /// Only what was announced passes.
+    pub(crate) strict: bool,
+    /// Containers send with their own addresses alone.
+    pub(crate) guard: bool,
 }
 
 /// Who made an endpoint.
@@ -89,6 +93,15 @@ struct StoredNetwork {
     subnet: Cidr,
     internal: bool,
     dns: bool,
+    #[serde(default)]
+    strict: bool,
+    #[serde(default = "guarded")]
+    guard: bool,
+}
+
+/// What every network is that was made before there was a choice.
+fn guarded() -> bool {
+    true
 }
 
 type Write = (Vec<u8>, Option<Vec<u8>>);
@@ -100,6 +113,8 @@ impl NetworkRecord {
             subnet: self.subnet,
             internal: self.internal,
             dns: self.dns,
+            strict: self.strict,
+            guard: self.guard,
         };
         (
             key(NETWORK_PREFIX, &self.id),
@@ -176,6 +191,8 @@ pub(super) fn networks(contents: &Contents) -> Vec<NetworkRecord> {
             subnet: stored.subnet,
             internal: stored.internal,
             dns: stored.dns,
+            strict: stored.strict,
+            guard: stored.guard,
         })
         .collect()
 }
@@ -269,6 +286,8 @@ mod tests {
             subnet: "10.33.0.0/24".parse().unwrap(),
             internal: true,
             dns: false,
+            strict: true,
+            guard: false,
         };
         let exposed = EndpointRecord {
             id: "weave:expose/10.32.0.0/12".to_owned(),
@@ -284,6 +303,16 @@ mod tests {
             .collect();
         assert_eq!(networks(&contents), [network]);
         assert_eq!(endpoints(&contents), [endpoint(), exposed]);
+    }
+
+    #[test]
+    fn a_network_of_before_there_were_choices_is_guarded_and_not_strict() {
+        let stored = br#"{"subnet":"10.33.0.0/24","internal":false,"dns":true}"#;
+        let contents: Contents = vec![(b"network/n1".to_vec(), stored.to_vec())];
+        let [network] = &*networks(&contents) else {
+            panic!("it is not read");
+        };
+        assert!(network.guard && !network.strict);
     }
 
     #[test]
