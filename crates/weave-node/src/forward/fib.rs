@@ -140,6 +140,19 @@ impl Fib {
         matches!(owner, Some(Owner::Remote { session: None, .. }))
     }
 
+    /// Whether `ip` was announced by someone else than `peer`, or is the link-local address of such a
+    /// station.
+    pub(super) fn is_anothers_ip(&self, segment: SegmentId, ip: IpAddr, peer: &PeerId) -> bool {
+        match self.ips.get(&(segment, ip)) {
+            Some((_, owner)) => !owner.is(peer),
+            None => match ip {
+                IpAddr::V4(_) => false,
+                IpAddr::V6(ip) => Mac::of_link_local(ip)
+                    .is_some_and(|mac| self.is_anothers_mac(segment, mac, peer)),
+            },
+        }
+    }
+
     /// Whether `mac` was announced by someone else than `peer`.
     pub(super) fn is_anothers_mac(&self, segment: SegmentId, mac: Mac, peer: &PeerId) -> bool {
         self.macs

@@ -338,13 +338,12 @@ fn accept(
         None if here.strict => return Err(DropReason::UnannouncedSource),
         Some(_) | None => {}
     }
-    let claims = Claims {
-        fib,
-        segment,
-        peer: &peer,
-        strict: here.strict,
-    };
-    claims.check(&frame)?;
+    if claims_anothers_address(fib, segment, &peer, &frame) {
+        return Err(DropReason::SpoofedAddress);
+    }
+    if here.strict && claims_unannounced_address(fib, segment, &frame) {
+        return Err(DropReason::UnannouncedAddress);
+    }
     if let Some(Owner::Remote { .. }) = fib.macs.get(&(segment, frame.ethernet.dst())) {
         return Err(DropReason::RemoteDestination);
     }
@@ -358,64 +357,50 @@ fn local_segment(fib: &Fib, segment: SegmentId) -> Result<&FibSegment, DropReaso
         .ok_or(DropReason::UnknownSegment)
 }
 
-/// What a frame of a peer may say about who its sender is.
-struct Claims<'f> {
-    fib: &'f Fib,
+/// Whether the frame says that its sender has an address, or is a station, that someone else
+/// announced.
+fn claims_anothers_address(
+    fib: &Fib,
     segment: SegmentId,
-    peer: &'f PeerId,
-    /// Whether only what was announced may be claimed.
-    strict: bool,
+    peer: &PeerId,
+    frame: &Frame<'_>,
+) -> bool {
+    match frame.packet {
+        Packet::Arp(arp) => {
+            fib.is_anothers_ip(segment, arp.sender_ip.into(), peer)
+                || fib.is_anothers_mac(segment, arp.sender_mac, peer)
+        }
+        Packet::Ip { src } => fib.is_anothers_ip(segment, src, peer),
+        Packet::Neighbour { src, message } => {
+            fib.is_anothers_ip(segment, src, peer)
+                || advertised(message).is_some_and(|ip| fib.is_anothers_ip(segment, ip, peer))
+        }
+        Packet::Other => false,
+    }
 }
 
-impl Claims<'_> {
-    /// Refuses addresses and stations that someone else announced; on a strict segment also those
-    /// that nobody did.
-    fn check(&self, frame: &Frame<'_>) -> Result<(), DropReason> {
-        let src = frame.ethernet.src();
-        match frame.packet {
-            Packet::Arp(arp) => {
-                if self
-                    .fib
-                    .is_anothers_mac(self.segment, arp.sender_mac, self.peer)
-                {
-                    return Err(DropReason::SpoofedAddress);
-                }
-                if self.strict && arp.sender_mac != src {
-                    return Err(DropReason::UnannouncedAddress);
-                }
-                self.address(arp.sender_ip.into(), src)
-            }
-            Packet::Ip { src: ip } => self.address(ip, src),
-            Packet::Neighbour { src: ip, message } => {
-                self.address(ip, src)?;
-                match message {
-                    NdView::NeighbourAdvertisement { target } => self.address(target.into(), src),
-                    NdView::NeighbourSolicitation { .. }
-                    | NdView::RouterAdvertisement
-                    | NdView::Redirect => Ok(()),
-                }
-            }
-            Packet::Other => Ok(()),
+/// Whether the frame says that its sender has an address that nobody announced, or is another
+/// station than it is.
+fn claims_unannounced_address(fib: &Fib, segment: SegmentId, frame: &Frame<'_>) -> bool {
+    let station = frame.ethernet.src();
+    let is_unannounced =
+        |ip| !fib.ips.contains_key(&(segment, ip)) && !needs_no_announcement(ip, station);
+    match frame.packet {
+        Packet::Arp(arp) => arp.sender_mac != station || is_unannounced(arp.sender_ip.into()),
+        Packet::Ip { src } => is_unannounced(src),
+        Packet::Neighbour { src, message } => {
+            is_unannounced(src) || advertised(message).is_some_and(is_unannounced)
         }
+        Packet::Other => false,
     }
+}
 
-    fn address(&self, ip: IpAddr, src: Mac) -> Result<(), DropReason> {
-        match self.fib.ips.get(&(self.segment, ip)) {
-            Some((_, owner)) if !owner.is(self.peer) => Err(DropReason::SpoofedAddress),
-            None if self.is_anothers_link_local(ip) => Err(DropReason::SpoofedAddress),
-            None if self.strict && !needs_no_announcement(ip, src) => {
-                Err(DropReason::UnannouncedAddress)
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// A station that was announced has its link-local address, too.
-    fn is_anothers_link_local(&self, ip: IpAddr) -> bool {
-        match ip {
-            IpAddr::V4(_) => false,
-            IpAddr::V6(ip) => Mac::of_link_local(ip)
-                .is_some_and(|mac| self.fib.is_anothers_mac(self.segment, mac, self.peer)),
+/// The address that a message says its sender has.
+fn advertised(message: NdView) -> Option<IpAddr> {
+    match message {
+        NdView::NeighbourAdvertisement { target } => Some(target.into()),
+        NdView::NeighbourSolicitation { .. } | NdView::RouterAdvertisement | NdView::Redirect => {
+            None
         }
     }
 }

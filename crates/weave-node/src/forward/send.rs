@@ -248,10 +248,11 @@ fn share<'a>(
 
 fn decide(fib: &Fib, segment: SegmentId, strict: bool, frame: &Frame<'_>) -> Verdict {
     let (src, dst) = (frame.ethernet.src(), frame.ethernet.dst());
-    match fib.macs.get(&(segment, src)) {
-        Some(Owner::Remote { .. }) => return Verdict::Drop(DropReason::SourceIsRemote),
-        None if strict => return Verdict::Drop(DropReason::UnannouncedSource),
-        Some(Owner::Local) | None => {}
+    if let Some(Owner::Remote { .. }) = fib.macs.get(&(segment, src)) {
+        return Verdict::Drop(DropReason::SourceIsRemote);
+    }
+    if strict && !fib.macs.contains_key(&(segment, src)) {
+        return Verdict::Drop(DropReason::UnannouncedSource);
     }
     if let Some(verdict) = answer(fib, segment, frame) {
         return verdict;
