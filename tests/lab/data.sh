@@ -17,9 +17,7 @@ start() {  # start HOST [args]
 w() { local h=$1; shift; on "$h" env WEAVE_SOCKET=/run/w/weave.sock weave "$@"; }
 in_ns() { local h=$1; shift; on "$h" ip netns exec ns "$@"; }
 start 1; start 2 "$(ip_of 1)"
-w 1 attach 192.168.77.1/24 --netns /run/netns/ns >/dev/null
-w 2 attach 192.168.77.2/24 --netns /run/netns/ns >/dev/null
-for h in 1 2; do in_ns $h ip addr add fd77::$h/64 dev ethwe nodad; done
+for h in 1 2; do w $h attach 192.168.77.$h/24 fd77::$h/64 --netns /run/netns/ns >/dev/null; done
 check "two namespaces reach each other" eventually 10 in_ns 1 busybox ping -c1 -W1 192.168.77.2
 check "super-frames and checksums are left to the kernel" says 'Offloads: .*tso.*uso.*checksum.*gso.*gro' w 1 status
 check "the connection says cipher and offloads" says 'established .* cipher=.* offloads=gso,gro' w 1 status connections
