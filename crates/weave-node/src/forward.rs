@@ -3,7 +3,7 @@
 //! Owns the forwarding table ([`Fib`], built by the control side and only read here), the sending
 //! half ([`Forwarder`], one per thread that reads the containers' interfaces) and the receiving
 //! half ([`Receiver`], one per thread that reads the network), with what each must remember:
-//! flood limits, replay windows, incomplete frames. Does no input or output: bytes come in as
+//! flood limits, replay windows, incomplete frames, who sent handshakes. Does no input or output: bytes come in as
 //! slices and leave through [`Egress`] and [`Ingress`].
 //!
 //! Invariants: in steady state a frame costs no lock and no allocation; nothing leaves unsealed;
@@ -14,6 +14,7 @@ mod drops;
 mod encapsulate;
 mod fib;
 mod fragments;
+mod gate;
 mod limits;
 mod policy;
 mod receive;

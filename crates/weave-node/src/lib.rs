@@ -17,6 +17,7 @@ mod membership;
 pub mod names;
 mod next_format;
 mod node;
+mod pace;
 mod post_quantum;
 mod relays;
 mod ring;

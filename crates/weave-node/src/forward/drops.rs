@@ -32,10 +32,12 @@ drop_reasons! {
     TooShort = "too_short",
     /// Datagram of another protocol version, or not ours.
     BadVersion = "bad_version",
-    /// Datagram with an unknown type, kind or lane, or reserved bits set.
+    /// Datagram with an unknown type, kind or lane, reserved bits set, or a length that its type never has.
     BadHeader = "bad_header",
     /// Datagram from an address that nobody has.
     BadSource = "bad_source",
+    /// Datagram of a handshake, over what its source or all strangers may send.
+    HandshakeRate = "handshake_rate",
     /// Relayed datagram that this host has no circuit for, or wrapped too often.
     NoCircuit = "no_circuit",
     /// Datagram for a key that we do not have (any more).

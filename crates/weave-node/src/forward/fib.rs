@@ -32,6 +32,8 @@ pub struct Fib {
     pub learned: Lookup<(SegmentId, Mac), usize>,
     /// Addresses that every host has for itself, of which nothing may cross the overlay.
     pub ignored_ips: Vec<IpAddr>,
+    /// Where peers are that there is a session with, and where one is dialled; in order.
+    pub known: Vec<IpAddr>,
 }
 
 /// A session that frames can be sent in.

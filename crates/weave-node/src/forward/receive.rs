@@ -16,6 +16,7 @@ use weave_wire::{
 
 use super::encapsulate::{inner, wrap};
 use super::fragments::Reassembly;
+use super::gate::Gate;
 use super::policy::{self, Frame, Packet};
 use super::windows::Windows;
 use super::{CircuitEnd, DropCounters, DropReason, Fib, FibSegment, Ingress, OpenLane, Owner};
@@ -33,6 +34,7 @@ pub struct Receiver {
     windows: Windows,
     reassembly: Reassembly,
     recent: Recent,
+    gate: Gate,
 }
 
 impl Receiver {
@@ -43,6 +45,7 @@ impl Receiver {
             windows: Windows::default(),
             reassembly: Reassembly::default(),
             recent: Recent::new(),
+            gate: Gate::new(),
         }
     }
 
@@ -89,7 +92,8 @@ impl Receiver {
             | DatagramType::HandshakeFinish
             | DatagramType::CookieReply
             | DatagramType::Reject => {
-                HandshakeHeader::decode(datagram).map_err(reason_of)?;
+                let header = HandshakeHeader::decode(datagram).map_err(reason_of)?;
+                self.gate.pass(fib, from, header.ty, datagram.len(), now)?;
                 ingress.handshake(from, datagram);
                 Ok(())
             }

@@ -66,6 +66,7 @@ impl Node {
                 .collect(),
             learned: learned.collect(),
             ignored_ips: self.config.anycast.clone(),
+            known: view.known,
             open: view
                 .open
                 .into_iter()

@@ -17,9 +17,10 @@ use weave_wire::{Circuit, HandshakeHeader, Time};
 
 use super::config::SessionConfig;
 use super::hello;
-use super::limits::{Admission, Backlog, LoadMeter, Pace, SourceBuckets, source_of};
+use super::limits::{Admission, Backlog, LoadMeter, SourceBuckets};
 use super::peer::Answer;
 use super::{SessionDrop, Sessions};
+use crate::pace::{Pace, source_of};
 
 /// Half-open handshakes kept; beyond this the oldest goes.
 const HALF_OPEN: usize = 128;

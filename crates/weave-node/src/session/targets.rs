@@ -283,6 +283,11 @@ impl Dials {
         dial.is_some_and(|dial| dial.state != DialState::Never)
     }
 
+    /// All addresses that we dial, or would.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.dials.keys().copied().filter(|addr| self.knows(*addr))
+    }
+
     /// The dial of an address.
     pub(super) fn get(&self, addr: SocketAddr) -> Option<&Dial> {
         self.dials.get(&addr)

@@ -1,9 +1,10 @@
 //! What others see of the sessions: the data path its keys, people their status.
 
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use weave_wire::{PeerId, Time};
+use weave_wire::{Circuit, PeerId, Time};
 
 use super::outbound::Outbound;
 use super::peer::{Session, Slots};
@@ -19,6 +20,8 @@ pub(crate) struct SessionFib {
     pub(crate) sessions: Vec<FibSession>,
     /// What may be opened; also of sessions that are not used for sending.
     pub(crate) open: Vec<Arc<OpenLane>>,
+    /// Where peers are, and where they are dialled; in order, and not circuits.
+    pub(crate) known: Vec<IpAddr>,
 }
 
 impl Sessions {
@@ -40,7 +43,16 @@ impl Sessions {
         SessionFib {
             sessions: sessions.collect(),
             open: established.chain(unconfirmed).cloned().collect(),
+            known: self.known_addresses(),
         }
+    }
+
+    fn known_addresses(&self) -> Vec<IpAddr> {
+        let sessions = self.sessions.values().map(|session| session.addr);
+        let all = sessions.chain(self.dials.addresses());
+        let direct = all.filter(|addr| Circuit::of(addr).is_none());
+        let known: BTreeSet<_> = direct.map(|addr| addr.ip()).collect();
+        known.into_iter().collect()
     }
 
     /// Every connection and every attempt at one.

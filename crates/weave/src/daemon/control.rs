@@ -19,13 +19,15 @@ use weave_sys::udp::Underlay;
 use weave_wire::{Cidr, Time};
 
 use super::clock::Clock;
-use super::data::{Incoming, Shared, Wanted};
+use super::data::{FromData, Handshake, Incoming, Shared, Wanted};
 use super::resolve;
 use super::store::Store;
 use crate::api::{ApiError, ApiErrorKind};
 
-/// Datagrams handled in a row, before commands and timers have their turn.
-const INCOMING_BATCH: usize = 128;
+/// Messages of members handled in a row, before commands and timers have their turn.
+const MEMBERS_BATCH: usize = 128;
+/// The same of handshakes, which cost more: then messages of members have their turn, too.
+const HANDSHAKES_BATCH: usize = 16;
 
 /// What must be stored and could not be is tried again after this long.
 const PERSIST_AGAIN: Duration = Duration::from_secs(1);
@@ -109,7 +111,7 @@ pub(crate) struct Shell {
     outputs: Outputs,
     clock: Clock,
     commands: mpsc::UnboundedReceiver<Command>,
-    incoming: mpsc::Receiver<Incoming>,
+    incoming: FromData,
 }
 
 impl std::fmt::Debug for Shell {
@@ -131,7 +133,7 @@ impl Shell {
         store: Store,
         underlay: Underlay,
         shared: Arc<Shared>,
-        incoming: mpsc::Receiver<Incoming>,
+        incoming: FromData,
         port: u16,
     ) -> (Self, Control, SharedNames) {
         let (sender, commands) = mpsc::unbounded_channel();
@@ -169,47 +171,65 @@ impl Shell {
             let due = self.node.poll_timeout();
             let wait = async {
                 match due {
+                    // the runtime looks at its own timers only when there is nothing else to do
+                    Some(due) if due <= now => {}
                     Some(due) => tokio::time::sleep_until(self.clock.instant(due).into()).await,
                     None => std::future::pending().await,
                 }
             };
+            // what strangers can send comes last
             tokio::select! {
                 biased;
                 Some(command) = self.commands.recv() => {
                     let now = self.clock.now();
                     command(&mut self, now);
                 }
-                Some(incoming) = self.incoming.recv() => self.handle_incoming(incoming),
-                () = wait => self.node.handle_timeout(self.clock.now()),
                 () = &mut stop => break,
+                () = wait => self.node.handle_timeout(self.clock.now()),
+                Some(first) = self.incoming.members.recv() => self.handle_members(first),
+                Some(first) = self.incoming.handshakes.recv() => {
+                    self.handle_handshakes(first);
+                    tokio::task::yield_now().await;
+                }
             }
         }
         self.node.goodbye(self.clock.now());
         drain(&mut self.node, self.clock.now(), &mut self.outputs);
     }
 
-    fn handle_incoming(&mut self, first: Incoming) {
-        let now = self.clock.now();
-        let mut next = Some(first);
-        for _ in 0..INCOMING_BATCH {
-            match next {
-                Some(Incoming::Handshake(from, datagram)) => {
-                    self.node.handle_handshake(from, &datagram, now);
-                }
-                Some(Incoming::Control(receiver, from, plaintext)) => {
-                    self.node.handle_control(receiver, from, &plaintext, now);
-                }
-                Some(Incoming::Learned(segment, mac, peer)) => {
-                    self.node.handle_learned(segment, mac, peer, now);
-                }
-                Some(Incoming::Wanted(Wanted::Peer(peer))) => self.node.handle_wanted(peer, now),
-                Some(Incoming::Wanted(Wanted::Segment(segment))) => {
-                    self.node.handle_segment_wanted(segment, now);
-                }
-                None => return,
+    fn handle_members(&mut self, first: Incoming) {
+        let (node, now) = (&mut self.node, self.clock.now());
+        let queue = &mut self.incoming.members;
+        for_each_waiting(first, queue, MEMBERS_BATCH, |incoming| match incoming {
+            Incoming::Control(receiver, from, plaintext) => {
+                node.handle_control(receiver, from, &plaintext, now);
             }
-            next = self.incoming.try_recv().ok();
-        }
+            Incoming::Learned(segment, mac, peer) => node.handle_learned(segment, mac, peer, now),
+            Incoming::Wanted(Wanted::Peer(peer)) => node.handle_wanted(peer, now),
+            Incoming::Wanted(Wanted::Segment(segment)) => node.handle_segment_wanted(segment, now),
+        });
+    }
+
+    fn handle_handshakes(&mut self, first: Handshake) {
+        let (node, now) = (&mut self.node, self.clock.now());
+        let queue = &mut self.incoming.handshakes;
+        for_each_waiting(first, queue, HANDSHAKES_BATCH, |(from, datagram)| {
+            node.handle_handshake(from, &datagram, now);
+        });
+    }
+}
+
+/// Takes what was received and what waits behind it, `most` in all; the others stay.
+fn for_each_waiting<T>(
+    first: T,
+    queue: &mut mpsc::Receiver<T>,
+    most: usize,
+    mut take: impl FnMut(T),
+) {
+    take(first);
+    for _ in 1..most {
+        let Ok(next) = queue.try_recv() else { return };
+        take(next);
     }
 }
 
@@ -309,3 +329,26 @@ impl Sink for Outputs {
 
 /// How long the last datagrams have to leave, after the goodbye.
 pub(crate) const LINGER: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_that_waits_is_lost_between_two_batches() {
+        let (sender, mut queue) = mpsc::channel(300);
+        for number in 0..300 {
+            sender.try_send(number).expect("there is room");
+        }
+        drop(sender);
+        let (mut taken, mut batches) = (Vec::new(), 0);
+        while let Some(first) = queue.recv().await {
+            let before = taken.len();
+            for_each_waiting(first, &mut queue, 128, |number| taken.push(number));
+            assert!(taken.len() - before <= 128);
+            batches += 1;
+        }
+        assert_eq!(taken, Vec::from_iter(0..300));
+        assert_eq!(batches, 3);
+    }
+}

@@ -54,20 +54,71 @@ const TURNS: usize = 256;
 const UDP: u64 = 0;
 /// Tells it that a TAP has.
 const TAPS: u64 = 1;
-/// Control datagrams that may wait for the control loop.
-pub(crate) const CONTROL_QUEUE: usize = 1_024;
+/// Messages of members that may wait for the control loop.
+const CONTROL_QUEUE: usize = 1_024;
+/// Handshakes that may wait for it. Whoever sends one sends it again.
+const HANDSHAKE_QUEUE: usize = 256;
 
-/// What the receive thread hands to the control loop.
+/// What members want of the control loop.
 #[derive(Debug)]
 pub(crate) enum Incoming {
-    /// A handshake datagram.
-    Handshake(SocketAddr, Bytes),
     /// An opened control message.
     Control(ReceiverIndex, SocketAddr, Bytes),
     /// An unannounced source MAC.
     Learned(SegmentId, Mac, PeerId),
     /// Frames for someone that there is no session with.
     Wanted(Wanted),
+}
+
+/// A datagram of a handshake, with its sender. Anybody can send one.
+pub(crate) type Handshake = (SocketAddr, Bytes);
+
+/// Where the data path puts what is for the control loop. Each queue is bounded: what does not
+/// fit is lost, as any datagram may be.
+#[derive(Debug, Clone)]
+pub(crate) struct ToControl {
+    members: mpsc::Sender<Incoming>,
+    handshakes: mpsc::Sender<Handshake>,
+}
+
+/// The other end of [`ToControl`]. What strangers send waits in a queue of its own, so that it
+/// takes no room from members.
+#[derive(Debug)]
+pub(crate) struct FromData {
+    /// What members want.
+    pub(crate) members: mpsc::Receiver<Incoming>,
+    /// What anybody sent.
+    pub(crate) handshakes: mpsc::Receiver<Handshake>,
+}
+
+/// Both ends of the queues between the data path and the control loop.
+pub(crate) fn queues() -> (ToControl, FromData) {
+    let (to_members, members) = mpsc::channel(CONTROL_QUEUE);
+    let (to_handshakes, handshakes) = mpsc::channel(HANDSHAKE_QUEUE);
+    let to = ToControl {
+        members: to_members,
+        handshakes: to_handshakes,
+    };
+    let from = FromData {
+        members,
+        handshakes,
+    };
+    (to, from)
+}
+
+impl ToControl {
+    fn send(&self, incoming: Incoming) {
+        let _ = self.members.try_send(incoming);
+    }
+
+    /// Answers whether there was room.
+    fn send_handshake(&self, from: SocketAddr, datagram: &[u8]) -> bool {
+        let Ok(room) = self.handshakes.try_reserve() else {
+            return false;
+        };
+        room.send((from, Bytes::copy_from_slice(datagram)));
+        true
+    }
 }
 
 /// The TAP of each segment.
@@ -148,7 +199,7 @@ impl DataPath {
     pub(crate) fn start(
         underlay: &Underlay,
         clock: Clock,
-        control: mpsc::Sender<Incoming>,
+        control: ToControl,
     ) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared {
             fib: ArcSwap::default(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 use weave_docker::{PluginSocket, plugin};
 use weave_node::{Node, NodeConfig};
 use weave_sys::dnsns::DNS_ADDRESS;
@@ -20,7 +20,7 @@ use super::admin::Admin;
 use super::attach::Attacher;
 use super::clock::Clock;
 use super::control::{LINGER, SharedNames, Shell};
-use super::data::{CONTROL_QUEUE, DataPath};
+use super::data::{self, DataPath};
 use super::driver::WeaveDriver;
 use super::expose::Exposer;
 use super::listen::Listeners;
@@ -68,8 +68,8 @@ async fn serve(config: DaemonConfig) -> anyhow::Result<()> {
     weave_node::check_stored(&contents)
         .with_context(|| format!("cannot use the store {}", store.path().display()))?;
     let contents = adopt_launch(&config, &store, contents).await?;
-    let (incoming, received) = mpsc::channel(CONTROL_QUEUE);
-    let data = DataPath::start(&underlay, clock, incoming)?;
+    let (to_control, from_data) = data::queues();
+    let data = DataPath::start(&underlay, clock, to_control)?;
     let node = Node::new(node_config(&config), random_seed()?, &contents, clock.now());
     let me = node.id();
     let shared = Arc::clone(data.shared());
@@ -79,7 +79,7 @@ async fn serve(config: DaemonConfig) -> anyhow::Result<()> {
         store.clone(),
         underlay,
         shared,
-        received,
+        from_data,
         config.port,
     );
     let (stop_control, control_stopped) = oneshot::channel::<()>();

@@ -100,6 +100,7 @@ impl Host {
             fib: SessionFib {
                 sessions: Vec::new(),
                 open: Vec::new(),
+                known: Vec::new(),
             },
             lanes: BTreeMap::new(),
             windows: BTreeMap::new(),

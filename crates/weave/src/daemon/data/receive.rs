@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 use weave_node::forward::{DropCounters, DropReason, Ingress, Receiver};
 use weave_sys::Tap;
 use weave_sys::udp::{UdpRx, UdpTx, Underlay};
@@ -16,7 +15,7 @@ use super::super::clock::Clock;
 use super::coalesce::{self, Run};
 use super::congestion::Congestion;
 use super::load::Load;
-use super::{Incoming, Shared, Taps};
+use super::{Incoming, Shared, Taps, ToControl};
 
 /// Bytes that were waiting in the socket beyond which there is a bulk transfer.
 const BULK: usize = 16 << 10;
@@ -34,7 +33,7 @@ pub(super) struct RxPath {
     onward: UdpTx,
     receiver: Receiver,
     congestion: Congestion,
-    control: mpsc::Sender<Incoming>,
+    control: ToControl,
 }
 
 impl RxPath {
@@ -42,7 +41,7 @@ impl RxPath {
         shared: Arc<Shared>,
         clock: Clock,
         underlay: &Underlay,
-        control: mpsc::Sender<Incoming>,
+        control: ToControl,
     ) -> Self {
         Self {
             clock,
@@ -98,18 +97,13 @@ impl RxPath {
 /// Puts frames on their TAPs. Neighbours that were cut from one super-frame become one again.
 struct Delivery<'a, 'd> {
     taps: &'a Taps,
-    control: &'a mpsc::Sender<Incoming>,
+    control: &'a ToControl,
     drops: &'a DropCounters,
     onward: &'a mut UdpTx,
     run: Option<(&'a Tap, Run<'d>)>,
 }
 
 impl<'a, 'd> Delivery<'a, 'd> {
-    /// The queue is bounded: what does not fit is lost, as any datagram may be.
-    fn hand_over(&self, incoming: Incoming) {
-        let _ = self.control.try_send(incoming);
-    }
-
     /// Writes what has waited for its neighbours.
     fn flush(&mut self) {
         if let Some((tap, run)) = self.run.take() {
@@ -164,7 +158,7 @@ impl<'d> Ingress<'d> for Delivery<'_, 'd> {
     }
 
     fn control(&mut self, receiver: ReceiverIndex, from: SocketAddr, plaintext: &[u8]) {
-        self.hand_over(Incoming::Control(
+        self.control.send(Incoming::Control(
             receiver,
             from,
             Bytes::copy_from_slice(plaintext),
@@ -172,10 +166,12 @@ impl<'d> Ingress<'d> for Delivery<'_, 'd> {
     }
 
     fn handshake(&mut self, from: SocketAddr, datagram: &[u8]) {
-        self.hand_over(Incoming::Handshake(from, Bytes::copy_from_slice(datagram)));
+        if !self.control.send_handshake(from, datagram) {
+            self.drops.count(DropReason::HandshakeRate);
+        }
     }
 
     fn learned(&mut self, segment: SegmentId, mac: Mac, peer: PeerId) {
-        self.hand_over(Incoming::Learned(segment, mac, peer));
+        self.control.send(Incoming::Learned(segment, mac, peer));
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use weave_node::forward::{DropReason, Egress, Forwarder};
 use weave_sys::Tap;
 use weave_sys::poll::{Poller, Ready, Waker};
@@ -19,7 +18,7 @@ use super::backlog::{BATCHES, Backlog};
 use super::linger::Linger;
 use super::load::Load;
 use super::parked::{Frame, Parked, Wanted};
-use super::{Incoming, Shared, Taps};
+use super::{Incoming, Shared, Taps, ToControl};
 
 /// Times that one TAP gives something before the next has its turn.
 const TURNS: usize = 16;
@@ -35,7 +34,7 @@ pub(super) struct TxPath {
     backlog: Backlog,
     parked: Parked,
     taps: Arc<Taps>,
-    control: mpsc::Sender<Incoming>,
+    control: ToControl,
 }
 
 impl TxPath {
@@ -45,7 +44,7 @@ impl TxPath {
         shared: Arc<Shared>,
         clock: Clock,
         underlay: &Underlay,
-        control: mpsc::Sender<Incoming>,
+        control: ToControl,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             clock,
@@ -261,14 +260,14 @@ struct Underlaid<'a> {
     segment: SegmentId,
     now: Time,
     parked: &'a mut Parked,
-    control: &'a mpsc::Sender<Incoming>,
+    control: &'a ToControl,
 }
 
 impl Underlaid<'_> {
     fn ask(&mut self, wanted: Wanted) {
         if self.parked.is_to_be_asked(wanted, self.now) {
             // when the control loop has too much to do, the next frame asks again
-            let _ = self.control.try_send(Incoming::Wanted(wanted));
+            self.control.send(Incoming::Wanted(wanted));
         }
     }
 }
