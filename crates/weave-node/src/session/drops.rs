@@ -43,6 +43,8 @@ pub(crate) enum SessionDrop {
     /// A `Hello` of a peer, where one side requires the post-quantum key exchange that the other
     /// has not.
     PqUnfit,
+    /// The last message of a stranger's handshake, over what is computed for.
+    FinishRate,
 }
 
 /// Number of reasons.
@@ -50,7 +52,7 @@ const REASONS: usize = SessionDrop::ALL.len();
 
 impl SessionDrop {
     /// All reasons, in the order of their numbers.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Malformed,
         Self::Stranger,
         Self::NoCookie,
@@ -69,6 +71,7 @@ impl SessionDrop {
         Self::Unconfirmed,
         Self::BadRekey,
         Self::PqUnfit,
+        Self::FinishRate,
     ];
 
     /// The name it is exported under.
@@ -92,6 +95,7 @@ impl SessionDrop {
             Self::Unconfirmed => "unconfirmed",
             Self::BadRekey => "bad_rekey",
             Self::PqUnfit => "pq_unfit",
+            Self::FinishRate => "finish_rate",
         }
     }
 }
@@ -139,6 +143,6 @@ mod tests {
             (0..times).for_each(|_| drops.count(reason));
         }
         let counts: Vec<_> = drops.iter().map(|(_, count)| count).collect();
-        assert_eq!(counts, (0..18).collect::<Vec<u64>>());
+        assert_eq!(counts, (0..19).collect::<Vec<u64>>());
     }
 }

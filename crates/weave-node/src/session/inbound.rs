@@ -1,7 +1,7 @@
 //! Handshakes that others began: what protects us from them, and the step to a session.
 //!
 //! Invariant: whatever strangers send, at most [`HALF_OPEN`] handshakes are kept, and at most a
-//! fixed number per second is computed for; established sessions and the handshakes that we
+//! fixed number of messages per second is computed for; established sessions and the handshakes that we
 //! began do not depend on either.
 
 use std::collections::BTreeMap;
@@ -32,6 +32,8 @@ const SOURCE_PACE: Pace = Pace::new(Duration::from_millis(50), 40);
 const GUESS_PACE: Pace = Pace::new(Duration::from_secs(3), 20);
 /// First messages of all strangers together, and of all known addresses together.
 const TOTAL_PACE: Pace = Pace::new(Duration::from_millis(5), 64);
+/// Last messages of all strangers' handshakes, each some operations on curves: more than can be begun.
+const FINISH_PACE: Pace = Pace::new(Duration::from_millis(4), 128);
 /// A source is named in a warning once per this time.
 const WARN_PACE: Pace = Pace::new(Duration::from_secs(60), 1);
 
@@ -48,6 +50,7 @@ pub(super) struct Inbound {
     warnings: SourceBuckets,
     strangers: Backlog,
     known: Backlog,
+    finishes: Time,
     keep: Duration,
 }
 
@@ -75,6 +78,7 @@ impl Inbound {
             warnings: SourceBuckets::new(WARN_PACE),
             strangers: Backlog::new(TOTAL_PACE),
             known: Backlog::new(TOTAL_PACE),
+            finishes: Time::ZERO,
             keep: config.timers.give_up,
         }
     }
@@ -207,6 +211,10 @@ impl Sessions {
             self.reject(from, &half_open.state);
             self.inbound.keep(slot, half_open);
             return;
+        }
+        if !self.is_known(from) && !FINISH_PACE.take(&mut self.inbound.finishes, now) {
+            self.inbound.keep(slot, half_open);
+            return self.drops.count(SessionDrop::FinishRate);
         }
         let HalfOpen {
             state,

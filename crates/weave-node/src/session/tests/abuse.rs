@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 use weave_crypto::{HandshakeConfig, Identity, Passwords, StretchedPassword, initiate};
-use weave_wire::{DatagramType, Lane, ReceiverIndex};
+use weave_wire::{DatagramType, HandshakeHeader, Lane, ReceiverIndex};
 
 use super::net::{Event, Faults, Net, RIGHT, WRONG, addr_of};
 use crate::session::{ConnectionState, SessionDrop};
@@ -129,6 +129,40 @@ fn one_source_cannot_use_up_what_others_need() {
     assert!(net.hosts[0].sessions.drops().of(SessionDrop::SourceRate) >= 40);
     net.target(1, 0);
     assert!(net.run_until(SECOND, Net::is_full_mesh).is_some());
+}
+
+#[test]
+fn last_messages_that_do_not_verify_are_computed_for_at_a_rate_and_keep_nobody_out() {
+    let mut net = Net::new(2, Faults::NONE, 1);
+    let mut rng = ChaCha12Rng::seed_from_u64(9);
+    let init = valid_init(&mut rng);
+    net.inject(addr_of(30), 0, init);
+    let reply = HandshakeHeader::decode(&net.sent[0].2).expect("it was answered");
+    assert_eq!(reply.ty, DatagramType::HandshakeReply);
+    let header = HandshakeHeader {
+        ty: DatagramType::HandshakeFinish,
+        receiver: reply.sender,
+        ..reply
+    };
+    // 5,000 a second, each another one
+    for tick in 0..1_000_u32 {
+        if tick == 500 {
+            net.target(1, 0);
+        }
+        for number in 0..5 {
+            let mut finish = header.encode().to_vec();
+            finish.resize(250, 7);
+            finish[20..24].copy_from_slice(&(tick * 5 + number).to_be_bytes());
+            net.inject(addr_of(30), 0, finish);
+        }
+        net.run(Duration::from_millis(1));
+    }
+    let drops = net.hosts[0].sessions.drops();
+    let computed = drops.of(SessionDrop::HandshakeInvalid) + drops.of(SessionDrop::WrongPassword);
+    assert!((250..=400).contains(&computed), "{computed} in a second");
+    assert!(drops.of(SessionDrop::FinishRate) > 4_000, "{drops:?}");
+    // one of the newcomer's is as good as any other, and it sends it again
+    assert!(net.run_until(3 * SECOND, Net::is_full_mesh).is_some());
 }
 
 #[test]
