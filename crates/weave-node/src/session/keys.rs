@@ -71,6 +71,11 @@ impl Keys {
         self.epochs.current().has_kem()
     }
 
+    /// How often the keys were changed; where there is a KEM, the first time at once.
+    pub(super) fn rekeys(&self) -> u32 {
+        self.epochs.current().number()
+    }
+
     /// Whether frames may be sealed.
     pub(super) fn carries_frames(&self) -> bool {
         !self.kem_required || self.has_kem()

@@ -37,6 +37,10 @@ pub struct ConnectionStatus {
     pub mtu: Option<u16>,
     /// Smoothed round trip time, once it was measured.
     pub rtt: Option<Duration>,
+    /// How old the session is, once there is one.
+    pub age: Option<Duration>,
+    /// How often its keys were changed.
+    pub rekeys: Option<u32>,
     /// When the next attempt is made, while none is under way.
     pub retry: Option<Retry>,
 }

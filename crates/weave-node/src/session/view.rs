@@ -123,6 +123,8 @@ impl Sessions {
             pq: Some(session.keys.has_kem()),
             mtu: session.path.mtu(),
             rtt: session.rtt.smoothed(),
+            age: Some(now.saturating_sub(session.standing.since)),
+            rekeys: Some(session.keys.rekeys()),
             retry: None,
         }
     }
@@ -205,6 +207,8 @@ pub(crate) const fn attempt_status(
         pq: None,
         mtu: None,
         rtt: None,
+        age: None,
+        rekeys: None,
         retry,
     }
 }

@@ -237,6 +237,12 @@ pub(crate) struct ConnectionStatus {
     /// Smoothed round trip time in microseconds.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) rtt_us: Option<u64>,
+    /// How long ago the handshake ended, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) age_ms: Option<u64>,
+    /// How often the keys were changed since.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) rekeys: Option<u32>,
     /// MTU of the path in bytes of IP, once probes have found it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) mtu: Option<u32>,

@@ -380,6 +380,10 @@ fn connection_status(
         rtt_us: connection
             .rtt
             .map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+        age_ms: connection
+            .age
+            .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+        rekeys: connection.rekeys,
         mtu: connection.mtu.map(u32::from),
         offloads: if established {
             offloads.to_vec()

@@ -14,6 +14,20 @@ use crate::session::{ConnectionState, Transmit};
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
+fn status_tells_the_age_of_a_session_and_how_often_its_keys_were_changed() {
+    let mut net = Net::connected_pair();
+    let shown = |net: &Net| {
+        let status = net.status(0, addr_of(1));
+        (status.age.expect("an age"), status.rekeys.expect("a count"))
+    };
+    let (young, before) = shown(&net);
+    net.run(Duration::from_secs(250));
+    let (old, after) = shown(&net);
+    assert_eq!(old - young, Duration::from_secs(250));
+    assert!((2..=3).contains(&(after - before)), "{before}, {after}");
+}
+
+#[test]
 fn a_silent_peer_shows_after_ten_seconds_and_is_lost_after_twenty() {
     let mut net = Net::connected_pair();
     let peer = net.hosts[1].id;

@@ -27,6 +27,8 @@ fn bare(address: &str, outbound: bool, state: ConnectionState) -> ConnectionStat
         cipher: None,
         pq: None,
         rtt_us: None,
+        age_ms: None,
+        rekeys: None,
         mtu: None,
         offloads: Vec::new(),
     }
