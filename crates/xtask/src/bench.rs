@@ -6,6 +6,7 @@
 //! so far is on disk after every repetition.
 
 mod figures;
+pub(crate) mod flood;
 mod install;
 mod machine;
 mod measure;
@@ -96,7 +97,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         nix::unistd::geteuid().is_root(),
         "this makes network namespaces and needs root\nhint: sudo -E env \"PATH=$PATH\" cargo xtask bench overlays"
     );
-    let places = Places::find(options)?;
+    let places = Places::find(options.weave_bin.as_deref(), options.out.as_deref())?;
     let progress = Progress::start();
     let overlays = chosen(&overlay::read_all(Path::new("benches/overlays"))?, options)?;
     let tools = install::Tools::new(&places.target);
@@ -136,16 +137,16 @@ struct Places {
 impl Places {
     /// # Errors
     /// When there is no such weave, or the place for the report cannot be made.
-    fn find(options: &Options) -> Result<Self> {
+    fn find(weave: Option<&Path>, out: Option<&Path>) -> Result<Self> {
         let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let top = top.canonicalize().context("find the workspace")?;
         let target = std::env::var_os("CARGO_TARGET_DIR");
         let target = target.map_or_else(|| top.join("target"), PathBuf::from);
         let target = std::path::absolute(target)?;
-        let out = options.out.clone().unwrap_or_else(|| target.join("bench"));
+        let out = out.map_or_else(|| target.join("bench"), Path::to_path_buf);
         let out = std::path::absolute(out)?;
         std::fs::create_dir_all(&out).with_context(|| format!("make {}", out.display()))?;
-        let weave = options.weave_bin.as_ref().map(|given| {
+        let weave = weave.map(|given| {
             let path = given.canonicalize();
             path.with_context(|| format!("find {}", given.display()))
         });

@@ -34,6 +34,10 @@ enum Chore {
 enum Bench {
     /// Compare weave with other overlays on one topology, in turn, in one run.
     Overlays(bench::Options),
+    /// What a TCP stream reaches while one of its hosts is flooded with garbage.
+    Garbage(bench::flood::Options),
+    /// The same while it is flooded with handshakes, and another host joins.
+    Flood(bench::flood::Options),
     /// Count the instructions of the data path and compare them with benches/instructions.json.
     Instructions(instructions::Options),
 }
@@ -42,6 +46,8 @@ fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().chore {
         Chore::Sim { arguments } => sim(&arguments),
         Chore::Bench(Bench::Overlays(options)) => bench::run(&options),
+        Chore::Bench(Bench::Garbage(options)) => bench::flood::garbage(&options),
+        Chore::Bench(Bench::Flood(options)) => bench::flood::handshakes(&options),
         Chore::Bench(Bench::Instructions(options)) => instructions::run(&options),
     }
 }

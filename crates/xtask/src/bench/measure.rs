@@ -39,6 +39,19 @@ pub(super) struct Effort {
 }
 
 impl Effort {
+    /// For [`Session::tcp`] only.
+    pub(super) fn streams(seconds: u64) -> Self {
+        Self {
+            repetitions: 1,
+            seconds,
+            congestion: "cubic",
+            pings: 0,
+            probe: Duration::ZERO,
+            steps: 0,
+            tolerated: 0.0,
+        }
+    }
+
     pub(super) fn new(options: &Options) -> Self {
         let tolerated = options.loss + 0.5;
         if options.quick {
@@ -174,7 +187,14 @@ impl<'a> Session<'a> {
     }
 
     /// One run of iperf3, and what is done beside it.
-    fn tcp<T>(&self, arguments: &[&str], beside: impl FnOnce() -> Result<T>) -> Result<(Tcp, T)> {
+    ///
+    /// # Errors
+    /// When either fails.
+    pub(super) fn tcp<T>(
+        &self,
+        arguments: &[&str],
+        beside: impl FnOnce() -> Result<T>,
+    ) -> Result<(Tcp, T)> {
         let limit = Duration::from_secs(self.effort.seconds) + PATIENCE;
         let mut server = self.iperf3_server(limit)?;
         let mut client = self.stage.traffic(Side::Client, limit, "iperf3");

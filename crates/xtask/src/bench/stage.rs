@@ -233,7 +233,8 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    fn command(&self, netns: &str, limit: Duration, program: &str) -> Command {
+    /// A command in a network namespace of the stage; it is stopped at the limit.
+    pub(super) fn command(&self, netns: &str, limit: Duration, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command
             .args([
