@@ -83,7 +83,8 @@ def flood(options):
     name = ctypes.create_string_buffer(struct.pack("=HH4s8x", socket.AF_INET, socket.htons(options.port), to), 16)
     array = messages([(ctypes.c_char * len(data)).from_buffer_copy(data) for data in pool], name)
     size, base, fd = ctypes.sizeof(Message), ctypes.addressof(array), udp.fileno()
-    sent, at, begin = 0, 0, time.monotonic()
+    sent, at, start = 0, 0, time.monotonic()
+    begin = start
     while (elapsed := time.monotonic() - begin) < options.seconds:
         count = BATCH
         if options.rate:
@@ -99,7 +100,7 @@ def flood(options):
         done = LIBC.sendmmsg(fd, ctypes.c_void_p(base + at * size), count, 0)
         sent += max(done, 0)
         at = (at + max(done, 1)) % len(pool)
-    print(f"{sent} in {elapsed:.1f} s")
+    print(f"{sent} in {time.monotonic() - start:.1f} s")
 
 
 def sink(options):
