@@ -133,6 +133,8 @@ pub(crate) struct Sessions {
     config: SessionConfig,
     rng: ChaCha12Rng,
     dials: Dials,
+    /// How many addresses the data path was told that are dialled.
+    dialled: usize,
     /// Handshakes that we began, by our slot.
     outbound: BTreeMap<u32, Outbound>,
     /// Handshakes that others began.
@@ -157,6 +159,7 @@ impl Sessions {
     pub(crate) fn new(config: SessionConfig, mut rng: ChaCha12Rng) -> Self {
         Self {
             dials: Dials::new(config.timers.clone(), config.port),
+            dialled: 0,
             outbound: BTreeMap::new(),
             inbound: Inbound::new(&config, &mut rng),
             sessions: BTreeMap::new(),

@@ -1,4 +1,5 @@
-//! The underlay: one UDP socket for both address families, with batched receive and send.
+//! The underlay: one UDP socket for both address families, with batched receive and send, and a
+//! second one on the same port for what strangers send ([`Underlay::with_strangers`]).
 //!
 //! [`Underlay`] owns the socket; each thread that receives or sends takes a [`UdpRx`] or
 //! [`UdpTx`] of its own from it. Addresses seen by callers are plain: an IPv4 peer is a V4
@@ -8,6 +9,7 @@
 
 mod addr;
 mod rx;
+mod strangers;
 mod tx;
 
 use std::io;
@@ -32,6 +34,8 @@ pub const BATCH: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Underlay {
     socket: Arc<Socket>,
+    /// The second socket.
+    strangers: Option<Arc<Socket>>,
     family: Family,
     joins: bool,
     cuts: bool,
@@ -70,6 +74,7 @@ impl Underlay {
         })?;
         Ok(Self {
             socket: Arc::new(socket),
+            strangers: None,
             family,
             joins,
             cuts: true,
@@ -83,6 +88,42 @@ impl Underlay {
         self.joins = false;
         self.cuts = false;
         self
+    }
+
+    /// Opens the second socket, for datagrams from other addresses than [`Self::set_known`] names.
+    /// Without it, they arrive at the first one.
+    ///
+    /// # Errors
+    /// Where the kernel cannot choose between sockets. All is as before then.
+    pub fn with_strangers(&self) -> io::Result<Self> {
+        let port = self.port().map_err(io::Error::other)?;
+        let second = strangers::open(&self.socket, self.family, port, self.joins)?;
+        Ok(Self {
+            strangers: Some(Arc::new(second)),
+            ..self.clone()
+        })
+    }
+
+    /// The second socket, if there is one.
+    pub fn strangers(&self) -> Option<Self> {
+        let second = self.strangers.as_ref()?;
+        Some(Self {
+            socket: Arc::clone(second),
+            strangers: None,
+            ..self.clone()
+        })
+    }
+
+    /// Names the addresses from which datagrams go to the first socket; with too many of them, all
+    /// do. Nothing without a second socket.
+    ///
+    /// # Errors
+    /// The kernel's refusal; then all goes on as before.
+    pub fn set_known(&self, known: &[IpAddr]) -> io::Result<()> {
+        match self.strangers {
+            Some(_) => strangers::set_known(&self.socket, known),
+            None => Ok(()),
+        }
     }
 
     /// Whether runs of datagrams are left to the kernel to cut.
@@ -167,23 +208,32 @@ impl AsRawFd for Underlay {
 
 /// The socket, and whether it joins datagrams.
 fn open(family: Family, port: u16) -> io::Result<(Socket, bool)> {
-    let (domain, any): (_, IpAddr) = match family {
-        Family::DualStack => (Domain::IPV6, Ipv6Addr::UNSPECIFIED.into()),
-        Family::V4Only => (Domain::IPV4, Ipv4Addr::UNSPECIFIED.into()),
-    };
-    let socket = Socket::new(
-        domain,
-        Type::DGRAM.nonblocking().cloexec(),
-        Some(Protocol::UDP),
-    )?;
-    if family == Family::DualStack {
-        socket.set_only_v6(false)?;
-    }
+    let socket = new_socket(family)?;
     grow_buffers(&socket);
     let joins = join_datagrams(&socket);
     discover_mtu(&socket, family, Discovery::Off)?;
-    socket.bind(&SocketAddr::new(any, port).into())?;
+    socket.bind(&SocketAddr::new(any_address(family), port).into())?;
     Ok((socket, joins))
+}
+
+fn new_socket(family: Family) -> io::Result<Socket> {
+    let domain = match family {
+        Family::DualStack => Domain::IPV6,
+        Family::V4Only => Domain::IPV4,
+    };
+    let kind = Type::DGRAM.nonblocking().cloexec();
+    let socket = Socket::new(domain, kind, Some(Protocol::UDP))?;
+    if family == Family::DualStack {
+        socket.set_only_v6(false)?;
+    }
+    Ok(socket)
+}
+
+fn any_address(family: Family) -> IpAddr {
+    match family {
+        Family::DualStack => Ipv6Addr::UNSPECIFIED.into(),
+        Family::V4Only => Ipv4Addr::UNSPECIFIED.into(),
+    }
 }
 
 /// What the kernel does about the MTU of paths.
@@ -266,6 +316,14 @@ mod tests {
             format!("UDP port {port} is already in use")
         );
         assert!(error.hint().is_some());
+    }
+
+    #[test]
+    fn the_port_is_taken_still_with_a_socket_for_strangers() {
+        let first = Underlay::bind(0).unwrap().with_strangers().unwrap();
+        let port = first.port().unwrap();
+        assert_eq!(first.strangers().unwrap().port().unwrap(), port);
+        assert!(matches!(Underlay::bind(port), Err(Error::PortTaken { .. })));
     }
 
     #[test]

@@ -93,6 +93,10 @@ impl Outbound {
 impl Sessions {
     /// Dials every address that is due, unless its peer is connected.
     pub(super) fn dial_due(&mut self, now: Time) {
+        let dialled = self.dials.addresses().count();
+        if std::mem::replace(&mut self.dialled, dialled) != dialled {
+            self.actions.push_back(SessionAction::FibDirty);
+        }
         for addr in self.dials.due(now) {
             if let Some(peer) = self.connected_peer(addr) {
                 let abandoned = self.dials.connected(addr, peer);

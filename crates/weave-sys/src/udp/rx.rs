@@ -107,6 +107,11 @@ impl UdpRx {
         Ok(self.slots.len())
     }
 
+    /// Whether the last batch was as large as can be, so that more may wait.
+    pub fn is_full(&self) -> bool {
+        self.slots.len() == BATCH
+    }
+
     /// Bytes of the last batch.
     pub fn bytes(&self) -> usize {
         self.slots.iter().map(|slot| slot.len).sum()

@@ -32,6 +32,50 @@ async fn datagrams_of_both_families_arrive_by_one_socket_with_plain_addresses() 
 }
 
 #[tokio::test]
+async fn datagrams_of_known_addresses_and_of_strangers_arrive_at_two_sockets() {
+    let (a, b) = two_hosts().await;
+    let families = [
+        (Family::DualStack, "192.0.2.2", "192.0.2.1"),
+        (Family::DualStack, "2001:db8::2", "2001:db8::1"),
+        (Family::V4Only, "192.0.2.2", "192.0.2.1"),
+    ];
+    for (family, to, from) in families {
+        let first = bind(&b.netns, family);
+        let first = b.netns.run_in(|| first.with_strangers()).unwrap().unwrap();
+        let second = first.strangers().unwrap();
+        let (mut known, mut others) = (first.receiver(), second.receiver());
+        let sender = bind(&a.netns, family);
+        let from: IpAddr = from.parse().unwrap();
+        let many: Vec<IpAddr> = (0..150_u32)
+            .map(|number| IpAddr::from((0x0a00_0000 + number).to_be_bytes()))
+            .chain((0..50_u128).map(|number| IpAddr::from((0xfd << 120 | number).to_be_bytes())))
+            .collect();
+        let with_it = [&many[..], &[from]].concat();
+        let too_many = vec![many[0]; 10_000];
+        let expected = [
+            (None, true),
+            (Some(vec![]), false),
+            (Some(with_it), true),
+            (Some(many), false),
+            (Some(too_many), true),
+        ];
+        for (number, (addresses, is_known)) in (0_u8..).zip(expected) {
+            if let Some(addresses) = addresses {
+                first.set_known(&addresses).unwrap();
+            }
+            sender.send_to(addr(to), &[number]).unwrap();
+            let (here, there) = match is_known {
+                true => (&mut known, &mut others),
+                false => (&mut others, &mut known),
+            };
+            let got = receive(here, 1);
+            assert_eq!(got, [(SocketAddr::new(from, PORT), vec![number])]);
+            assert_eq!(there.recv_batch().unwrap(), 0, "{family:?} {number}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_run_longer_than_a_batch_arrives_complete_and_in_order() {
     let (a, b) = two_hosts().await;
     let (a, b) = (

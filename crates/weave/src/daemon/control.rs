@@ -294,6 +294,11 @@ impl Sink for Outputs {
     }
 
     fn fib(&mut self, fib: Arc<Fib>) {
+        if self.shared.fib.load().known != fib.known
+            && let Err(error) = self.underlay.set_known(&fib.known)
+        {
+            tracing::warn!(%error, "cannot tell members from strangers");
+        }
         self.shared.set_fib(fib);
     }
 

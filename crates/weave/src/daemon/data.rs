@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 use weave_node::forward::{DropCounters, Fib};
 use weave_sys::Tap;
 use weave_sys::poll::{Poller, Ready, Waker};
-use weave_sys::udp::Underlay;
+use weave_sys::udp::{UdpRx, Underlay};
 use weave_wire::{Mac, PeerId, ReceiverIndex, SegmentId};
 
 use super::clock::Clock;
@@ -38,12 +38,14 @@ mod linger;
 mod load;
 mod parked;
 mod receive;
+mod strangers;
 mod transmit;
 
 use linger::Linger;
 use load::{LastBulk, Load};
 pub(crate) use parked::Wanted;
 use receive::RxPath;
+use strangers::Strangers;
 use transmit::TxPath;
 
 /// How often `weave-tx` looks whether it is needed still.
@@ -228,6 +230,8 @@ impl DataPath {
         };
         let main = Main {
             rx: RxPath::new(Arc::clone(&shared), clock, underlay, control),
+            udp: underlay.receiver(),
+            strangers: Strangers::new(underlay),
             shared: Arc::clone(&shared),
             clock,
             poller,
@@ -276,6 +280,8 @@ struct Main {
     poller: Poller,
     ready: Ready,
     rx: RxPath,
+    udp: UdpRx,
+    strangers: Option<Strangers>,
     lend: owners::Sender<TxPath>,
     take_back: owners::Receiver<TxPath>,
 }
@@ -330,15 +336,26 @@ impl Main {
     }
 
     fn look(&mut self) -> Load {
-        let load = self.rx.look();
-        self.shared.last_bulk.note(load, self.clock.now());
+        let load = self.rx.look(&mut self.udp);
+        let now = self.clock.now();
+        self.shared.last_bulk.note(load, now);
+        let strangers = self.strangers.as_mut();
+        if let Some(udp) = strangers.and_then(|strangers| strangers.read(now)) {
+            self.rx.take_in(udp);
+        }
         load
     }
 
     fn wait(&mut self) {
-        if let Err(error) = self.poller.wait(&mut self.ready, None) {
+        let now = self.clock.now();
+        let strangers = self.strangers.as_mut();
+        let timeout = strangers.and_then(|strangers| strangers.watch(&self.poller, now));
+        if let Err(error) = self.poller.wait(&mut self.ready, timeout) {
             tracing::error!(%error, "the data thread cannot wait");
             std::thread::sleep(Duration::from_millis(100));
+        }
+        if let Some(strangers) = &mut self.strangers {
+            strangers.note(&self.ready);
         }
     }
 }

@@ -64,6 +64,13 @@ async fn serve(config: DaemonConfig) -> anyhow::Result<()> {
     if config.no_offloads {
         underlay = underlay.without_offloads();
     }
+    let underlay = match underlay.with_strangers() {
+        Ok(underlay) => underlay,
+        Err(error) => {
+            tracing::info!(%error, "no socket of their own for strangers: a flood of theirs meets that of members");
+            underlay
+        }
+    };
     let (store, contents) = Store::open(&config.state_dir)?;
     weave_node::check_stored(&contents)
         .with_context(|| format!("cannot use the store {}", store.path().display()))?;

@@ -68,7 +68,7 @@ pub(super) struct Host {
     pub(super) resolves: Vec<String>,
     /// Slots in which data arrived, newest last.
     pub(super) data_slots: Vec<(Time, u32)>,
-    fib: SessionFib,
+    pub(super) fib: SessionFib,
     lanes: BTreeMap<u32, Arc<OpenLane>>,
     windows: BTreeMap<u32, ReplayWindow>,
     index: u8,

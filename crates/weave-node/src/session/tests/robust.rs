@@ -14,6 +14,20 @@ use crate::session::{ConnectionState, Transmit};
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
+fn the_data_path_knows_where_peers_are_and_where_one_is_dialled() {
+    let mut net = Net::new(3, Faults::NONE, 1);
+    net.set_cut(0, 2, true);
+    net.target(0, 1);
+    net.run(SECOND);
+    let known = |net: &Net, host: usize| net.hosts[host].fib.known.clone();
+    assert_eq!(known(&net, 0), [addr_of(1).ip()]);
+    assert_eq!(known(&net, 1), [addr_of(0).ip()], "it was dialled");
+    net.target(0, 2);
+    assert_eq!(known(&net, 0), [addr_of(1).ip(), addr_of(2).ip()]);
+    assert!(known(&net, 2).is_empty());
+}
+
+#[test]
 fn status_tells_the_age_of_a_session_and_how_often_its_keys_were_changed() {
     let mut net = Net::connected_pair();
     let shown = |net: &Net| {

@@ -28,7 +28,6 @@ const SMALL: usize = 512;
 pub(super) struct RxPath {
     shared: Arc<Shared>,
     clock: Clock,
-    udp: UdpRx,
     /// Sends what goes on to other peers.
     onward: UdpTx,
     receiver: Receiver,
@@ -45,7 +44,6 @@ impl RxPath {
     ) -> Self {
         Self {
             clock,
-            udp: underlay.receiver(),
             onward: underlay.sender(),
             receiver: Receiver::new(shared.drops.clone()),
             congestion: Congestion::default(),
@@ -55,18 +53,18 @@ impl RxPath {
     }
 
     /// Receives what waits in the socket, and hands it on.
-    pub(super) fn look(&mut self) -> Load {
-        match self.udp.recv_batch() {
+    pub(super) fn look(&mut self, udp: &mut UdpRx) -> Load {
+        match udp.recv_batch() {
             Ok(0) | Err(_) => Load::Nothing,
             Ok(_) => {
-                self.take_in();
-                Load::of(self.udp.bytes() > BULK)
+                self.take_in(udp);
+                Load::of(udp.bytes() > BULK)
             }
         }
     }
 
     /// Opens what was received and hands it on.
-    fn take_in(&mut self) {
+    pub(super) fn take_in(&mut self, udp: &mut UdpRx) {
         let fib = self.shared.fib.load();
         let taps = self.shared.taps.load();
         let now = self.clock.now();
@@ -77,8 +75,8 @@ impl RxPath {
             onward: &mut self.onward,
             run: None,
         };
-        let mut is_too_much = self.udp.bytes() > TOO_MUCH && self.congestion.is_to_be_told(now);
-        for (from, datagram) in self.udp.datagrams() {
+        let mut is_too_much = udp.bytes() > TOO_MUCH && self.congestion.is_to_be_told(now);
+        for (from, datagram) in udp.datagrams() {
             if is_too_much && datagram.len() > SMALL {
                 is_too_much = false;
                 self.shared.drops.count(DropReason::Congested);
