@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use weave_node::forward::Owner;
-use weave_wire::PeerId;
+use weave_wire::{PeerId, Time};
 
 use crate::containers::Container;
 use crate::host::Router;
@@ -98,11 +98,11 @@ fn first_difference(world: &World, asked: Asked) -> Option<String> {
     let mut shares: Option<Vec<(PeerId, u64)>> = None;
     for (index, router) in hosts {
         let found = if world.is_out(index) {
-            sessions_differ(router, &BTreeSet::from([router.node.id()]))
+            sessions_differ(router, &BTreeSet::from([router.node.id()]), world.now)
         } else {
             let reached = match world.plan.is_large(live.len()) {
                 true => live_differ(router, &live),
-                false => sessions_differ(router, &live),
+                false => sessions_differ(router, &live, world.now),
             };
             reached
                 .or_else(|| names_differ(router, &names))
@@ -119,7 +119,7 @@ fn first_difference(world: &World, asked: Asked) -> Option<String> {
     None
 }
 
-fn sessions_differ(router: &Router, live: &BTreeSet<PeerId>) -> Option<String> {
+fn sessions_differ(router: &Router, live: &BTreeSet<PeerId>, now: Time) -> Option<String> {
     let mut connected: BTreeSet<PeerId> = router
         .fib
         .sessions
@@ -127,7 +127,19 @@ fn sessions_differ(router: &Router, live: &BTreeSet<PeerId>) -> Option<String> {
         .map(|session| session.peer)
         .collect();
     connected.insert(router.node.id());
-    (connected != *live).then(|| format!("{} of {} peers connected", connected.len(), live.len()))
+    if connected == *live {
+        return None;
+    }
+    let is_missing = |peer: &PeerId| live.contains(peer) && !connected.contains(peer);
+    let connections = router.node.connections(router.clock.shows(now));
+    let why = connections
+        .iter()
+        .find(|connection| connection.peer.as_ref().is_some_and(is_missing))
+        .map_or_else(String::new, |one| {
+            format!(": {} {}", one.nickname, one.info)
+        });
+    let (count, all) = (connected.len(), live.len());
+    Some(format!("{count} of {all} peers connected{why}"))
 }
 
 fn live_differ(router: &Router, live: &BTreeSet<PeerId>) -> Option<String> {
