@@ -40,7 +40,7 @@ mod world;
 
 pub use counters::Counters;
 pub use nat::{NatFiltering, NatKind, NatMapping};
-pub use plan::{BadOptions, Bursts, Options, Plan, Shape};
+pub use plan::{BadOptions, Bursts, Options, Plan, Shape, peers_of};
 pub use scale::{Figure, Scale, measure};
 pub use script::simulate_bytes;
 

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use weave_sim::{Counters, Options, Report, simulate};
+use weave_sim::{Counters, Options, Report, peers_of, simulate};
 
 /// With so many seeds everything must have happened at least once.
 const ENOUGH_SEEDS: u64 = 10;
@@ -18,9 +18,9 @@ const ENOUGH_SEEDS: u64 = 10;
 #[derive(Debug, Parser)]
 #[command(name = "weave-sim")]
 struct Arguments {
-    /// Number of hosts in each run.
-    #[arg(long, default_value_t = 50)]
-    peers: usize,
+    /// Number of hosts in each run; by default the seed decides, from 3 to 50.
+    #[arg(long)]
+    peers: Option<usize>,
     /// Number of runs, each with its own seed.
     #[arg(long, default_value_t = 100)]
     seeds: u64,
@@ -80,7 +80,9 @@ fn main() -> ExitCode {
 /// Runs one seed twice and tells all about it; whether nothing was wrong.
 fn replay(arguments: &Arguments, line: &str) -> std::io::Result<bool> {
     let mut out = std::io::stdout().lock();
-    let options = options(arguments, 0)
+    // the number of hosts may follow from the seed
+    let seed = line.split(',').next().and_then(|word| word.parse().ok());
+    let options = options(arguments, seed.unwrap_or_default())
         .with(line)
         .map_err(std::io::Error::other)?;
     let report = simulate(&options);
@@ -124,8 +126,8 @@ fn campaign(arguments: &Arguments) -> std::io::Result<bool> {
         let took = (clock() - began).as_secs();
         writeln!(
             out,
-            "{} seeds of {} peers took {took} s",
-            arguments.seeds, arguments.peers
+            "{} seeds from {} on took {took} s",
+            arguments.seeds, arguments.first
         )?;
         Ok(is_well)
     })
@@ -193,7 +195,8 @@ fn tell_violations(out: &mut impl Write, report: &Report) -> std::io::Result<()>
 }
 
 fn options(arguments: &Arguments, seed: u64) -> Options {
-    let mut options = Options::new(arguments.peers, seed);
+    let peers = arguments.peers.unwrap_or_else(|| peers_of(seed));
+    let mut options = Options::new(peers, seed);
     options.conn_limit = arguments.conn_limit;
     if let Some(churn) = arguments
         .minutes

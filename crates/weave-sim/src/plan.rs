@@ -186,6 +186,17 @@ pub struct Plan {
     pub subnets: Vec<&'static str>,
 }
 
+/// How many hosts a seed takes where nobody says: mostly few, for more of them fit in the time.
+pub fn peers_of(seed: u64) -> usize {
+    let mut chance = Chance::new(seed, 15);
+    let below = match chance.below(100) {
+        0..70 => 7,
+        70..97 => 13,
+        _ => 51,
+    };
+    3 + chance.index(below - 3)
+}
+
 /// What a seed takes for the limit: in a quarter of the meshes fewer sessions than peers.
 fn conn_limit(peers: usize, seed: u64) -> usize {
     const FEWEST: usize = 3;
