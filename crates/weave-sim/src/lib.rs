@@ -1,6 +1,6 @@
 //! The simulator: many real nodes, data path included, on one queue of events in virtual time.
 //!
-//! Owns the world around the nodes: a network that loses, delays, doubles and reorders, disks
+//! Owns the world around the nodes: a network that loses, delays, doubles and reorders, NATs, disks
 //! that lose what they did not acknowledge, hosts that crash, containers that come and go; and
 //! the oracles that know what must hold. Does not know how a node works inside.
 //!

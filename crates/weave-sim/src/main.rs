@@ -12,7 +12,7 @@ use clap::Parser;
 use weave_sim::{Counters, Options, Report, peers_of, simulate};
 
 /// With so many seeds everything must have happened at least once.
-const ENOUGH_SEEDS: u64 = 10;
+const ENOUGH_SEEDS: u64 = 100;
 
 /// Simulates many nodes under faults and checks what must hold.
 #[derive(Debug, Parser)]
@@ -172,7 +172,10 @@ fn tell(
         false => writeln!(out, "failed seeds: {failed:?}")?,
     }
     let missing = total.missing();
-    if arguments.seeds >= ENOUGH_SEEDS && !missing.is_empty() {
+    // fewer hosts have no NATs
+    let is_enough =
+        arguments.seeds >= ENOUGH_SEEDS && arguments.peers.is_none_or(|peers| peers > 4);
+    if is_enough && !missing.is_empty() {
         writeln!(out, "failed: these never happened: {missing:?}")?;
         return Ok(false);
     }

@@ -105,7 +105,11 @@ impl World {
                     self.network.longest(from, to).min(LONGEST),
                     self.network.longest_ever(from, to),
                 );
-                let is_right = if flows {
+                // between two NATs the direct path may have been found just now
+                let may_be_new = self.network.is_hidden(from)
+                    && self.network.is_hidden(to)
+                    && BASES.contains(&size);
+                let is_right = if flows && !may_be_new {
                     found += 1;
                     size <= path && path - size < CLOSE
                 } else {
