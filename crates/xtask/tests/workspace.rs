@@ -40,7 +40,7 @@ const IMPURE_STD: [&str; 9] = [
 ];
 
 /// Which crates of ours each crate of ours may depend on.
-const LAYERS: [(&str, &[&str]); 8] = [
+const LAYERS: [(&str, &[&str]); 9] = [
     ("weave-wire", &[]),
     ("weave-crypto", &["weave-wire"]),
     ("weave-node", &["weave-crypto", "weave-wire"]),
@@ -57,7 +57,11 @@ const LAYERS: [(&str, &[&str]); 8] = [
         ],
     ),
     ("weave-sim", &["weave-crypto", "weave-node", "weave-wire"]),
-    ("xtask", &["weave-sim"]),
+    (
+        "weave-fuzz",
+        &["weave-crypto", "weave-node", "weave-sim", "weave-wire"],
+    ),
+    ("xtask", &["weave-fuzz", "weave-sim"]),
 ];
 
 fn metadata() -> &'static Metadata {
