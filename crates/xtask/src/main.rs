@@ -1,6 +1,7 @@
 //! One entry for every chore.
 
 mod bench;
+mod fuzz;
 mod instructions;
 
 use std::ffi::OsString;
@@ -25,6 +26,8 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Throw bytes at what strangers and peers reach, guided by the code that they reach.
+    Fuzz(fuzz::Options),
     /// Measure.
     #[command(subcommand)]
     Bench(Bench),
@@ -45,6 +48,7 @@ enum Bench {
 fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().chore {
         Chore::Sim { arguments } => sim(&arguments),
+        Chore::Fuzz(options) => fuzz::run(&options),
         Chore::Bench(Bench::Overlays(options)) => bench::run(&options),
         Chore::Bench(Bench::Garbage(options)) => bench::flood::garbage(&options),
         Chore::Bench(Bench::Flood(options)) => bench::flood::handshakes(&options),
