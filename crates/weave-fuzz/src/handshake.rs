@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 
-use crate::input::Input;
+use crate::input::{Input, changed};
 use crate::victims::Victims;
 
 /// Most datagrams of one input.
@@ -33,19 +33,4 @@ pub(crate) fn run(data: &[u8]) {
         }
         *kept = Some(victims);
     });
-}
-
-/// A genuine datagram with some bits flipped; a place beyond its end cuts it there or makes it
-/// longer.
-fn changed(genuine: &[u8], changes: &[u8]) -> Vec<u8> {
-    let mut datagram = genuine.to_vec();
-    for change in changes.chunks_exact(3) {
-        let [low, high, flip] = *change else { continue };
-        let place = usize::from(u16::from_le_bytes([low, high]));
-        match datagram.get_mut(place) {
-            Some(byte) => *byte ^= flip,
-            None => datagram.resize(place % 2048, flip),
-        }
-    }
-    datagram
 }

@@ -33,3 +33,18 @@ impl<'a> Input<'a> {
         bytes
     }
 }
+
+/// Genuine bytes with some bits flipped, three bytes for each change: where, and what. A place
+/// beyond the end makes them shorter or longer.
+pub(crate) fn changed(genuine: &[u8], changes: &[u8]) -> Vec<u8> {
+    let mut bytes = genuine.to_vec();
+    for change in changes.chunks_exact(3) {
+        let [low, high, flip] = *change else { continue };
+        let place = usize::from(u16::from_le_bytes([low, high]));
+        match bytes.get_mut(place) {
+            Some(byte) => *byte ^= flip,
+            None => bytes.resize(place % 2048, flip),
+        }
+    }
+    bytes
+}

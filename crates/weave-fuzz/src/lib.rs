@@ -10,16 +10,22 @@
 
 #![forbid(unsafe_code)]
 
+mod control;
 mod datagram;
 mod frame;
+mod gossip;
 mod handshake;
 mod input;
 mod message;
+mod scene;
 mod sim;
 
 #[path = "../../weave-node/tests/forward/bench.rs"]
 #[allow(dead_code, reason = "tests use more of it")]
 mod bench;
+#[path = "../../weave-node/tests/three_nodes/mesh.rs"]
+#[allow(dead_code, reason = "tests use more of it")]
+mod mesh;
 #[path = "../../weave-crypto/tests/hostile_datagrams/victims.rs"]
 #[allow(dead_code, reason = "tests use more of it")]
 mod victims;
@@ -41,6 +47,12 @@ pub struct Target {
 /// Every target.
 pub const TARGETS: &[Target] = &[
     Target {
+        name: "control",
+        run: control::run,
+        max_len: 4096,
+        others: &[],
+    },
+    Target {
         name: "datagram",
         run: datagram::run,
         max_len: 4096,
@@ -50,6 +62,12 @@ pub const TARGETS: &[Target] = &[
         name: "frame",
         run: frame::run,
         max_len: 8192,
+        others: &[],
+    },
+    Target {
+        name: "gossip",
+        run: gossip::run,
+        max_len: 4096,
         others: &[],
     },
     Target {

@@ -55,7 +55,7 @@ macro_rules! replays {
     };
 }
 
-replays!(datagram, frame, handshake, message, sim);
+replays!(control, datagram, frame, gossip, handshake, message, sim);
 
 #[test]
 fn any_target_takes_no_bytes_and_senseless_ones() {
