@@ -7,6 +7,8 @@
 //! Invariant: nothing in [`plugin`] ever calls Docker's API. dockerd holds locks while it waits
 //! for a plugin, so a call back would deadlock.
 
+#![forbid(unsafe_code)]
+
 use std::path::{Path, PathBuf};
 
 pub mod client;

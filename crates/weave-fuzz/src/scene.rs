@@ -373,11 +373,11 @@ impl Scene {
         );
     }
 
-    /// Half a minute later the node still is in order, and can say so.
+    /// Ten seconds later the node still is in order, and can say so.
     pub(crate) fn finish(mut self) {
         self.host.disk = Disk::Works;
         self.host.settle(self.now);
-        self.wait(30 * SECOND);
+        self.wait(10 * SECOND);
         let status = self.host.node.status(self.now);
         assert_eq!(status.peer, self.recorded.identities[2].peer_id());
         assert!(status.peers.iter().any(|peer| peer.peer == status.peer));

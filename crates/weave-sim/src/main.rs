@@ -1,5 +1,7 @@
 //! Runs simulations: many seeds on several threads, or one seed again, or a quiet mesh to measure.
 
+#![forbid(unsafe_code)]
+
 mod scaling;
 
 use std::io::Write;

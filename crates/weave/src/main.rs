@@ -1,5 +1,7 @@
 //! `weave`: the command line, and the router daemon behind it.
 
+#![forbid(unsafe_code)]
+
 mod api;
 mod cli;
 mod daemon;

@@ -1,5 +1,7 @@
 //! One entry for every chore.
 
+#![forbid(unsafe_code)]
+
 mod bench;
 mod fuzz;
 mod instructions;
