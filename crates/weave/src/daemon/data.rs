@@ -16,7 +16,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc as owners;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -34,19 +33,31 @@ use super::clock::Clock;
 mod backlog;
 mod coalesce;
 mod congestion;
+mod handover;
 mod linger;
 mod load;
+#[cfg(test)]
+mod model;
 mod parked;
 mod receive;
 mod strangers;
 mod transmit;
 
+use handover::{Borrower, Sides, Waiting, ends};
 use linger::Linger;
 use load::{LastBulk, Load};
 pub(crate) use parked::Wanted;
 use receive::RxPath;
 use strangers::Strangers;
 use transmit::TxPath;
+
+/// What `handover` is built on; `model` builds it on something else.
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicBool, Ordering};
+    pub(super) use std::sync::mpsc::{Receiver, Sender, channel};
+
+    pub(super) use arc_swap::ArcSwap;
+}
 
 /// How often `weave-tx` looks whether it is needed still.
 const SHIFT: Duration = Duration::from_millis(20);
@@ -136,7 +147,7 @@ pub(crate) struct Shared {
     /// Frames and datagrams dropped, by reason.
     pub(crate) drops: DropCounters,
     /// Frames wait for a session.
-    parked: AtomicBool,
+    parked: Waiting,
     sending: OnceLock<Waker>,
     udp_cuts: AtomicBool,
     udp_joins: bool,
@@ -156,19 +167,17 @@ pub(crate) struct UdpOffloads {
 impl Shared {
     /// Puts another forwarding table in force.
     pub(crate) fn set_fib(&self, fib: Arc<Fib>) {
-        self.fib.store(fib);
-        if self.parked.load(Ordering::SeqCst) {
-            self.wake_sending();
-        }
+        self.parked.publish(&self.fib, fib, || self.wake_sending());
     }
 
     /// Notes whether frames wait for another table than `fib`.
     fn note_parked(&self, parked: bool, fib: &Arc<Fib>) {
-        self.parked.store(parked, Ordering::SeqCst);
-        // another table may have come before that was seen
-        if parked && !Arc::ptr_eq(fib, &self.fib.load()) {
-            self.wake_sending();
-        }
+        self.parked
+            .note(parked, &self.fib, fib, || self.wake_sending());
+    }
+
+    fn stops(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 
     fn wake_sending(&self) {
@@ -207,7 +216,7 @@ impl DataPath {
             fib: ArcSwap::default(),
             taps: ArcSwap::default(),
             drops: DropCounters::new(),
-            parked: AtomicBool::new(false),
+            parked: Waiting::default(),
             sending: OnceLock::new(),
             udp_cuts: AtomicBool::new(underlay.cuts()),
             udp_joins: underlay.joins(),
@@ -219,16 +228,13 @@ impl DataPath {
         let poller = Poller::new()?;
         poller.add(underlay, UDP)?;
         let wakers = [tx.waker(), poller.waker()];
-        let (lend, borrow) = owners::channel();
-        let (give_back, take_back) = owners::channel();
+        let (lender, borrower) = ends();
         let helper = Helper {
             shared: Arc::clone(&shared),
             clock,
-            borrow,
-            give_back,
             waker: poller.waker(),
         };
-        let main = Main {
+        let mut main = Main {
             rx: RxPath::new(Arc::clone(&shared), clock, underlay, control),
             udp: underlay.receiver(),
             strangers: Strangers::new(underlay),
@@ -236,15 +242,14 @@ impl DataPath {
             clock,
             poller,
             ready: Ready::new(),
-            lend,
-            take_back,
         };
+        let stopping = Arc::clone(&shared);
         std::thread::Builder::new()
             .name("weave-tx".to_owned())
-            .spawn(move || helper.run())?;
+            .spawn(move || helper.run(borrower))?;
         std::thread::Builder::new()
             .name("weave-data".to_owned())
-            .spawn(move || main.run(tx))?;
+            .spawn(move || lender.run(&mut main, tx, || stopping.stops()))?;
         Ok(Self { shared, wakers })
     }
 
@@ -282,59 +287,48 @@ struct Main {
     rx: RxPath,
     udp: UdpRx,
     strangers: Option<Strangers>,
-    lend: owners::Sender<TxPath>,
-    take_back: owners::Receiver<TxPath>,
 }
 
-impl Main {
-    fn run(mut self, tx: TxPath) {
-        let mut own = Some(tx);
-        while !self.shared.stop.load(Ordering::Relaxed) {
-            own = match own {
-                Some(tx) => self.both_sides(tx),
-                None => self.receiving(),
-            };
-        }
-    }
+impl Sides for Main {
+    type Tx = TxPath;
 
-    /// Serves both sides until there is bulk; gives the sending side if the thread is to stop.
-    fn both_sides(&mut self, mut tx: TxPath) -> Option<TxPath> {
+    fn watch(&mut self, tx: &TxPath) {
         if let Err(error) = self.poller.add(tx.poller(), TAPS) {
             tracing::error!(%error, "cannot watch the TAPs");
         }
-        while !self.shared.stop.load(Ordering::Relaxed) {
-            self.wait();
-            let mut linger = Linger::default();
-            for _ in 0..TURNS {
-                // what is received may be answered at once
-                let received = self.look();
-                let load = received.max(tx.look());
-                if load == Load::Bulk {
-                    self.shared.last_bulk.note(load, self.clock.now());
-                    let _ = self.poller.remove(tx.poller());
-                    let _ = self.lend.send(tx);
-                    return None;
-                }
-                if !linger.goes_on(load) {
-                    break;
-                }
-            }
-        }
-        Some(tx)
     }
 
-    /// Receives while another thread sends, until that gives the sending side back.
-    fn receiving(&mut self) -> Option<TxPath> {
-        loop {
-            let mut linger = Linger::default();
-            let _ = (0..TURNS).find(|_| !linger.goes_on(self.look()));
-            self.wait();
-            if self.ready.woken() {
-                return self.take_back.try_recv().ok();
-            }
-        }
+    fn let_go(&mut self, tx: &TxPath) {
+        let _ = self.poller.remove(tx.poller());
     }
 
+    fn serve_both(&mut self, tx: &mut TxPath) -> bool {
+        self.wait();
+        let mut linger = Linger::default();
+        for _ in 0..TURNS {
+            // what is received may be answered at once
+            let received = self.look();
+            let load = received.max(tx.look());
+            if load == Load::Bulk {
+                self.shared.last_bulk.note(load, self.clock.now());
+                return true;
+            }
+            if !linger.goes_on(load) {
+                break;
+            }
+        }
+        false
+    }
+
+    fn serve_receiving(&mut self) -> bool {
+        let mut linger = Linger::default();
+        let _ = (0..TURNS).find(|_| !linger.goes_on(self.look()));
+        self.wait();
+        self.ready.woken()
+    }
+}
+
+impl Main {
     fn look(&mut self) -> Load {
         let load = self.rx.look(&mut self.udp);
         let now = self.clock.now();
@@ -364,26 +358,19 @@ impl Main {
 struct Helper {
     shared: Arc<Shared>,
     clock: Clock,
-    borrow: owners::Receiver<TxPath>,
-    give_back: owners::Sender<TxPath>,
     waker: Waker,
 }
 
 impl Helper {
-    /// Ends when the main thread does.
-    fn run(self) {
-        while let Ok(mut tx) = self.borrow.recv() {
-            while self.is_needed() {
-                let load = tx.wait(SHIFT);
-                self.shared.last_bulk.note(load, self.clock.now());
-            }
-            let _ = self.give_back.send(tx);
-            self.waker.wake();
-        }
+    fn run(&self, borrower: Borrower<TxPath>) {
+        let serve = |tx: &mut TxPath| {
+            let load = tx.wait(SHIFT);
+            self.shared.last_bulk.note(load, self.clock.now());
+        };
+        borrower.run(|| self.is_needed(), serve, || self.waker.wake());
     }
 
     fn is_needed(&self) -> bool {
-        let stops = self.shared.stop.load(Ordering::Relaxed);
-        !stops && self.shared.last_bulk.is_recent(self.clock.now())
+        !self.shared.stops() && self.shared.last_bulk.is_recent(self.clock.now())
     }
 }
