@@ -39,6 +39,8 @@ pub struct Target {
     pub run: fn(&[u8]),
     /// Longest input worth trying, in bytes.
     pub max_len: usize,
+    /// As many files are in its corpus at most: each is replayed on every run of the tests.
+    pub most_files: usize,
     /// Corpora of other crates whose files are inputs of this target, too; below the top
     /// directory.
     pub others: &'static [&'static str],
@@ -50,36 +52,42 @@ pub const TARGETS: &[Target] = &[
         name: "control",
         run: control::run,
         max_len: 4096,
+        most_files: 200,
         others: &[],
     },
     Target {
         name: "datagram",
         run: datagram::run,
         max_len: 4096,
+        most_files: 200,
         others: &[],
     },
     Target {
         name: "frame",
         run: frame::run,
         max_len: 8192,
+        most_files: 200,
         others: &[],
     },
     Target {
         name: "gossip",
         run: gossip::run,
         max_len: 4096,
+        most_files: 200,
         others: &[],
     },
     Target {
         name: "handshake",
         run: handshake::run,
         max_len: 4096,
+        most_files: 200,
         others: &[],
     },
     Target {
         name: "message",
         run: message::run,
         max_len: 2048,
+        most_files: 200,
         others: &[
             "crates/weave-wire/tests/corpus/control",
             "crates/weave-wire/tests/corpus/batch",
@@ -92,6 +100,7 @@ pub const TARGETS: &[Target] = &[
         name: "sim",
         run: sim::run,
         max_len: 512,
+        most_files: 40,
         others: &["crates/weave-sim/tests/corpus/script"],
     },
 ];

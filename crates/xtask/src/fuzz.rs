@@ -178,7 +178,7 @@ impl Campaign<'_> {
         }
         let status = self
             .command(target)
-            .args(["-merge=1", "-use_counters=0"])
+            .args(["-set_cover_merge=1", "-use_counters=0"])
             .arg(&merged)
             .args(Self::sources(target))
             .arg(work)
@@ -187,6 +187,7 @@ impl Campaign<'_> {
             .status()
             .context("run the fuzzer")?;
         ensure!(status.success(), "the fuzzer cannot merge");
-        corpus::replace(&Path::new(CORPUS).join(target.name), &merged)
+        let corpus = Path::new(CORPUS).join(target.name);
+        corpus::replace(&corpus, &merged, target.most_files)
     }
 }

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// As many files and bytes of a target go into the repository at most.
-const MOST_FILES: usize = 200;
+/// As many bytes of a target go into the repository at most.
 const MOST_BYTES: u64 = 300 * 1024;
 
 /// The files of a directory.
@@ -21,11 +20,11 @@ pub(super) fn files(dir: &Path) -> Result<BTreeSet<PathBuf>> {
 }
 
 /// Makes the inputs in `corpus` that a fuzzer wrote those in `merged`, the shortest first as far
-/// as there is room. What people gave a name stays.
+/// as there is room, `most_files` in all. What people gave a name stays.
 ///
 /// # Errors
 /// When one of them cannot be read or written.
-pub(super) fn replace(corpus: &Path, merged: &Path) -> Result<()> {
+pub(super) fn replace(corpus: &Path, merged: &Path, most_files: usize) -> Result<()> {
     for file in files(corpus)?.iter().filter(|file| is_generated(file)) {
         fs::remove_file(file).with_context(|| format!("remove {}", file.display()))?;
     }
@@ -41,7 +40,7 @@ pub(super) fn replace(corpus: &Path, merged: &Path) -> Result<()> {
     }
     new.sort();
     for (len, file) in new {
-        if count == MOST_FILES || bytes + len > MOST_BYTES {
+        if count >= most_files || bytes + len > MOST_BYTES {
             break;
         }
         let name = file.file_name().context("a file without a name")?;
@@ -78,11 +77,12 @@ mod tests {
             (&merged, hash('b'), 10),
             (&merged, hash('c'), 300 * 1024 - 10),
             (&merged, hash('d'), 4),
+            (&merged, hash('e'), 11),
         ] {
             fs::create_dir_all(dir).expect("a directory");
             fs::write(dir.join(name), vec![0; len]).expect("written");
         }
-        replace(&corpus, &merged).expect("replaced");
+        replace(&corpus, &merged, 3).expect("replaced");
         let left: Vec<_> = files(&corpus)
             .expect("readable")
             .iter()
