@@ -47,7 +47,7 @@ passes() {  # both networks, between hosts and on one
 names() { docker_ 1 exec c1 ping -c1 -W1 c2 && docker_ 2 exec c2 ping -c1 -W1 c1; }
 check "traffic passes at the beginning" eventually 5 passes
 echo "-- what the router opens and tells"
-listens() { on 1 ss -Hlntup | awk '/"weave"/ {print $1, $5}' | LC_ALL=C sort | tr '\n' ' '; }
+listens() { on 1 ss -Hlntup | awk '/"weave"/ {print $1, $5}' | LC_ALL=C sort -u | tr '\n' ' '; }
 LISTENS=$(listens)
 check "it listens on the mesh's port, for its status, and for DNS of containers" same "$LISTENS" "tcp 127.0.0.1:6782 tcp 172.17.0.1:53 udp *:6783 udp 172.17.0.1:53 "
 status_page() { on 1 busybox wget -qO- "http://127.0.0.1:6782/$1"; }
