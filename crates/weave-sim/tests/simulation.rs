@@ -16,7 +16,7 @@ fn assert_sound(options: &Options, report: &Report) {
 #[test]
 fn small_meshes_of_two_versions_stay_sound_under_all_faults() {
     let mut total = Counters::default();
-    for seed in 13..=24 {
+    for seed in 1..=12 {
         let options = Options::new(5, seed);
         let report = simulate(&options);
         assert_sound(&options, &report);
