@@ -33,7 +33,7 @@ fn small_meshes_of_two_versions_stay_sound_under_all_faults() {
 
 #[test]
 fn meshes_of_more_peers_than_sessions_stay_sound_under_all_faults() {
-    for seed in 101..=103 {
+    for seed in 101..=102 {
         let options = Options {
             conn_limit: Some(3),
             ..Options::new(8, seed)
@@ -45,7 +45,7 @@ fn meshes_of_more_peers_than_sessions_stay_sound_under_all_faults() {
 #[test]
 fn hosts_behind_nats_reach_each_other_directly_or_through_a_relay() {
     let mut total = Counters::default();
-    for seed in 11..=13 {
+    for seed in 11..=12 {
         let options = Options::new(7, seed);
         let report = simulate(&options);
         assert_sound(&options, &report);
