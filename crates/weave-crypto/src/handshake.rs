@@ -39,6 +39,7 @@ mod responder;
 pub use initiator::{ExpectConfirm, ExpectReply, initiate, initiate_with};
 pub use message::{
     COOKIE_REPLY_LEN, INIT_LEN, MAX_HELLO_LEN, REJECT_LEN, REPLY_LEN, initiator_ephemeral,
+    message_len,
 };
 pub(crate) use message::{Init, MAC1_RANGE, MAC2_RANGE, header, mesh_key};
 pub use reject::RejectReason;

@@ -40,7 +40,7 @@ pub use epochs::{
 pub use handshake::{
     COOKIE_REPLY_LEN, Completed, ExpectConfirm, ExpectFinish, ExpectReply, GivenBack,
     HandshakeConfig, HandshakeError, INIT_LEN, MAX_HELLO_LEN, REJECT_LEN, REPLY_LEN, RejectReason,
-    initiate, initiate_with, initiator_ephemeral, respond,
+    initiate, initiate_with, initiator_ephemeral, message_len, respond,
 };
 pub use identity::{HelloContext, Identity, SignatureError, sign_hello, verify, verify_hello};
 pub use kem::{InvalidKemKey, KemCiphertext, KemKey};

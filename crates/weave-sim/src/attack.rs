@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use weave_crypto::{COOKIE_REPLY_LEN, INIT_LEN, REJECT_LEN, REPLY_LEN};
+use weave_crypto::message_len;
 use weave_wire::{DatagramType, HandshakeHeader};
 
 use crate::chance::Chance;
@@ -97,15 +97,7 @@ impl Attacker {
         };
         let mut bytes = [header.encode().to_vec(), self.noise()].concat();
         // what has not the length of its type is not even looked at
-        let right = match header.ty {
-            DatagramType::HandshakeInit => INIT_LEN,
-            DatagramType::HandshakeReply => REPLY_LEN,
-            DatagramType::CookieReply => COOKIE_REPLY_LEN,
-            DatagramType::Reject => REJECT_LEN,
-            DatagramType::HandshakeFinish | DatagramType::Sealed | DatagramType::Relay => {
-                bytes.len()
-            }
-        };
+        let right = message_len(header.ty).unwrap_or(bytes.len());
         if self.chance.permille(700) {
             let filler = self.byte();
             bytes.resize(right, filler);

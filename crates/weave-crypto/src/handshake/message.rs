@@ -39,6 +39,18 @@ pub const COOKIE_REPLY_LEN: usize = HANDSHAKE_HEADER_LEN + 24 + 16 + MAC_LEN;
 /// Length of a refusal.
 pub const REJECT_LEN: usize = HANDSHAKE_HEADER_LEN + 8 + MAC_LEN;
 
+/// The only length in bytes that a message of a handshake may have; `None` for the last one, which
+/// ends in a `Hello`, and for what is no such message.
+pub const fn message_len(ty: DatagramType) -> Option<usize> {
+    match ty {
+        DatagramType::HandshakeInit => Some(INIT_LEN),
+        DatagramType::HandshakeReply => Some(REPLY_LEN),
+        DatagramType::CookieReply => Some(COOKIE_REPLY_LEN),
+        DatagramType::Reject => Some(REJECT_LEN),
+        DatagramType::HandshakeFinish | DatagramType::Sealed | DatagramType::Relay => None,
+    }
+}
+
 /// The clear payload of the first message.
 pub(super) struct InitPayload {
     pub(super) sid: [u8; SID_LEN],

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use weave_crypto::{COOKIE_REPLY_LEN, INIT_LEN, REJECT_LEN, REPLY_LEN};
+use weave_crypto::message_len;
 use weave_wire::{Circuit, DatagramType, Time};
 
 use super::{DropReason, Fib};
@@ -49,7 +49,7 @@ impl Gate {
         len: usize,
         now: Time,
     ) -> Result<(), DropReason> {
-        if !has_length_of(ty, len) {
+        if message_len(ty).is_some_and(|right| len != right) {
             return Err(DropReason::BadHeader);
         }
         let source = source_of(from);
@@ -71,22 +71,11 @@ fn is_known(fib: &Fib, from: SocketAddr) -> bool {
     Circuit::of(&from).is_some() || fib.known.binary_search(&from.ip().to_canonical()).is_ok()
 }
 
-/// Whether a message of a handshake may be so long, in bytes.
-fn has_length_of(ty: DatagramType, len: usize) -> bool {
-    match ty {
-        DatagramType::HandshakeInit => len == INIT_LEN,
-        DatagramType::HandshakeReply => len == REPLY_LEN,
-        DatagramType::CookieReply => len == COOKIE_REPLY_LEN,
-        DatagramType::Reject => len == REJECT_LEN,
-        // a Hello of any length is in it
-        DatagramType::HandshakeFinish => true,
-        DatagramType::Sealed | DatagramType::Relay => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
+
+    use weave_crypto::INIT_LEN;
 
     use super::*;
 
