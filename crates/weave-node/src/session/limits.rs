@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+
 use weave_wire::Time;
 
 use crate::pace::{Pace, source_of};

@@ -285,7 +285,9 @@ impl Dials {
 
     /// All addresses that we dial, or would.
     pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.dials.keys().copied().filter(|addr| self.knows(*addr))
+        let dials = self.dials.iter();
+        let dialled = dials.filter(|(_, dial)| dial.state != DialState::Never);
+        dialled.map(|(addr, _)| *addr)
     }
 
     /// The dial of an address.
