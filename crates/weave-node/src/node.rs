@@ -163,6 +163,11 @@ impl Dirty {
         announced: true,
         names: true,
     };
+
+    /// Who is live follows from the edges.
+    fn edges_changed(&mut self) {
+        (self.live, self.edges) = (true, true);
+    }
 }
 
 impl Node {

@@ -113,7 +113,7 @@ impl Node {
         }
         tracing::warn!(peer = %name, "the peer is banned from the mesh");
         self.sessions.ban(peer, now);
-        (self.dirty.live, self.dirty.edges) = (true, true);
+        self.dirty.edges_changed();
     }
 
     fn say_ban(&mut self, ban: &Ban, now: Time) {

@@ -148,7 +148,7 @@ impl Node {
             }
             GossipAction::Started { origin, boot } => {
                 self.sessions.note_boot(origin, boot, now);
-                (self.dirty.live, self.dirty.edges) = (true, true);
+                self.dirty.edges_changed();
             }
             GossipAction::BootBehind { seen, boot } => {
                 tracing::warn!(
@@ -204,8 +204,9 @@ impl Node {
         for body in [old, new].into_iter().flatten() {
             match body {
                 entry::Body::Peer(_) => {
-                    self.dirty.live |= !same_edges;
-                    self.dirty.edges |= !same_edges;
+                    if !same_edges {
+                        self.dirty.edges_changed();
+                    }
                     // who is named in our record depends on how many sessions others have
                     self.dirty.record |= self.reached.len() > MAX_NEIGHBOURS;
                 }

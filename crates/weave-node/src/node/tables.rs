@@ -16,8 +16,7 @@ use crate::membership;
 const MAX_OBSERVED: usize = 4;
 /// Our record changes once in this long for each peer known, within the two limits below.
 const RECORD_PAUSE_PER_PEER: Duration = Duration::from_millis(60);
-const RECORD_PAUSE_MIN: Duration = Duration::from_millis(500);
-const RECORD_PAUSE_MAX: Duration = Duration::from_secs(3);
+const RECORD_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(3));
 /// The same in a large mesh, for what must be known soon,
 const RECORD_PAUSE_PER_PEER_OF_MANY: Duration = Duration::from_millis(3);
 /// and for what nobody waits for.
@@ -80,28 +79,28 @@ impl Node {
     /// How long our record stays as it is: every change goes to everybody, and the larger the
     /// mesh, the more changes one record sums up.
     fn record_pause(&self) -> Duration {
-        let known = u32::try_from(self.logs.origins().count()).unwrap_or(u32::MAX);
         let per_peer = match self.neighbourhood.is_large() {
             true => RECORD_PAUSE_PER_PEER_OF_MANY,
             false => RECORD_PAUSE_PER_PEER,
         };
-        let pause = per_peer.saturating_mul(known);
-        pause.clamp(RECORD_PAUSE_MIN, RECORD_PAUSE_MAX)
+        self.pause(per_peer, RECORD_PAUSE)
     }
 
     /// The same in a large mesh, for what nobody waits for.
     fn calm_record_pause(&self) -> Duration {
-        let known = u32::try_from(self.logs.origins().count()).unwrap_or(u32::MAX);
-        let pause = CALM_RECORD_PAUSE_PER_PEER.saturating_mul(known);
-        pause.clamp(CALM_RECORD_PAUSE.0, CALM_RECORD_PAUSE.1)
+        self.pause(CALM_RECORD_PAUSE_PER_PEER, CALM_RECORD_PAUSE)
     }
 
     /// How long it is at least until it is looked again who lives.
     fn live_pause(&self) -> Option<Duration> {
+        let is_large = self.neighbourhood.is_large();
+        is_large.then(|| self.pause(LIVE_PAUSE_PER_PEER, LIVE_PAUSE))
+    }
+
+    /// A pause that grows with the number of peers known, between two limits.
+    fn pause(&self, per_peer: Duration, (least, most): (Duration, Duration)) -> Duration {
         let known = u32::try_from(self.logs.origins().count()).unwrap_or(u32::MAX);
-        let pause = LIVE_PAUSE_PER_PEER.saturating_mul(known);
-        let pause = pause.clamp(LIVE_PAUSE.0, LIVE_PAUSE.1);
-        self.neighbourhood.is_large().then_some(pause)
+        per_peer.saturating_mul(known).clamp(least, most)
     }
 
     fn settle_live(&mut self, now: Time) {
