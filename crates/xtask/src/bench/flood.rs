@@ -295,9 +295,9 @@ impl<'a> Range<'a> {
 
     /// Starts a router that knows host 2 only.
     fn newcomer(&self) -> Result<Instant> {
-        let script = r#"rm -rf /run/work/newcomer; mkdir /run/work/newcomer
-setsid "$WEAVE_BIN" --socket /run/work/newcomer/socket router --no-docker --no-dns --status-addr off \
-  --state-dir /run/work/newcomer/state --password benchmark-only --nickname newcomer 203.0.113.5 </dev/null >>/run/work/log3 2>&1 &"#;
+        let script = r#"rm -rf $WORK/newcomer; mkdir $WORK/newcomer
+setsid "$WEAVE_BIN" --socket $WORK/newcomer/socket router --no-docker --no-dns --status-addr off \
+  --state-dir $WORK/newcomer/state --password benchmark-only --nickname newcomer 203.0.113.5 </dev/null >>$WORK/log3 2>&1 &"#;
         let mut bash = self.stage.command("newcomer", PATIENCE, "bash");
         let status = bash.args(["-c", script]).status().context("run bash")?;
         ensure!(status.success(), "the newcomer does not start");
@@ -342,7 +342,7 @@ setsid "$WEAVE_BIN" --socket /run/work/newcomer/socket router --no-docker --no-d
 
 fn weave(stage: &Stage<'_>, netns: &str, socket: &str, arguments: &[&str]) -> Command {
     let mut weave = stage.command(netns, PATIENCE, "bash");
-    let script = r#"socket=$1; shift; exec "$WEAVE_BIN" --socket "/run/work/$socket" "$@""#;
+    let script = r#"socket=$1; shift; exec "$WEAVE_BIN" --socket "$WORK/$socket" "$@""#;
     weave
         .args(["-c", script, "bash", socket])
         .args(arguments)

@@ -34,6 +34,9 @@ const TICKS: f64 = 100.0;
 /// Lines that are told of the log of each host.
 const LOG_LINES: usize = 6;
 
+/// Directory on the stage for what programs write; `$WORK` of every command.
+const WORK: &str = "/run/work";
+
 /// What all stages of a run have in common.
 #[derive(Debug)]
 pub(super) struct Environment {
@@ -202,7 +205,7 @@ impl<'a> Stage<'a> {
     pub(super) fn log_tail(&self) -> Vec<String> {
         let tail = |side: Side| {
             let path = self
-                .inside("run/work")
+                .inside(WORK.trim_start_matches('/'))
                 .join(format!("log{}", side.number()));
             let text = std::fs::read(path).unwrap_or_default();
             let text = String::from_utf8_lossy(&text).into_owned();
@@ -221,7 +224,6 @@ impl<'a> Stage<'a> {
         let mut command = self.command(&host, START_LIMIT, "bash");
         let status = command
             .args(["-c", &script, "bash", &self.overlay.name, function])
-            .env("WORK", "/run/work")
             .env("HOST", side.number().to_string())
             .env("OTHER", side.other().number().to_string())
             .env("LOCAL", underlay_address(side))
@@ -254,6 +256,7 @@ impl<'a> Stage<'a> {
                 &limit.as_secs().to_string(),
                 program,
             ])
+            .env("WORK", WORK)
             .stdin(Stdio::null());
         self.environment.hand_over(&mut command);
         command
