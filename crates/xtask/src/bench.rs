@@ -140,9 +140,7 @@ impl Places {
     fn find(weave: Option<&Path>, out: Option<&Path>) -> Result<Self> {
         let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let top = top.canonicalize().context("find the workspace")?;
-        let target = std::env::var_os("CARGO_TARGET_DIR");
-        let target = target.map_or_else(|| top.join("target"), PathBuf::from);
-        let target = std::path::absolute(target)?;
+        let target = crate::target_dir(&top)?;
         let out = out.map_or_else(|| target.join("bench"), Path::to_path_buf);
         let out = std::path::absolute(out)?;
         std::fs::create_dir_all(&out).with_context(|| format!("make {}", out.display()))?;

@@ -61,9 +61,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let home = std::env::var_os("CARGO_TARGET_DIR");
-    let home = home.map_or_else(|| top.join("target"), PathBuf::from);
-    let home = std::path::absolute(home)?.join("fuzz");
+    let home = crate::target_dir(&top)?.join("fuzz");
     std::env::set_current_dir(top).context("enter the workspace")?;
     let campaign = Campaign {
         options,

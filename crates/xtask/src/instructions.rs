@@ -9,7 +9,7 @@ mod build;
 mod callgrind;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -37,9 +37,7 @@ pub(crate) struct Options {
 /// Without valgrind, when the bench does not build or run, when the baseline cannot be read.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let target = std::env::var_os("CARGO_TARGET_DIR");
-    let target = target.map_or_else(|| top.join("target"), PathBuf::from);
-    let target = std::path::absolute(target)?.join("counting");
+    let target = crate::target_dir(&top)?.join("counting");
     std::env::set_current_dir(top).context("enter the workspace")?;
     let bench = build::bench(&target)?;
     let mut now = Baseline::default();

@@ -7,6 +7,7 @@ mod fuzz;
 mod instructions;
 
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::Context;
@@ -56,6 +57,13 @@ fn main() -> anyhow::Result<ExitCode> {
         Chore::Bench(Bench::Flood(options)) => bench::flood::handshakes(&options),
         Chore::Bench(Bench::Instructions(options)) => instructions::run(&options),
     }
+}
+
+/// Where cargo builds, for the workspace in `top`.
+fn target_dir(top: &Path) -> anyhow::Result<PathBuf> {
+    let target = std::env::var_os("CARGO_TARGET_DIR");
+    let target = target.map_or_else(|| top.join("target"), PathBuf::from);
+    std::path::absolute(target).context("find the target directory")
 }
 
 /// Builds the simulator as the release is built, which shares its dependencies, and runs it.
