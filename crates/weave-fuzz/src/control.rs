@@ -1,16 +1,9 @@
 //! Control messages of peers to a node that has sessions with them, and what else may happen
-//! between.
-//!
-//! A step is a byte that says what happens, a second one for details, then bytes with their length
-//! before them.
+//! between, in the steps of [`Scene::play`].
 
 use std::time::Duration;
 
-use crate::input::Input;
 use crate::scene::Scene;
-
-/// Most steps of one input.
-const MAX_STEPS: usize = 24;
 
 /// The fields of `ControlMessage` in `control.proto`, and one that is of a later version.
 const KINDS: [u8; 19] = [
@@ -18,23 +11,15 @@ const KINDS: [u8; 19] = [
 ];
 
 pub(crate) fn run(data: &[u8]) {
-    let mut scene = Scene::new();
-    let mut input = Input::new(data);
-    for _ in 0..MAX_STEPS {
-        let Some(what) = input.next() else { break };
-        let detail = input.byte();
-        let bytes = input.bytes();
-        match what % 8 {
-            0 => scene.say_again(detail, bytes),
-            1 | 2 => scene.say(what, message(detail, bytes)),
-            3 => scene.say(detail, bytes.to_vec()),
-            4 => scene.command(detail, bytes.first().copied().unwrap_or_default()),
-            5 => scene.greet(detail % 2 == 1, bytes),
-            6 => scene.knock(detail, bytes),
-            _ => scene.wait(Duration::from_millis(1 << (detail % 16))),
-        }
-    }
-    scene.finish();
+    Scene::play(data, |scene, what, detail, bytes| match what % 8 {
+        0 => scene.say_again(detail, bytes),
+        1 | 2 => scene.say(what, message(detail, bytes)),
+        3 => scene.say(detail, bytes.to_vec()),
+        4 => scene.command(detail, bytes.first().copied().unwrap_or_default()),
+        5 => scene.greet(detail % 2 == 1, bytes),
+        6 => scene.knock(detail, bytes),
+        _ => scene.wait(Duration::from_millis(1 << (detail % 16))),
+    });
 }
 
 /// A message of one kind whose fields are these bytes.

@@ -1,8 +1,5 @@
 //! Batches of logs, signed as their origins sign them: what is in them is whatever a peer of the
-//! mesh may write.
-//!
-//! A step is a byte that says what happens, a second one that chooses the author, then bytes with
-//! their length before them.
+//! mesh may write. In the steps of [`Scene::play`]; the second byte of each chooses the author.
 
 use std::time::Duration;
 
@@ -10,40 +7,29 @@ use prost::Message as _;
 use weave_wire::proto::control_message::Body;
 use weave_wire::proto::{Batch, Digest, Pull};
 
-use crate::input::{Input, changed};
+use crate::input::changed;
 use crate::scene::Scene;
 
-/// Most steps of one input.
-const MAX_STEPS: usize = 24;
-
 pub(crate) fn run(data: &[u8]) {
-    let mut scene = Scene::new();
-    let mut input = Input::new(data);
-    for _ in 0..MAX_STEPS {
-        let Some(what) = input.next() else { break };
-        let detail = input.byte();
-        let bytes = input.bytes();
-        match what % 8 {
-            0 => scene.publish(detail, bytes.to_vec()),
-            1 => {
-                let known = scene.batch(detail / 4);
-                write(&mut scene, detail, false, &changed(&known.payload, bytes));
-            }
-            2..=4 => write(&mut scene, detail, detail & 0x80 != 0, bytes),
-            5 => {
-                if let Ok(digest) = Digest::decode(bytes) {
-                    scene.say_body(Body::Digest(digest));
-                }
-            }
-            6 => {
-                if let Ok(pull) = Pull::decode(bytes) {
-                    scene.say_body(Body::Pull(pull));
-                }
-            }
-            _ => scene.wait(Duration::from_millis(1 << (detail % 16))),
+    Scene::play(data, |scene, what, detail, bytes| match what % 8 {
+        0 => scene.publish(detail, bytes.to_vec()),
+        1 => {
+            let known = scene.batch(detail / 4);
+            write(scene, detail, false, &changed(&known.payload, bytes));
         }
-    }
-    scene.finish();
+        2..=4 => write(scene, detail, detail & 0x80 != 0, bytes),
+        5 => {
+            if let Ok(digest) = Digest::decode(bytes) {
+                scene.say_body(Body::Digest(digest));
+            }
+        }
+        6 => {
+            if let Ok(pull) = Pull::decode(bytes) {
+                scene.say_body(Body::Pull(pull));
+            }
+        }
+        _ => scene.wait(Duration::from_millis(1 << (detail % 16))),
+    });
 }
 
 /// The entries of an encoded batch as the next ones of an author's log, or the first of its next.

@@ -18,8 +18,11 @@ use weave_wire::proto::control_message::Body;
 use weave_wire::proto::{Batch, ControlMessage, Delta, Entry, Hello, SignedBatch};
 use weave_wire::{Cidr, Lane, ReceiverIndex, SegmentId, Time, decode_batch, decode_control};
 
+use crate::input::Input;
 use crate::mesh::{Disk, HOST, Host, Inbound, Mesh, NAME, SECOND, addr_of, config, range};
 
+/// Most steps of one input.
+const MAX_STEPS: usize = 24;
 /// Of each kind of message, so many that the peers sent are kept.
 const MOST_OF_A_KIND: usize = 4;
 /// Due timers in a row that get nowhere.
@@ -173,7 +176,19 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    pub(crate) fn new() -> Self {
+    /// Plays what an input spells, and the time after it. A step is a byte that says what happens,
+    /// a second one for details, then bytes with their length before them; `act` does one.
+    pub(crate) fn play(data: &[u8], mut act: impl FnMut(&mut Self, u8, u8, &[u8])) {
+        let (mut scene, mut input) = (Self::new(), Input::new(data));
+        for _ in 0..MAX_STEPS {
+            let Some(what) = input.next() else { break };
+            let detail = input.byte();
+            act(&mut scene, what, detail, input.bytes());
+        }
+        scene.finish();
+    }
+
+    fn new() -> Self {
         let recorded = RECORDED.with(Arc::clone);
         // when a mesh begins
         let begin = Time::from_secs(1);
@@ -374,7 +389,7 @@ impl Scene {
     }
 
     /// Ten seconds later the node still is in order, and can say so.
-    pub(crate) fn finish(mut self) {
+    fn finish(mut self) {
         self.host.disk = Disk::Works;
         self.host.settle(self.now);
         self.wait(10 * SECOND);
