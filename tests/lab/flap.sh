@@ -5,22 +5,8 @@
 source "$(dirname "$0")/lib.sh"
 FLAP_SECONDS=${FLAP_SECONDS:-30} FLAP_SEED=${FLAP_SEED:-1}
 N=8 SW=$LAB_NAME-flap
-declare -A PIDS ADDRESSES RESIDENT
-ns() { local h=$1; shift; ip netns exec "$SW$h" "$@"; }
-inside() { local h=$1; shift; ip netns exec "$SW-c$h" "$@"; }
-w() { local h=$1; shift; ns "$h" "$WEAVE_BIN" --socket "$WORK/$h.sock" "$@"; }
-start() {  # start HOST [PEER] : its router
-  local h=$1; shift
-  ip netns exec "$SW$h" "$WEAVE_BIN" router --no-docker --no-dns --password "$PASSWORD" --nickname "m$h" \
-    --state-dir "$WORK/state$h" --socket "$WORK/$h.sock" --status-addr off "$@" >>"$WORK/log$h" 2>&1 &
-  PIDS[$h]=$!
-}
-SERVERS=()
-down() {
-  local h; kill "${PIDS[@]}" "${SERVERS[@]}" 2>/dev/null; wait "${PIDS[@]}" "${SERVERS[@]}" 2>/dev/null
-  for ((h = 0; h <= N; h++)); do ip netns del "$SW$h" 2>/dev/null; ip netns del "$SW-c$h" 2>/dev/null; done
-  rm -rf "$WORK"
-}
+declare -A ADDRESSES RESIDENT
+down() { unwire; }
 routers_say() { local h; for ((h = 1; h <= N; h++)); do tail -n 8 "$WORK/log$h" | sed "s/^/  m$h: /"; done; }
 whole() {  # every router has a session with every other, without a relay
   local h
@@ -38,17 +24,11 @@ reach() {  # every container every other
 }
 resident() { awk '/^VmRSS/ {print $2}' "/proc/${PIDS[$1]}/status"; }
 
-ip netns add "${SW}0"; ip -n "${SW}0" link add br0 type bridge; ip -n "${SW}0" link set br0 up
-for ((h = 1; h <= N; h++)); do
-  ip netns add "$SW$h"; ip -n "$SW$h" link set lo up
-  ip -n "${SW}0" link add "v$h" type veth peer name eth0 netns "$SW$h"
-  ip -n "${SW}0" link set "v$h" master br0 up
-  ip -n "$SW$h" addr add "$LAB_NET.$h/24" dev eth0; ip -n "$SW$h" link set eth0 up
-done
+wire $(seq $N)
 for ((h = 1; h <= N; h++)); do start "$h" $([ "$h" = 1 ] || ip_of 1); done
 check "$N routers are connected" eventually 30 whole
 for ((h = 1; h <= N; h++)); do
-  ip netns add "$SW-c$h"; ip -n "$SW-c$h" link set lo up
+  contain "$h"
   ADDRESSES[$h]=$(w "$h" attach --netns "/run/netns/$SW-c$h")
 done
 check "all containers reach each other" eventually 15 reach

@@ -5,20 +5,7 @@
 source "$(dirname "$0")/lib.sh"
 FLOOD_SECONDS=${FLOOD_SECONDS:-60} FLOOD_RATE=${FLOOD_RATE:-50000}
 N=4 SW=$LAB_NAME-flood STRANGER=66
-declare -A PIDS
-ns() { local h=$1; shift; ip netns exec "$SW$h" "$@"; }
-w() { local h=$1; shift; ns "$h" "$WEAVE_BIN" --socket "$WORK/$h.sock" "$@"; }
-start() {  # start HOST [PEER] : its router
-  local h=$1; shift
-  ip netns exec "$SW$h" "$WEAVE_BIN" router --no-docker --no-dns --password "$PASSWORD" --nickname "m$h" \
-    --state-dir "$WORK/state$h" --socket "$WORK/$h.sock" --status-addr off "$@" >>"$WORK/log$h" 2>&1 &
-  PIDS[$h]=$!
-}
-down() {
-  local h; kill "${PIDS[@]}" 2>/dev/null; wait "${PIDS[@]}" 2>/dev/null
-  for h in 0 $STRANGER $(seq $N); do ip netns del "$SW$h" 2>/dev/null; ip netns del "$SW-c$h" 2>/dev/null; done
-  rm -rf "$WORK"
-}
+down() { unwire; }
 routers_say() { local h; for h in $(seq $N); do [ ! -e "$WORK/log$h" ] || tail -n 20 "$WORK/log$h" | sed "s/^/  m$h: /"; done; }
 of() {  # of HOST PEER FIELD : of its established connection
   w "$1" status --json | jq -re ".router.connections[] | select(.state == \"established\" and .nickname == \"m$2\") | .$3"
@@ -27,18 +14,12 @@ have() { of "$1" "$2" age_ms; }  # have A B : A has a session with B
 resident() { w "$1" status --json | jq -re .process.resident_bytes; }
 command -v jq >/dev/null || { echo "error: this test needs jq" >&2; exit 1; }
 
-ip netns add "${SW}0"; ip -n "${SW}0" link add br0 type bridge; ip -n "${SW}0" link set br0 up
-for h in $(seq $N) $STRANGER; do
-  ip netns add "$SW$h"; ip -n "$SW$h" link set lo up
-  ns "$h" sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
-  ip -n "${SW}0" link add "v$h" type veth peer name eth0 netns "$SW$h"
-  ip -n "${SW}0" link set "v$h" master br0 up
-  ip -n "$SW$h" addr add "$LAB_NET.$h/24" dev eth0; ip -n "$SW$h" link set eth0 up
-done
+wire $(seq $N) $STRANGER
+for h in $(seq $N) $STRANGER; do ns "$h" sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0; done
 start 1; start 2 "$(ip_of 1)"
 check "two routers are connected" eventually 15 have 2 1
 for h in 1 2; do
-  ip netns add "$SW-c$h"; ip -n "$SW-c$h" link set lo up
+  contain "$h"
   w $h attach "192.168.77.$h/24" --netns "/run/netns/$SW-c$h" >/dev/null
 done
 answers() { ip netns exec "$SW-c$1" ping -c1 -W1 "192.168.77.$2"; }

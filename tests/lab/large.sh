@@ -5,20 +5,8 @@
 source "$(dirname "$0")/lib.sh"
 N=16 LIMIT=5
 SW=$LAB_NAME-large
-declare -A PIDS
-ns() { local h=$1; shift; ip netns exec "$SW$h" "$@"; }
-w() { local h=$1; shift; ns "$h" "$WEAVE_BIN" --socket "$WORK/$h.sock" "$@"; }
-start() {  # start HOST [PEER] : its router
-  local h=$1; shift
-  ip netns exec "$SW$h" "$WEAVE_BIN" router --no-docker --no-dns --password "$PASSWORD" --conn-limit $LIMIT --nickname "m$h" \
-    --state-dir "$WORK/state$h" --socket "$WORK/$h.sock" --status-addr off "$@" >>"$WORK/log$h" 2>&1 &
-  PIDS[$h]=$!
-}
-down() {
-  local h; kill "${PIDS[@]}" 2>/dev/null; wait "${PIDS[@]}" 2>/dev/null
-  for ((h = 0; h <= N; h++)); do ip netns del "$SW$h" 2>/dev/null; ip netns del "$SW-c$h" 2>/dev/null; done
-  rm -rf "$WORK"
-}
+ROUTER_OPTIONS=(--conn-limit $LIMIT)
+down() { unwire; }
 routers_say() { local h; for h in 1 2 3; do tail -n 20 "$WORK/log$h" | sed "s/^/  m$h: /"; done; }
 know() {  # know PEERS HOST... : these show so many peers
   local peers=$1 h; shift
@@ -27,13 +15,7 @@ know() {  # know PEERS HOST... : these show so many peers
 connected() { w "$1" status connections | grep -cE " established "; }
 have() { w "$1" status connections | grep -E " established .*\(m$2\)"; }  # have A B : A has a connection with B
 
-ip netns add "${SW}0"; ip -n "${SW}0" link add br0 type bridge; ip -n "${SW}0" link set br0 up
-for ((h = 1; h <= N; h++)); do
-  ip netns add "$SW$h"; ip -n "$SW$h" link set lo up
-  ip -n "${SW}0" link add "v$h" type veth peer name eth0 netns "$SW$h"
-  ip -n "${SW}0" link set "v$h" master br0 up
-  ip -n "$SW$h" addr add "$LAB_NET.$h/24" dev eth0; ip -n "$SW$h" link set eth0 up
-done
+wire $(seq $N)
 for ((h = 1; h <= N; h++)); do start "$h" $([ "$h" = 1 ] || ip_of 1); done
 check "$N routers that are told of one know each other" eventually 30 know $N $(seq $N)
 
@@ -43,7 +25,7 @@ check "nobody stays connected to everybody" eventually 120 few
 check "a target without a connection is said to rest" eventually 10 says 'resting .*in the mesh' sh -c "for h in $(seq -s' ' 2 $N); do ip netns exec $SW\$h $WEAVE_BIN --socket $WORK/\$h.sock status connections; done"
 declare -A ADDRESSES
 for ((h = 1; h <= N; h++)); do
-  ip netns add "$SW-c$h"; ip -n "$SW-c$h" link set lo up
+  contain "$h"
   ADDRESSES[$h]=$(w "$h" attach --netns "/run/netns/$SW-c$h")
 done
 sleep 2  # whom they asked for addresses they are connected to

@@ -46,6 +46,39 @@ established() {  # established PEERS CONNECTIONS : every one of the first PEERS 
 }
 routers_say() { local h; for h in 1 2 3; do docker_ "$h" logs --tail 20 weave 2>&1 | sed "s/^/  h$h: /"; done; }
 
+# Many routers without Docker: each in a namespace $SW1, $SW2, … that a switch in ${SW}0 joins, with its container in
+# $SW-c1, $SW-c2, …. A test sets SW, and what is given to every router.
+declare -A PIDS=()
+ROUTER_OPTIONS=() SERVERS=()
+ns() { local h=$1; shift; ip netns exec "$SW$h" "$@"; }
+inside() { local h=$1; shift; ip netns exec "$SW-c$h" "$@"; }
+w() { local h=$1; shift; ns "$h" "$WEAVE_BIN" --socket "$WORK/$h.sock" "$@"; }
+wire() {  # wire NUMBER... : the switch, and these namespaces on it
+  local h
+  ip netns add "${SW}0"; ip -n "${SW}0" link add br0 type bridge; ip -n "${SW}0" link set br0 up
+  for h in "$@"; do
+    ip netns add "$SW$h"; ip -n "$SW$h" link set lo up
+    ip -n "${SW}0" link add "v$h" type veth peer name eth0 netns "$SW$h"
+    ip -n "${SW}0" link set "v$h" master br0 up
+    ip -n "$SW$h" addr add "$LAB_NET.$h/24" dev eth0; ip -n "$SW$h" link set eth0 up
+  done
+}
+start() {  # start NUMBER [PEER] : its router
+  local h=$1; shift
+  ip netns exec "$SW$h" "$WEAVE_BIN" router --no-docker --no-dns --password "$PASSWORD" --nickname "m$h" "${ROUTER_OPTIONS[@]}" \
+    --state-dir "$WORK/state$h" --socket "$WORK/$h.sock" --status-addr off "$@" >>"$WORK/log$h" 2>&1 &
+  PIDS[$h]=$!
+}
+contain() {  # contain NUMBER : a namespace for its container
+  ip netns add "$SW-c$1"; ip -n "$SW-c$1" link set lo up
+}
+unwire() {  # ends the routers and SERVERS, and removes all of the namespaces
+  local name
+  kill "${PIDS[@]}" "${SERVERS[@]}" 2>/dev/null; wait "${PIDS[@]}" "${SERVERS[@]}" 2>/dev/null
+  for name in $(ip netns list | awk '{print $1}' | grep -E "^$SW(-c)?[0-9]+$"); do ip netns del "$name"; done
+  rm -rf "$WORK"
+}
+
 check() {  # check "sentence" COMMAND... : passes if the command succeeds
   local what=$1; shift
   if "$@" >"$WORK/out" 2>&1; then PASSED=$((PASSED + 1)); echo "  ok    $what"
