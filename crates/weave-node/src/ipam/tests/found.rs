@@ -1,0 +1,182 @@
+//! Who founds an address range, when, and what becomes of two foundings.
+
+use super::*;
+
+#[test]
+fn a_host_with_targets_does_not_found_alone() {
+    let mut host = Host::new(2);
+    host.ipam.set_targets(1, 1, host.now);
+    host.pass(20_000);
+    let refusal = host.refusal(1, RANGE, None);
+    assert!(
+        refusal.contains("none of the targets is connected"),
+        "{refusal}"
+    );
+    assert!(host.log.is_empty());
+}
+
+#[test]
+fn a_host_that_reaches_no_majority_of_what_it_was_told_of_does_not_found() {
+    for (all, connected, founds) in [(1, 0, false), (3, 1, false), (3, 2, true), (2, 1, true)] {
+        let mut host = Host::new(1);
+        host.ipam.set_targets(all, connected, host.now);
+        host.reach(&[2]);
+        host.pass(20_000);
+        if founds {
+            host.ask(1, RANGE, None);
+            host.pass(3000);
+            host.drain();
+        } else {
+            let refusal = host.refusal(1, RANGE, None);
+            let told = "this host is not connected to most of its targets";
+            assert!(refusal.contains(told), "{refusal}");
+        }
+        assert_eq!(!host.log.is_empty(), founds, "{connected} of {all}");
+    }
+}
+
+#[test]
+fn a_host_does_not_found_while_a_peer_that_it_reaches_awaits_its_targets() {
+    let mut host = Host::new(1);
+    host.ipam.set_targets(1, 1, host.now);
+    host.reach(&[2, 3]);
+    host.pass(20_000);
+    let record = |awaits_targets| {
+        entry::Body::Peer(proto::PeerRecord {
+            awaits_targets,
+            ..proto::PeerRecord::default()
+        })
+    };
+    host.ipam
+        .apply(id(3), 1, None, Some(&record(true)), host.now);
+    let refusal = host.refusal(1, RANGE, None);
+    assert!(
+        refusal.contains("is not connected to most of its targets"),
+        "{refusal}"
+    );
+    assert!(host.log.is_empty());
+    host.ipam.apply(
+        id(3),
+        1,
+        Some(&record(true)),
+        Some(&record(false)),
+        host.now,
+    );
+    host.drain();
+    host.pass(8000);
+    host.ask(2, RANGE, None);
+    host.pass(1500);
+    host.drain();
+    assert!(host.log.is_empty(), "it has not heard what they know");
+    host.pass(2000);
+    host.drain();
+    assert!(!host.log.is_empty());
+}
+
+#[test]
+fn of_hosts_with_targets_the_lowest_key_founds_after_ten_seconds() {
+    let (mut a, mut b) = (Host::new(1), Host::new(2));
+    for host in [&mut a, &mut b] {
+        host.ipam.set_targets(1, 1, host.now);
+    }
+    a.reach(&[2]);
+    b.reach(&[1]);
+    let refusal = b.refusal(1, RANGE, None);
+    assert!(refusal.contains("just connected"), "{refusal}");
+    a.pass(11_000);
+    b.pass(6000);
+    b.ask(2, RANGE, None);
+    for _ in 0..8 {
+        converse(&mut a, &mut b);
+        a.pass(500);
+        b.pass(500);
+    }
+    assert!(b.answers[&2].is_ok(), "{:?}", b.answers[&2]);
+    assert!(a.log.contains_key("genesis") && !b.log.contains_key("genesis"));
+}
+
+#[test]
+fn a_host_without_targets_founds_when_asked() {
+    let (mut a, mut b) = (Host::new(9), Host::new(2));
+    b.ipam.set_targets(1, 1, b.now);
+    a.reach(&[2]);
+    b.reach(&[9]);
+    b.ask(1, RANGE, None);
+    for _ in 0..4 {
+        converse(&mut a, &mut b);
+        a.pass(300);
+        b.pass(300);
+    }
+    assert!(b.answers[&1].is_ok(), "{:?}", b.answers.get(&1));
+    assert!(a.log.contains_key("genesis"));
+}
+
+#[test]
+fn a_founding_that_gave_out_nothing_yields() {
+    let (mut used, mut unused) = (Host::new(1), Host::new(2));
+    let given = unused.allocate(1, RANGE, None);
+    unused.release(RANGE, given);
+    used.pass(1000);
+    used.allocate(1, RANGE, None);
+    used.reach(&[2]);
+    unused.reach(&[1]);
+    unused.hear(&used);
+    used.hear(&unused);
+    unused.pass(3000);
+    assert!(
+        !unused.log.contains_key("genesis"),
+        "it has the lower label, but is not used"
+    );
+    assert!(used.log.contains_key("genesis"));
+    assert_eq!(unused.ipam.genesis_id(), used.ipam.genesis_id());
+    assert!(
+        !unused.restarted(2).log.contains_key("genesis"),
+        "also after a restart"
+    );
+}
+
+#[test]
+fn two_foundings_in_use_both_stay_and_say_so() {
+    let (mut a, mut b) = (Host::new(1), Host::new(2));
+    a.allocate(1, RANGE, None);
+    b.allocate(1, RANGE, None);
+    a.reach(&[2]);
+    b.reach(&[1]);
+    a.hear(&b);
+    b.hear(&a);
+    a.pass(10_000);
+    assert!(a.log.contains_key("genesis") && b.log.contains_key("genesis"));
+    assert!(a.ipam.status().notes[0].starts_with("conflict: peer"));
+    assert_eq!(
+        a.allocate(2, RANGE, None),
+        ip("10.32.0.2"),
+        "own space goes on"
+    );
+}
+
+#[test]
+fn another_range_is_refused_in_words_and_harms_nothing() {
+    let (mut a, mut b) = (
+        Host::new(1),
+        Host::with(2, "10.99.0.0/16", &BTreeMap::new()),
+    );
+    a.allocate(1, RANGE, None);
+    a.reach(&[2]);
+    b.reach(&[1]);
+    b.hear(&a);
+    let refusal = b.refusal(1, "10.99.0.0/16", None);
+    assert!(
+        refusal.contains("launch with `--ipalloc-range 10.32.0.0/12`"),
+        "{refusal}"
+    );
+    assert!(b.ipam.status().notes[0].contains("10.32.0.0/12"));
+    assert_eq!(a.allocate(2, RANGE, None), ip("10.32.0.2"));
+    let other = Host::with(1, "10.99.0.0/16", &a.disk);
+    assert!(
+        other
+            .ipam
+            .status()
+            .state
+            .contains("launch with `--ipalloc-range 10.32.0.0/12`")
+    );
+}
