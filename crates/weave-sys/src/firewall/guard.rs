@@ -11,7 +11,7 @@
 //! All calls block for some milliseconds.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::program::{finish, output_of};
 use crate::linkname::{self, HOST_VETH_PREFIX};
@@ -38,7 +38,7 @@ pub struct GuardedPort {
     pub name: String,
     /// The container's hardware address.
     pub mac: MacBytes,
-    /// Its addresses.
+    /// Its addresses, link-local ones included.
     pub ips: Vec<IpAddr>,
     /// It may send what it likes.
     pub open: bool,
@@ -217,25 +217,16 @@ fn elements(port: &GuardedPort) -> BTreeSet<Element> {
     let mac = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
     let station = format!("{name} . {mac}");
     let mut elements = BTreeSet::from([("macs", station.clone())]);
-    let mut insert_v6 = |ip: Ipv6Addr| {
-        elements.insert(("ipv6", format!("{station} . {ip}")));
-        elements.insert(("targets", format!("{name} . 0x{:032x}", ip.to_bits())));
-    };
-    insert_v6(link_local(port.mac));
-    let v6 = port.ips.iter().filter_map(|ip| match ip {
-        IpAddr::V6(ip) => Some(*ip),
-        IpAddr::V4(_) => None,
-    });
-    v6.for_each(insert_v6);
-    let v4 = port.ips.iter().filter(|ip| ip.is_ipv4());
-    elements.extend(v4.map(|ip| ("ipv4", format!("{station} . {ip}"))));
+    for ip in &port.ips {
+        match ip {
+            IpAddr::V4(ip) => elements.extend([("ipv4", format!("{station} . {ip}"))]),
+            IpAddr::V6(ip) => elements.extend([
+                ("ipv6", format!("{station} . {ip}")),
+                ("targets", format!("{name} . 0x{:032x}", ip.to_bits())),
+            ]),
+        }
+    }
     elements
-}
-
-/// The address that a station makes of its own (RFC 4291, appendix A).
-fn link_local([a, b, c, d, e, f]: MacBytes) -> Ipv6Addr {
-    let interface = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
-    Ipv6Addr::from_bits((0xfe80 << 112) | u128::from(interface))
 }
 
 /// Script that makes the table anew, whatever there was.
@@ -371,7 +362,9 @@ mod tests {
         GuardedPort {
             name: "vethwl0a1b2c3d4".to_owned(),
             mac: [2, 0x77, 10, 32, 0, 1],
-            ips: vec![[10, 32, 0, 1].into(), "fd00::1".parse().unwrap()],
+            ips: ["10.32.0.1", "fd00::1", "fe80::77:aff:fe20:1"]
+                .map(|ip| ip.parse().unwrap())
+                .to_vec(),
             open,
         }
     }

@@ -70,7 +70,7 @@ fn port(open: bool) -> GuardedPort {
     GuardedPort {
         name: PORT.to_owned(),
         mac: MAC,
-        ips: vec![IP.into(), V6.into()],
+        ips: vec![IP.into(), V6.into(), LINK_LOCAL.into()],
         open,
     }
 }

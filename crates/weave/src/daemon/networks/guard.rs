@@ -201,7 +201,8 @@ impl Networks {
                 .addresses
                 .iter()
                 .map(|held| held.address.ip())
-                .collect::<Vec<IpAddr>>(),
+                .chain([IpAddr::from(record.mac.link_local())])
+                .collect(),
             open: !guarded,
         }
     }
