@@ -9,7 +9,7 @@ use weave_wire::{PeerId, Time};
 use crate::containers::network;
 use crate::frames;
 use crate::host::{Inbound, Inbox, Outbox, Output};
-use crate::trace::Step;
+use crate::trace::{Step, clock};
 use crate::world::{Event, World};
 
 /// Writes after which a backup is made, of a thousand.
@@ -28,6 +28,7 @@ impl World {
         else {
             return;
         };
+        let _host = tracing::error_span!("host", index, at = %clock(now)).entered();
         act(&mut router.node, router.clock.shows(now));
         self.settle(index);
     }

@@ -33,6 +33,9 @@ struct Arguments {
         value_name = "SEED[,peers=N][,seconds=S][,conn-limit=N]"
     )]
     replay: Option<String>,
+    /// With --replay: also print what the routers log, by the filters of `RUST_LOG`.
+    #[arg(long, value_name = "FILTER", requires = "replay")]
+    log: Option<String>,
     /// With more live peers than this there is not a session with each; by default the seed
     /// decides.
     #[arg(long)]
@@ -87,7 +90,10 @@ fn replay(arguments: &Arguments, line: &str) -> std::io::Result<bool> {
     let options = options(arguments, seed.unwrap_or_default())
         .with(line)
         .map_err(std::io::Error::other)?;
-    let report = simulate(&options);
+    let report = match &arguments.log {
+        Some(filter) => tracing::subscriber::with_default(log(filter)?, || simulate(&options)),
+        None => simulate(&options),
+    };
     writeln!(out, "{:#?}", report.plan)?;
     writeln!(out, "{}", report.counters)?;
     let again = simulate(&options);
@@ -100,6 +106,13 @@ fn replay(arguments: &Arguments, line: &str) -> std::io::Result<bool> {
     )?;
     tell_violations(&mut out, &report)?;
     Ok(same && report.violations.is_empty())
+}
+
+/// Prints what is logged; its lines bear the virtual time.
+fn log(filter: &str) -> std::io::Result<impl tracing::Subscriber> {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(std::io::Error::other)?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    Ok(log.with_ansi(false).without_time().finish())
 }
 
 /// Runs all seeds; whether nothing was wrong.

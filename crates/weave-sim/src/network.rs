@@ -293,6 +293,7 @@ impl Network {
         for side in &mut self.sides {
             *side = self.chance.below(2);
         }
+        tracing::info!(one_way, sides = ?self.sides, "the network breaks");
     }
 
     /// Breaks the network in two halves.

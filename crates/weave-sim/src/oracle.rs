@@ -54,6 +54,7 @@ pub(crate) struct Oracle {
 
 impl Oracle {
     pub(crate) fn violation(&mut self, text: String) {
+        tracing::error!("{text}");
         if self.violations.len() < HOPELESS {
             self.violations.push(text);
         }

@@ -49,6 +49,12 @@ impl Trace {
     /// Notes one thing that happened to one host.
     pub(crate) fn note(&mut self, at: Time, step: Step, host: usize, bytes: &[u8]) {
         self.add_up(at, step, host, bytes);
+        let what = String::from_utf8_lossy(bytes);
+        match step {
+            Step::Fault => tracing::info!(at = %clock(at), host, %what, "fault"),
+            Step::Answer => tracing::debug!(at = %clock(at), host, %what, "address answered"),
+            Step::Datagram | Step::Written | Step::Timer | Step::Work | Step::Frame => {}
+        }
         self.keep(at, step, host, None, bytes);
     }
 
@@ -112,8 +118,7 @@ impl Trace {
 
 impl Kept {
     fn told(&self) -> String {
-        let (nanos, host, len) = (self.at.as_nanos(), self.host, self.len);
-        let (seconds, micros) = (nanos / 1_000_000_000, nanos / 1000 % 1_000_000);
+        let (at, host, len) = (clock(self.at), self.host, self.len);
         let text = String::from_utf8_lossy(self.head.get(..len).unwrap_or(&self.head));
         let number = self
             .head
@@ -133,8 +138,14 @@ impl Kept {
         };
         let from = self.from.map(|from| format!(" from {from}"));
         let from = from.unwrap_or_default();
-        format!("{seconds:>5}.{micros:06} host {host}: {what}{from}")
+        format!("{at:>12} host {host}: {what}{from}")
     }
+}
+
+/// Virtual seconds, for people to read.
+pub(crate) fn clock(at: Time) -> String {
+    let nanos = at.as_nanos();
+    format!("{}.{:06}", nanos / 1_000_000_000, nanos / 1000 % 1_000_000)
 }
 
 #[cfg(test)]

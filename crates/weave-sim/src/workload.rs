@@ -6,7 +6,7 @@ use weave_node::ipam::IpamError;
 use weave_wire::Cidr;
 
 use crate::containers::{Container, owner_of};
-use crate::trace::Step;
+use crate::trace::{Step, clock};
 use crate::world::{Event, World};
 
 /// Containers of one host, at most.
@@ -156,6 +156,7 @@ impl World {
         };
         self.counters.ended += 1;
         self.oracle.ended(container.number, container.ip);
+        tracing::debug!(at = %clock(self.now), host = index, number = container.number, ip = %container.ip, "container ended");
         let Container { subnet, ip, .. } = container;
         self.with_node(index, |node, now| {
             node.withdraw_endpoint(&container.owner(), now);

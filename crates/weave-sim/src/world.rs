@@ -19,7 +19,7 @@ use crate::network::Network;
 use crate::oracle::Oracle;
 use crate::plan::{Options, Plan};
 use crate::script::Held;
-use crate::trace::{Step, Trace};
+use crate::trace::{Step, Trace, clock};
 use crate::{Report, verdict};
 
 /// Work begins after this long, when most hosts are up.
@@ -292,7 +292,10 @@ impl World {
             Event::Crash { host, life } => self.crash_in_mid_write(host, life),
             Event::Attack => self.attack(),
             Event::Resume(host) => self.resume(host),
-            Event::Mend => self.network.mend(),
+            Event::Mend => {
+                tracing::info!(at = %clock(self.now), "the network is whole");
+                self.network.mend();
+            }
         }
     }
 
