@@ -97,6 +97,9 @@ fn first_difference(world: &World, asked: Asked) -> Option<String> {
         .collect();
     let mut shares: Option<Vec<(PeerId, u64)>> = None;
     for (index, router) in hosts {
+        if router.node.is_recovering() {
+            return Some(format!("host {index} has yet to hear what its disk forgot"));
+        }
         let found = if world.is_out(index) {
             sessions_differ(router, &BTreeSet::from([router.node.id()]), world.now)
         } else {
