@@ -198,7 +198,9 @@ impl Bans {
         let asked = self.asked.values().filter(|(_, failed)| failed.is_none());
         let asked = asked.map(|(ban, _)| ban);
         let unsaved = self.unsaved.iter();
-        let unsaved = unsaved.filter(|peer| !self.asked.contains_key(*peer));
+        // one that was given up here may have been heard of since
+        let is_asked = |peer: &&PeerId| matches!(self.asked.get(peer), Some((_, None)));
+        let unsaved = unsaved.filter(|peer| !is_asked(peer));
         let unsaved = unsaved.filter_map(|peer| self.known.get(peer));
         let room = MAX_STORED.saturating_sub(self.stored);
         self.saving = asked.chain(unsaved.take(room)).cloned().collect();
@@ -212,7 +214,7 @@ impl Bans {
         let mut asked = Vec::new();
         for ban in saved {
             self.unsaved.remove(&ban.peer);
-            if self.asked.remove(&ban.peer).is_some() {
+            if let Some((_, None)) = self.asked.remove(&ban.peer) {
                 self.known.entry(ban.peer).or_insert_with(|| ban.clone());
                 asked.push(ban);
             }

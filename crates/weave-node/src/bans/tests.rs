@@ -79,6 +79,20 @@ fn a_ban_that_the_disk_refuses_is_given_up_where_it_was_asked_for_and_tried_agai
 }
 
 #[test]
+fn a_ban_that_was_given_up_here_is_stored_once_others_say_it() {
+    let mut here = bans(&[]);
+    here.ask(peer(2), "");
+    assert_eq!(disk(here.take_unsaved(at(1))).len(), 1);
+    here.save_failed("disk full", at(1));
+    let said = entry_of(peer(2), "");
+    assert_eq!(here.apply(peer(3), 9, said.as_ref(), at(2)), Some(peer(2)));
+    let stored = disk(here.take_unsaved(at(3)));
+    assert_eq!(stored.len(), 1);
+    assert!(here.saved().is_empty(), "this host did not say it");
+    assert!(bans(&stored).contains(&peer(2)), "also after a restart");
+}
+
+#[test]
 fn what_is_known_already_is_not_asked_for_again() {
     let mut here = bans(&[]);
     here.apply(peer(3), 9, entry_of(peer(4), "first").as_ref(), at(1));
