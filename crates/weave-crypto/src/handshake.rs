@@ -152,6 +152,9 @@ pub enum HandshakeError {
     /// A public key or share of low order, or none at all.
     #[error("the peer sent an invalid public key; it is broken or hostile")]
     InvalidKey,
+    /// Our own answer to ourselves: the address is ours, or somebody sent our message back.
+    #[error("answered by ourself")]
+    Ourself,
     /// The peer chose what was not offered.
     #[error("the peer chose a version or suite that was not offered")]
     NotOffered,
@@ -171,6 +174,7 @@ impl HandshakeError {
             | Self::OtherHandshake
             | Self::Authentication
             | Self::InvalidKey
+            | Self::Ourself
             | Self::NotOffered
             | Self::HelloTooLong(_) => None,
         }

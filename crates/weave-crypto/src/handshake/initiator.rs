@@ -175,6 +175,10 @@ impl ExpectReply {
             noise::begin(&cfg.identity, &self.context, &self.seed, &self.init_payload);
         let payload = noise::read(&mut state, &datagram[HANDSHAKE_HEADER_LEN..])
             .map_err(HandshakeError::from_noise)?;
+        let remote_static = noise::remote_static(&state)?;
+        if remote_static == cfg.identity.static_public() {
+            return Err(HandshakeError::Ourself);
+        }
         let reply = ReplyPayload::decode(&payload)?;
         self.check_choice(cfg, &reply, header)?;
         let share = Share::decode(&reply.share).map_err(|_| HandshakeError::InvalidKey)?;
@@ -201,7 +205,7 @@ impl ExpectReply {
             receiver: reply.slot,
         };
         let completed = Completed {
-            remote_static: noise::remote_static(&state)?,
+            remote_static,
             chain: first_chain(&mut state),
             role: Role::Initiator,
             suite: reply.suite,

@@ -29,6 +29,11 @@ impl Backoff {
         shortest + jitter(longest.saturating_sub(shortest), rng)
     }
 
+    /// Makes the next wait around this long.
+    pub(super) const fn put_off(&mut self, wait: Duration) {
+        self.next = wait;
+    }
+
     /// Forgets all failures.
     pub(super) fn reset(&mut self) {
         self.next = self.first;

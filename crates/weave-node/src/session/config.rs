@@ -71,6 +71,8 @@ pub(crate) struct Timers {
     pub(crate) eager_cap: Duration,
     /// Longest wait before dialling a peer again that refused us.
     pub(crate) refused_cap: Duration,
+    /// Between two attempts at an address that seems to be our own.
+    pub(crate) ourself: Duration,
     /// Between two attempts to move a session to another password: longer than `simultaneous`,
     /// so that the later session is preferred to the one it is to replace.
     pub(crate) move_again: Duration,
@@ -116,6 +118,7 @@ impl Default for Timers {
             backoff_cap: Duration::from_secs(60),
             eager_cap: Duration::from_secs(5),
             refused_cap: Duration::from_secs(30),
+            ourself: Duration::from_secs(600),
             move_again: Duration::from_secs(15),
             left: Duration::from_secs(2),
             resolve: Duration::from_secs(30),

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use weave_crypto::{
-    Completed, ExpectConfirm, ExpectReply, HelloContext, RejectReason, initiate, initiate_with,
+    Completed, ExpectConfirm, ExpectReply, HandshakeError, HelloContext, RejectReason, initiate,
+    initiate_with,
 };
 use weave_wire::proto::Goodbye;
 use weave_wire::proto::control_message::Body;
@@ -28,8 +29,8 @@ pub(super) struct Outbound {
     datagram: Vec<u8>,
     resend_at: Time,
     give_up_at: Time,
-    /// What the other side refused, if it did.
-    refused: Option<RejectReason>,
+    /// What it failed of so far, if anything was said. It goes on: who said so is not proven.
+    said: Option<Failure>,
 }
 
 /// What a handshake is begun for.
@@ -86,7 +87,7 @@ impl Outbound {
     }
 
     fn failure(&self) -> Failure {
-        self.refused.map_or(Failure::NoAnswer, Failure::Refused)
+        self.said.clone().unwrap_or(Failure::NoAnswer)
     }
 }
 
@@ -174,7 +175,7 @@ impl Sessions {
             datagram,
             resend_at: now + timers.resend,
             give_up_at: now + timers.give_up,
-            refused: None,
+            said: None,
         };
         self.outbound.insert(slot, outbound);
     }
@@ -215,10 +216,6 @@ impl Sessions {
         let config = &self.config;
         let hello = |context: &HelloContext| hello::encode(hello::introduce(config, context, from));
         match state.handle_reply(&config.handshake, datagram, hello) {
-            Ok((confirm, _)) if *confirm.remote_static() == self.static_public() => {
-                self.drops.count(SessionDrop::Ourself);
-                self.attempt_failed(slot, outbound.to, Failure::Ourself, now);
-            }
             Ok((confirm, finish)) => {
                 // Before the datagram leaves: its answer must be opened.
                 self.actions.push_back(SessionAction::FibDirty);
@@ -233,7 +230,13 @@ impl Sessions {
             Err(failed) => {
                 let (state, error) = *failed;
                 tracing::debug!(%from, %error, "handshake reply dropped");
-                self.drops.count(SessionDrop::HandshakeInvalid);
+                if let HandshakeError::Ourself = error {
+                    // anyone can send our message back to us: whoever is there may yet answer
+                    outbound.said = Some(Failure::Ourself);
+                    self.drops.count(SessionDrop::Ourself);
+                } else {
+                    self.drops.count(SessionDrop::HandshakeInvalid);
+                }
                 outbound.stage = Stage::ExpectReply(state);
                 self.outbound.insert(slot, outbound);
             }
@@ -278,7 +281,8 @@ impl Sessions {
         let Some(reason) = reason else {
             return self.drops.count(SessionDrop::HandshakeInvalid);
         };
-        if outbound.refused.replace(reason) == Some(reason) {
+        let refused = Some(Failure::Refused(reason));
+        if std::mem::replace(&mut outbound.said, refused.clone()) == refused {
             return;
         }
         let (to, purpose) = (outbound.to, outbound.purpose);

@@ -313,9 +313,10 @@ impl Dials {
                 .iter()
                 .filter_map(|addr| self.dials.get(addr));
             dials.fold((false, false), |(me, connected), dial| {
-                let is_never = dial.state == DialState::Never;
+                let no_other =
+                    dial.state == DialState::Never || dial.failure == Some(Failure::Ourself);
                 let peer = dial.connected_to().filter(&is_heard);
-                (me || is_never, connected || peer.is_some())
+                (me || no_other, connected || peer.is_some())
             })
         };
         let others = self.targets.values().map(of).filter(|(me, _)| !me);
@@ -512,11 +513,18 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_tried_again_against_ourself_unless_an_operator_asks() {
+    fn ourself_is_seldom_tried_again_and_no_target_unless_an_operator_asks() {
         let (mut dials, mut rng) = dials();
         dials.add_target("10.0.0.1", at(1));
+        assert_eq!(dials.count_targets(|_| true), (1, 0));
         dials.failed(addr("10.0.0.1:6783"), Failure::Ourself, at(2), &mut rng);
-        assert_eq!(dials.poll_timeout(), None);
+        assert!(dials.due(at(301)).is_empty());
+        assert_eq!(dials.count_targets(|_| true), (0, 0));
+        assert_eq!(dials.due(at(602)), [addr("10.0.0.1:6783")]);
+        dials.attempting(addr("10.0.0.1:6783"), 5);
+        assert_eq!(dials.count_targets(|_| true), (0, 0));
+        dials.failed(addr("10.0.0.1:6783"), Failure::NoAnswer, at(607), &mut rng);
+        assert_eq!(dials.count_targets(|_| true), (1, 0));
         assert!(!dials.add_target("10.0.0.1", at(3)));
         assert_eq!(dials.due(at(3)), [addr("10.0.0.1:6783")]);
     }

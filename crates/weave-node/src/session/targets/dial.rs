@@ -35,7 +35,7 @@ pub(in crate::session) struct Dial {
 ///             time comes             handshake confirmed
 ///  ┌─ Waiting ──────────▶ Attempting ───────────────────▶ Connected
 ///  │     ▲ ▲                │   │                             │
-///  │     │ └── gave up ─────┘   └ ourself, banned ─▶ Never    │
+///  │     │ └── gave up ─────┘   └── banned ──▶ Never       │
 ///  │     └─────────────── peer lost ──────────────────────────┘
 ///  └── peer connected by other means ──▶ Connected ── parted ─▶ Resting ── peer down ─▶ Waiting
 /// ```
@@ -166,9 +166,13 @@ impl Dial {
         rng: &mut impl RngCore,
     ) {
         let cap = match failure {
-            Failure::Ourself | Failure::Banned => {
+            Failure::Banned => {
                 self.transition_to_never(failure);
                 return;
+            }
+            Failure::Ourself => {
+                self.backoff.put_off(timers.ourself);
+                timers.ourself
             }
             Failure::Parted => return self.transition_to_resting(),
             Failure::Refused(_) => timers.refused_cap,
