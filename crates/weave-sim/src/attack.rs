@@ -19,9 +19,6 @@ const OWN_IP: [u8; 4] = [192, 0, 2, 66];
 const REMEMBERED: usize = 128;
 /// Of a thousand that it hears.
 const HEARD_PERMILLE: u64 = 60;
-/// What it heard it sends from an address of its own only when the true one has long arrived, or
-/// it would be a detour, and not garbage.
-const STALE: Duration = Duration::from_secs(20);
 /// Longest garbage.
 const LONGEST: usize = 1_400;
 
@@ -69,7 +66,7 @@ impl Attacker {
             2 | 3 => ((sender, receiver, self.mutated(bytes)), at_once),
             4 => ((own, receiver, self.mutated(bytes)), at_once),
             5 => ((sender, to, bytes), self.chance.millis(0, 3000)),
-            _ => ((own, receiver, bytes), STALE),
+            _ => ((own, receiver, bytes), self.chance.millis(0, 3000)),
         })
     }
 

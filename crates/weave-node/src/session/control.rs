@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 
+use rand_core::RngCore as _;
 use weave_wire::proto::control_message::Body;
 use weave_wire::proto::{Ping, Pong};
 use weave_wire::{PeerId, ReceiverIndex, Time, decode_control, from_proto_addr, proto_addr};
 
 use super::hello::{self, shown};
+use super::peer::Challenge;
 use super::targets::Failure;
 use super::{SessionAction, SessionDrop, Sessions};
 use crate::next_format;
@@ -26,14 +28,12 @@ impl Sessions {
             return None;
         };
         let peer = session.peer();
-        let moved = session.addr != from;
-        if session.keys.opened(index, now, &mut self.rng) || moved {
+        let is_elsewhere = session.addr != from;
+        if session.keys.opened(index, now, &mut self.rng) {
             self.actions.push_back(SessionAction::FibDirty);
         }
-        if moved {
-            tracing::info!(peer = %peer.name(), was = %session.addr, %from, "peer has moved");
-            session.addr = from;
-            session.path.moved(from, now);
+        if is_elsewhere {
+            self.challenge(slot, from, now);
         }
         self.confirm(slot, now);
         let Ok(message) = decode_control(plaintext) else {
@@ -47,6 +47,41 @@ impl Sessions {
         rest.map(|body| (peer, body))
     }
 
+    /// Asks whoever is at an address that the peer seems to have moved to: anyone can send on
+    /// what the peer sent, and frames must not follow (RFC 9000, section 9.3).
+    fn challenge(&mut self, slot: u32, at: SocketAddr, now: Time) {
+        let nonce = self.rng.next_u64();
+        let Some(session) = self.sessions.get_mut(&slot) else {
+            return;
+        };
+        let insist = self.config.timers.insist;
+        let is_asked = |asked: &Challenge| asked.addr == at && now < asked.sent_at + insist;
+        if session.challenge.as_ref().is_some_and(is_asked) {
+            return;
+        }
+        session.challenge = Some(Challenge {
+            addr: at,
+            nonce,
+            sent_at: now,
+        });
+        let observed = Some(proto_addr(at));
+        let ping = hello::encode(Body::Ping(Ping { nonce, observed }));
+        self.send_to(slot, at, &ping, now);
+    }
+
+    /// The peer is where it seemed to have moved to.
+    fn moved(&mut self, slot: u32, to: SocketAddr, now: Time) {
+        let Some(session) = self.sessions.get_mut(&slot) else {
+            return;
+        };
+        let peer = session.peer().name();
+        tracing::info!(%peer, was = %session.addr, %to, "peer has moved");
+        session.challenge = None;
+        session.addr = to;
+        session.path.moved(to, now);
+        self.actions.push_back(SessionAction::FibDirty);
+    }
+
     /// Sends a control message in one session.
     pub(super) fn send_in(&mut self, slot: u32, body: Body, now: Time) -> bool {
         let mut message = hello::encode(body);
@@ -58,10 +93,17 @@ impl Sessions {
 
     /// Sends an encoded control message in one session.
     pub(super) fn send_encoded(&mut self, slot: u32, message: &[u8], now: Time) -> bool {
+        let session = self.sessions.get(&slot);
+        session
+            .map(|session| session.addr)
+            .is_some_and(|to| self.send_to(slot, to, message, now))
+    }
+
+    fn send_to(&mut self, slot: u32, to: SocketAddr, message: &[u8], now: Time) -> bool {
         let Some(session) = self.sessions.get(&slot) else {
             return false;
         };
-        let (to, sealed) = (session.addr, session.keys.seal(message, now));
+        let sealed = session.keys.seal(message, now);
         if let Some(datagram) = sealed {
             #[cfg(feature = "seeded-bugs")]
             if self.seeded_bug == Some(crate::seeded::SeededBug::Plaintext) {
@@ -96,7 +138,7 @@ impl Sessions {
                 None
             }
             Body::Pong(pong) => {
-                self.handle_pong(peer, &pong, now);
+                self.handle_pong(peer, from, &pong, now);
                 None
             }
             Body::PathProbe(probe) => {
@@ -139,7 +181,7 @@ impl Sessions {
     }
 
     /// The answer may come in another session with the peer than the question was sent in.
-    fn handle_pong(&mut self, peer: PeerId, pong: &Pong, now: Time) {
+    fn handle_pong(&mut self, peer: PeerId, from: SocketAddr, pong: &Pong, now: Time) {
         let observed = pong
             .observed
             .as_ref()
@@ -148,6 +190,11 @@ impl Sessions {
         let slots = self.peers.get(&peer).into_iter();
         let slots: Vec<_> = slots.flat_map(super::Slots::all).collect();
         for slot in slots {
+            let challenge = self.sessions.get(&slot).map(|it| &it.challenge);
+            let is_answer = |asked: &Challenge| asked.addr == from && asked.nonce == pong.nonce;
+            if challenge.is_some_and(|it| it.as_ref().is_some_and(is_answer)) {
+                self.moved(slot, from, now);
+            }
             if let Some(session) = self.sessions.get_mut(&slot)
                 && session.ping.nonce == pong.nonce
             {

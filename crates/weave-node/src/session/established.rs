@@ -86,6 +86,7 @@ impl Sessions {
                 is_open: false,
                 insist: false,
             },
+            challenge: None,
             rtt: Rtt::default(),
             path: PathMtu::new(addr, now),
             probed_at: now,

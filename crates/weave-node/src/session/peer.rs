@@ -36,6 +36,8 @@ pub(super) struct Session {
     pub(super) replaced_at: Option<Time>,
     /// The last `Ping`.
     pub(super) ping: Ping,
+    /// An address that the peer seems to have moved to.
+    pub(super) challenge: Option<Challenge>,
     /// How long answers take.
     pub(super) rtt: Rtt,
     /// How long datagrams to the peer may be.
@@ -69,6 +71,17 @@ pub(super) struct Ping {
     pub(super) is_open: bool,
     /// Whether it is repeated until it is answered.
     pub(super) insist: bool,
+}
+
+/// A `Ping` to another address than the one where the peer was seen so far.
+#[derive(Debug)]
+pub(super) struct Challenge {
+    /// That address.
+    pub(super) addr: SocketAddr,
+    /// What the answer from there must repeat.
+    pub(super) nonce: u64,
+    /// When it was sent.
+    pub(super) sent_at: Time,
 }
 
 /// The sessions of one peer.

@@ -8,6 +8,8 @@ use proptest::prelude::*;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 use weave_crypto::{HandshakeConfig, Identity, Passwords, StretchedPassword, initiate};
+use weave_wire::proto::FoundRequest;
+use weave_wire::proto::control_message::Body;
 use weave_wire::{DatagramType, HandshakeHeader, Lane, ReceiverIndex};
 
 use super::net::{Event, Faults, Net, RIGHT, WRONG, addr_of};
@@ -340,5 +342,41 @@ fn garbage_of_every_type_is_counted() {
     assert_eq!(
         net.hosts[0].sessions.drops().of(SessionDrop::UnknownSlot),
         1
+    );
+}
+
+#[test]
+fn whoever_only_sends_our_first_message_back_is_not_taken_for_ourselves() {
+    let mut net = Net::new(2, Faults::NONE, 1);
+    net.target(0, 1);
+    let (_, to, init) = net.sent[0].clone();
+    assert_eq!(to, addr_of(1));
+    net.inject(addr_of(1), 0, init);
+    let (_, _, reply) = net.sent.last().cloned().expect("we answer anybody");
+    net.inject(addr_of(1), 0, reply);
+    assert_eq!(net.hosts[0].sessions.drops().of(SessionDrop::Ourself), 1);
+    assert!(net.run_until(SECOND, Net::is_full_mesh).is_some());
+}
+
+#[test]
+fn frames_do_not_follow_what_somebody_sends_on() {
+    let mut net = Net::connected_pair();
+    let (thief, sent) = (addr_of(66), net.sent.len());
+    net.set_cut(0, 1, true);
+    net.with(1, |sessions, now| {
+        let everyone: Vec<_> = sessions.peers.keys().copied().collect();
+        assert!(sessions.send(&everyone[0], Body::FoundRequest(FoundRequest {}), now));
+    });
+    let (_, _, datagram) = net.sent[sent].clone();
+    net.inject(thief, 0, datagram);
+    let (_, asked, _) = net.sent.last().cloned().expect("whoever is there is asked");
+    assert_eq!(asked, thief);
+    net.run(SECOND);
+    let peer = addr_of(1);
+    assert!(
+        net.hosts[0]
+            .sessions
+            .in_use()
+            .all(|session| session.addr == peer)
     );
 }
