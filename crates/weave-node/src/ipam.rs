@@ -6,7 +6,8 @@
 //! to and from other peers, and what of that must survive a restart. Does not own the logs, the
 //! sessions or the disk: it asks for them through [`IpamAction`].
 //!
-//! Invariants: an address is given out only by the owner of its chunk; a decision is durable
+//! Invariants: an address is given out only by the owner of its chunk, and while no peer shows a
+//! container that has it; a decision is durable
 //! before anybody hears of it; every request is answered within five seconds.
 
 mod ask;
@@ -281,7 +282,12 @@ impl Ipam {
             self.stir(now);
         }
         let touched = self.ledger.apply(origin, slot, new);
-        if touched == Touched::default() {
+        let only_stations = Touched {
+            stations: true,
+            ..Touched::default()
+        };
+        let concerns_nobody = touched == only_stations && self.pending.is_empty();
+        if touched == Touched::default() || concerns_nobody {
             return;
         }
         self.stir(now);

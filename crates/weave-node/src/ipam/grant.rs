@@ -145,6 +145,9 @@ impl Ipam {
                 let holder = format!("peer {}, by leave of it,", self.ledger.label(lent.borrower));
                 self.reply_taken(from, id, &holder);
             }
+        } else if let Some(user) = self.ledger.user_of(ip).filter(|user| *user != from) {
+            let holder = format!("a container of peer {}", self.ledger.label(user));
+            self.reply_taken(from, id, &holder);
         } else {
             self.stage_loan(ip, from, id);
         }
@@ -152,7 +155,7 @@ impl Ipam {
 
     fn lend_any(&mut self, from: PeerId, id: u64, subnet: Cidr) {
         let space = self.own_space(subnet);
-        match self.pool.pick(&space, self.now) {
+        match self.pick(&space) {
             Some(Pick::Free(ip) | Pick::Quarantined(ip)) => self.stage_loan(ip, from, id),
             None => self.reply(from, id, Outcome::Full, None),
         }
@@ -185,6 +188,7 @@ impl Ipam {
         let busy = self
             .pool
             .occupied(self.now)
+            .chain(self.ledger.used_by_others(within))
             .filter_map(|ip| genesis.chunk_of(ip));
         let inner = self.ledger.subnets_inside(subnet).filter_map(Span::of);
         let inner = inner.filter_map(|inner| genesis.touched_chunks(inner));

@@ -3,7 +3,7 @@
 //! Nothing here is judged: a grant by somebody who owns nothing is kept like any other, and has
 //! no effect when owners are computed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weave_wire::proto::{GrantRecord, LoanRecord, SubnetRecord, entry::Body};
 use weave_wire::{Cidr, PeerId, ip_from_bytes};
@@ -32,6 +32,7 @@ pub(crate) struct Touched {
     pub(crate) grants: bool,
     pub(crate) loans: bool,
     pub(crate) subnets: bool,
+    pub(crate) stations: bool,
     /// A grant or loan to this peer that answers this request.
     pub(crate) fulfilled: Option<u64>,
     /// A loan to this peer: lender, address, request.
@@ -47,6 +48,9 @@ pub(crate) struct Ledger {
     loans: BTreeMap<Place, (GenesisId, PeerId, u32)>,
     subnets: BTreeMap<Place, Cidr>,
     nicknames: BTreeMap<PeerId, String>,
+    stations: BTreeMap<Place, Vec<u32>>,
+    /// The same by address.
+    announced: BTreeSet<(u32, Place)>,
     to_us: BTreeMap<(PeerId, u32), LoanToUs>,
     /// How many grants and loans name a founding.
     uses: BTreeMap<GenesisId, usize>,
@@ -61,6 +65,8 @@ impl Ledger {
             loans: BTreeMap::new(),
             subnets: BTreeMap::new(),
             nicknames: BTreeMap::new(),
+            stations: BTreeMap::new(),
+            announced: BTreeSet::new(),
             to_us: BTreeMap::new(),
             uses: BTreeMap::new(),
         }
@@ -87,6 +93,12 @@ impl Ledger {
                     touched.subnets = true;
                     self.subnets.insert(place, subnet);
                 }
+            }
+            Some(Body::Endpoint(record)) if foreign => {
+                let ips: Vec<u32> = record.ips.iter().filter_map(|ip| ip_bits(ip)).collect();
+                touched.stations = true;
+                self.announced.extend(ips.iter().map(|ip| (*ip, place)));
+                self.stations.insert(place, ips);
             }
             Some(Body::Peer(record)) => {
                 self.nicknames.insert(origin, record.nickname.clone());
@@ -133,6 +145,21 @@ impl Ledger {
     pub(crate) fn loans(&self, id: GenesisId) -> impl Iterator<Item = (PeerId, PeerId, u32)> + '_ {
         let of_id = self.loans.iter().filter(move |(_, loan)| loan.0 == id);
         of_id.map(|((lender, _), (_, borrower, ip))| (*lender, *borrower, *ip))
+    }
+
+    /// Another peer whose container has this address.
+    pub(crate) fn user_of(&self, ip: u32) -> Option<PeerId> {
+        let first = (ip, (PeerId([0; 32]), 0));
+        let last = (ip, (PeerId([0xff; 32]), u64::MAX));
+        let mut uses = self.announced.range(first..=last);
+        uses.next().map(|(_, (peer, _))| *peer)
+    }
+
+    /// Addresses between these that containers of other peers have.
+    pub(crate) fn used_by_others(&self, span: Span) -> impl Iterator<Item = u32> + '_ {
+        let first = (span.first, (PeerId([0; 32]), 0));
+        let last = (span.last, (PeerId([0xff; 32]), u64::MAX));
+        self.announced.range(first..=last).map(|(ip, _)| *ip)
     }
 
     /// Whether other peers granted or lent anything under this founding.
@@ -210,6 +237,10 @@ impl Ledger {
             subnets: self.subnets.remove(&place).is_some(),
             ..Touched::default()
         };
+        for ip in self.stations.remove(&place).into_iter().flatten() {
+            touched.stations = true;
+            self.announced.remove(&(ip, place));
+        }
         if let Some((id, _)) = self.grants.remove(&place) {
             touched.grants = true;
             self.unuse(id);

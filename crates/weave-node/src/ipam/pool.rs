@@ -83,20 +83,25 @@ impl Pool {
         self.held.is_empty() && self.lent.is_empty()
     }
 
-    /// The best free address within these spans: the lowest never used, else the one freed
-    /// longest ago.
-    pub(crate) fn pick(&self, spans: &[Span], now: Time) -> Option<Pick> {
+    /// The best free address within these spans that others do not use: the lowest never used,
+    /// else the one freed longest ago.
+    pub(crate) fn pick(
+        &self,
+        spans: &[Span],
+        others_use: impl Fn(u32) -> bool,
+        now: Time,
+    ) -> Option<Pick> {
         let fresh = spans
             .iter()
             .flat_map(|span| span.first..=span.last)
-            .find(|ip| !self.is_busy(*ip) && !self.freed.contains_key(ip));
+            .find(|ip| !self.is_busy(*ip) && !self.freed.contains_key(ip) && !others_use(*ip));
         if let Some(ip) = fresh {
             return Some(Pick::Free(ip));
         }
         let (freed, ip) = self
             .by_age
             .iter()
-            .find(|(_, ip)| any_contains(spans, *ip))
+            .find(|(_, ip)| any_contains(spans, *ip) && !others_use(*ip))
             .copied()?;
         let rested = now.saturating_sub(freed) >= QUARANTINE;
         Some(if rested {
@@ -175,24 +180,22 @@ mod tests {
         let spans = [Span { first: 1, last: 3 }, Span::one(9)];
         let mut pool = Pool::default();
         pool.held.extend([held(1)]);
-        assert_eq!(pool.pick(&spans, Time::ZERO), Some(Pick::Free(2)));
+        let pick = |pool: &Pool, at| pool.pick(&spans, |_| false, Time::from_secs(at));
+        assert_eq!(pick(&pool, 0), Some(Pick::Free(2)));
+        let others_use = |ip| ip == 2;
+        let besides = pool.pick(&spans, others_use, Time::ZERO);
+        assert_eq!(besides, Some(Pick::Free(3)));
         pool.held.extend([held(9)]);
         pool.free(3, Time::from_secs(1));
         pool.free(2, Time::from_secs(2));
-        assert_eq!(
-            pool.pick(&spans, Time::from_secs(10)),
-            Some(Pick::Quarantined(3))
-        );
-        assert_eq!(pool.pick(&spans, Time::from_secs(31)), Some(Pick::Free(3)));
+        assert_eq!(pick(&pool, 10), Some(Pick::Quarantined(3)));
+        assert_eq!(pick(&pool, 31), Some(Pick::Free(3)));
         pool.take(3);
         pool.held.extend([held(3)]);
-        assert_eq!(
-            pool.pick(&spans, Time::from_secs(31)),
-            Some(Pick::Quarantined(2))
-        );
+        assert_eq!(pick(&pool, 31), Some(Pick::Quarantined(2)));
         pool.take(2);
         pool.held.extend([held(2)]);
-        assert_eq!(pool.pick(&spans, Time::from_secs(99)), None);
+        assert_eq!(pick(&pool, 99), None);
     }
 
     #[test]

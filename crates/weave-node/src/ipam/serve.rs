@@ -205,6 +205,13 @@ impl Ipam {
         }
     }
 
+    /// The best address of ours to give out: none that a peer's container has, for our disk may
+    /// have come back older than it was and lack a grant or loan.
+    pub(super) fn pick(&self, space: &[Span]) -> Option<Pick> {
+        let others_use = |ip| self.ledger.user_of(ip).is_some();
+        self.pool.pick(space, others_use, self.now)
+    }
+
     fn step(&mut self, pending: &Pending) -> Step {
         match pending.wanted {
             Some(ip) => self.step_wanted(pending, ip),
@@ -224,7 +231,7 @@ impl Ipam {
             };
         }
         let space = self.own_space(pending.subnet);
-        let spare = match self.pool.pick(&space, self.now) {
+        let spare = match self.pick(&space) {
             Some(Pick::Free(ip)) => return Step::Take { ip, loan: None },
             Some(Pick::Quarantined(ip)) => Some(Step::Take { ip, loan: None }),
             None => None,
@@ -271,7 +278,14 @@ impl Ipam {
             .and_then(|chunk| self.map.run_of(chunk))
             .map(|run| run.owner);
         if owner == Some(self.me) {
-            return Step::Take { ip, loan: None };
+            return match self.ledger.user_of(ip) {
+                None => Step::Take { ip, loan: None },
+                Some(user) if self.now >= pending.since + SPARE_GRACE => {
+                    taken(format!("a container of peer {}", self.ledger.label(user)))
+                }
+                // it may have moved here
+                Some(_) => Step::Wait,
+            };
         }
         match self.verdict(pending.ask_key(), pending.since) {
             None => Step::Wait,

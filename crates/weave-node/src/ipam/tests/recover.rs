@@ -1,5 +1,7 @@
 //! A disk that came back older than it was.
 
+use weave_wire::proto::EndpointRecord;
+
 use super::*;
 
 /// What the peers hold of a host's log, in the form that a start is given it.
@@ -170,4 +172,29 @@ fn an_address_in_use_that_is_another_peers_is_reported() {
         notes.iter().any(|note| note.contains("10.40.0.9 of `web`")),
         "{notes:?}"
     );
+}
+
+#[test]
+fn what_a_container_of_a_peer_has_is_given_to_nobody_though_the_disk_forgot_to_whom_it_was_lent() {
+    let mut owner = Host::new(1);
+    assert_eq!(owner.allocate(1, "10.41.0.0/28", None), ip("10.41.0.1"));
+    let endpoint = entry::Body::Endpoint(EndpointRecord {
+        ips: vec![ip("10.41.0.2").octets().to_vec()],
+        ..EndpointRecord::default()
+    });
+    let now = owner.now;
+    owner.ipam.apply(id(2), 5, None, Some(&endpoint), now);
+    assert_eq!(owner.allocate(2, "10.41.0.0/28", None), ip("10.41.0.3"));
+    let refusal = owner.refusal(3, "10.41.0.0/28", Some("10.41.0.2"));
+    assert!(
+        refusal.contains("in use by a container of peer"),
+        "{refusal}"
+    );
+    owner.ask(4, "10.41.0.0/28", Some("10.41.0.2"));
+    assert!(!owner.answers.contains_key(&4), "it may have moved here");
+    let now = owner.now;
+    owner.ipam.apply(id(2), 5, Some(&endpoint), None, now);
+    owner.ipam.handle_timeout(now);
+    owner.drain();
+    assert_eq!(owner.answers[&4], Ok(ip("10.41.0.2")));
 }
