@@ -3,7 +3,7 @@
 //! Owns what our former log said, as the peers hold it, until it can be judged, and the
 //! addresses that containers are found to use. Grants and loans of ours that the disk forgot
 //! count again at once and are stored; an address in use is held again as soon as it is known to
-//! be ours: in a chunk of our own, or lent to us. Until the former log has been heard, nothing
+//! be ours: in a chunk of our own, or lent to us and a container has it. Until the former log has been heard, nothing
 //! is given out, granted, lent or returned.
 //!
 //! Taking over too much does no harm: a loan that nobody uses is returned by its borrower, an
@@ -305,7 +305,9 @@ impl Ipam {
         let chunk = genesis.chunk_of(ip);
         let owner = chunk.and_then(|chunk| self.map.run_of(chunk));
         let is_own = owner.is_some_and(|run| run.owner == self.me);
-        let loan = self.loan_in_force(genesis.id, ip);
+        // what we hold of the lender's log may be as old as what others hold of ours: a loan counts
+        // for a container that is there
+        let loan = self.loan_in_force(genesis.id, ip).filter(|_| claim.is_seen);
         if loan.is_none() && (!is_own || self.pool.lent.contains_key(&ip)) {
             return Judged::Unknown;
         }
