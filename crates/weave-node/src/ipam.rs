@@ -321,6 +321,18 @@ impl Ipam {
         self.founding.targets = (all, connected);
     }
 
+    /// Whether this host knows no founding.
+    pub const fn is_unfounded(&self) -> bool {
+        self.genesis.is_none()
+    }
+
+    /// A peer that has said nothing since it started, if there is one.
+    pub fn set_unheard(&mut self, peer: Option<PeerId>, now: Time) {
+        if self.founding.set_unheard(peer) {
+            self.stir(now);
+        }
+    }
+
     /// Whether this host knows no founding and may not make one, for most of its targets are not
     /// connected.
     pub fn awaits_targets(&self) -> bool {

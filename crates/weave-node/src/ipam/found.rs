@@ -3,8 +3,8 @@
 //! Nothing is founded before somebody needs an address. A host without targets founds then; one
 //! with targets first listens for ten seconds and asks the peers it reaches, and founds only if
 //! its key is the lowest of them. It does not while it or a peer that it reaches has connected to
-//! less than the majority of what it was told of, nor in the ten seconds after: a
-//! founding may be there. Of two foundings that meet, one that gave out nothing yields; when both
+//! less than the majority of what it was told of, nor in the ten seconds after, nor while such a
+//! peer has said nothing since it started: a founding may be there. Of two foundings that meet, one that gave out nothing yields; when both
 //! gave out nothing, the one with the higher label does.
 //!
 //! ```text
@@ -48,6 +48,8 @@ pub(super) struct Founding {
     pub(super) withdrawing: bool,
     /// Peers that know no founding, and are not connected to most of their targets.
     awaiting: BTreeSet<PeerId>,
+    /// A peer that has said nothing since it started: it may know a founding.
+    unheard: Option<PeerId>,
     /// A founding of ours is on its way to the disk.
     storing: bool,
     /// A founding would have been heard of if made before this.
@@ -69,6 +71,7 @@ impl Founding {
         Self {
             targets: (0, 0),
             awaiting: BTreeSet::new(),
+            unheard: None,
             withdrawing: false,
             storing: false,
             listening_since: now,
@@ -94,6 +97,11 @@ impl Founding {
             Some(Body::Peer(record)) if record.awaits_targets => self.awaiting.insert(peer),
             Some(_) | None => self.awaiting.remove(&peer),
         }
+    }
+
+    /// This peer has yet to say anything, or none. Returns whether that changes anything.
+    pub(super) fn set_unheard(&mut self, peer: Option<PeerId>) -> bool {
+        std::mem::replace(&mut self.unheard, peer) != peer
     }
 
     /// From now on a founding of the mesh can be heard of.
@@ -183,6 +191,7 @@ impl Ipam {
         }
         let lowest = self.reachable.first().copied();
         let heard_nothing = now >= self.founding.listening_since + LISTEN && now >= since + DEFER;
+        let heard_nothing = heard_nothing && self.founding.unheard.is_none();
         let is_chosen = lowest.is_some_and(|lowest| self.me < lowest);
         let is_ours = self.founding.targets.0 == 0
             || (heard_nothing && is_chosen && self.who_awaits_targets().is_none());
@@ -237,6 +246,13 @@ impl Ipam {
             return format!(
                 "nobody has founded it yet, and {who} is not connected to most of its targets: \
                  they must be, or be forgotten (see `weave status connections`, `weave forget`)"
+            );
+        }
+        if let Some(peer) = self.founding.unheard {
+            let peer = self.ledger.label(peer);
+            return format!(
+                "nobody has founded it yet, and peer {peer} has just started and may know of a \
+                 founding: try again in a few seconds"
             );
         }
         if self.now < self.founding.listening_since + LISTEN {

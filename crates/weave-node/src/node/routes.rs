@@ -117,6 +117,11 @@ impl Node {
             false => (self.targets.len(), 0),
         };
         self.ipam.set_targets(all, connected, now);
+        let mut reached = self.reached.iter().filter(|_| self.ipam.is_unfounded());
+        let has_spoken =
+            |peer: &PeerId| self.logs.version(peer).run.boot >= self.sessions.boot_of(peer);
+        let unheard = reached.find(|peer| !has_spoken(peer)).copied();
+        self.ipam.set_unheard(unheard, now);
         let own = self.logs.peer_record(&self.me);
         if own.is_some_and(|own| own.awaits_targets != self.ipam.awaits_targets()) {
             self.hurry_record();

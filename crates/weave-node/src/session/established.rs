@@ -214,6 +214,12 @@ impl Sessions {
         }
     }
 
+    /// The start of a peer that there is a session with; 0 when there is none.
+    pub(crate) fn boot_of(&self, peer: &PeerId) -> u64 {
+        let session = self.session_in_use(peer);
+        session.map_or(0, |session| session.standing.boot)
+    }
+
     /// Since when there is the session with a peer.
     pub(crate) fn established_at(&self, peer: &PeerId) -> Option<Time> {
         Some(self.session_in_use(peer)?.standing.since)
