@@ -62,11 +62,13 @@ impl Ipam {
         self.offers.insert(ip, loan);
     }
 
-    /// Keeps a loan that was about to be given back, if the lender was not told yet.
+    /// Keeps a loan that was about to be given back, if the lender was not told yet. One from an
+    /// earlier run may have ended long ago, for all that a disk knows that was set back.
     pub(super) fn keep_loan(&mut self, ip: u32) -> Option<Loan> {
         let genesis = self.genesis_id()?;
         let untold = |((id, _, address), returning): (&(GenesisId, PeerId, u32), &Returning)| {
-            *id == genesis && *address == ip && returning.tries == 0
+            let is_ours = returning.request_id >> 32 == self.boot_mark();
+            *id == genesis && *address == ip && returning.tries == 0 && is_ours
         };
         let (place, returning) = self.returning.iter().find(|entry| untold(*entry))?;
         let place = *place;
