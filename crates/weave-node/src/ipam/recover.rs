@@ -308,7 +308,9 @@ impl Ipam {
         // what we hold of the lender's log may be as old as what others hold of ours: a loan counts
         // for a container that is there
         let loan = self.loan_in_force(genesis.id, ip).filter(|_| claim.is_seen);
-        if loan.is_none() && (!is_own || self.pool.lent.contains_key(&ip)) {
+        // a container that is there counts more than a loan, which may have ended since
+        let is_lent = self.pool.lent.contains_key(&ip) && !claim.is_seen;
+        if loan.is_none() && (!is_own || is_lent) {
             return Judged::Unknown;
         }
         if let Some(loan) = loan {
