@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::host::Host;
 use crate::trace::Step;
 use crate::world::{Event, World};
 
@@ -109,11 +110,7 @@ impl World {
 
     /// A router is stopped and says so.
     fn stop(&mut self, index: usize) {
-        if !self
-            .hosts
-            .get(index)
-            .is_some_and(crate::host::Host::is_ready)
-        {
+        if !self.hosts.get(index).is_some_and(Host::is_ready) {
             return;
         }
         self.with_node(index, |node, now| node.goodbye(now));
@@ -129,13 +126,10 @@ impl World {
     /// A router dies, and is started again on its disk as it was some time before.
     fn set_back(&mut self) {
         let index = self.chance.index(self.hosts.len());
-        let is_up = self
-            .hosts
-            .get(index)
-            .is_some_and(crate::host::Host::is_ready);
+        let is_up = self.hosts.get(index).is_some_and(Host::is_ready);
         let is_all_awake = self.hosts.iter().all(|host| host.pause.is_none());
         let is_calm = is_all_awake && self.network.is_whole();
-        if !is_up || !is_calm || self.alone_knows_ban(index) {
+        if !is_up || !is_calm || self.alone_knows_ban(index) || !self.is_known_elsewhere(index) {
             return;
         }
         let back = self.chance.millis(2000, 9000);
@@ -150,6 +144,19 @@ impl World {
             self.counters.disks_set_back += 1;
             self.trace.note(self.now, Step::Fault, index, b"set back");
         }
+    }
+
+    /// Whether another host holds all that this one has said: whatever its disk forgets is lost
+    /// with the last of those.
+    fn is_known_elsewhere(&self, index: usize) -> bool {
+        let own = self.hosts.get(index).and_then(|host| host.router.as_ref());
+        let Some(own) = own else { return false };
+        let (peer, said) = (own.node.id(), own.node.log_version(&own.node.id()));
+        let mut others = (0..).zip(&self.hosts).filter(|(other, _)| *other != index);
+        others.any(|(_, host)| {
+            let router = host.router.as_ref();
+            router.is_some_and(|router| router.node.log_version(&peer) == said)
+        })
     }
 
     /// Whether a router has yet to hear what its disk forgot.

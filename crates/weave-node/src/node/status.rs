@@ -90,6 +90,13 @@ impl Node {
         &self.live
     }
 
+    /// How far the log of a peer, or our own, is known here: number of the start, of the
+    /// compaction, and of the last entry. All 0 when nothing is known of it.
+    pub fn log_version(&self, peer: &PeerId) -> (u64, u32, u64) {
+        let version = self.logs.version(peer);
+        (version.run.boot, version.run.snapshot, version.seq)
+    }
+
     /// Whether this start has yet to hear from peers what the former ones gave out: nothing is
     /// given out before.
     pub fn is_recovering(&self) -> bool {
