@@ -180,6 +180,9 @@ impl World {
     pub(crate) fn settle(&mut self, index: usize) {
         let mut outbox = Outbox::default();
         let now = self.now;
+        let hosts = (0..).zip(&self.hosts).filter(|_| self.is_besieged);
+        let hidden = hosts.filter(|(host, _)| self.network.is_hidden(*host));
+        let hidden: Vec<PeerId> = hidden.filter_map(|(_, host)| host.id()).collect();
         let Some(host) = self.hosts.get_mut(index) else {
             return;
         };
@@ -197,11 +200,10 @@ impl World {
             is_new = true;
             // in a large mesh sessions end that nobody needs
             let is_small = self.plan.conn_limit >= self.plan.peers;
-            // between two NATs the way changes when one is at another address; sessions of
-            // others with hosts behind one are looked at on their side
-            let may_end = !is_small || self.network.is_hidden(index);
-            if let Some(peer) = ended.first().filter(|_| self.is_besieged && !may_end) {
-                let peer = peer.name();
+            // through a NAT the way changes when one end is at another address
+            let may_end = !is_small || !self.is_besieged || self.network.is_hidden(index);
+            let lost = ended.iter().find(|peer| !may_end && !hidden.contains(peer));
+            if let Some(peer) = lost.map(PeerId::name) {
                 self.oracle.violation(format!(
                     "host {index} lost its session with {peer} to garbage"
                 ));
