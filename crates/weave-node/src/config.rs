@@ -40,6 +40,8 @@ pub struct NodeConfig {
     pub default_subnet: Option<Cidr>,
     /// Peers to connect to, as the user typed them.
     pub targets: Vec<String>,
+    /// Addresses of this host: a target there that answers as ourselves is no other host.
+    pub local: Vec<IpAddr>,
     /// Addresses that are each host's own, on every host alike: never announced, never forwarded.
     pub anycast: Vec<IpAddr>,
     /// Unix milliseconds, as this host sees them. A label for foundings, compared with no clock.

@@ -215,8 +215,13 @@ impl Sessions {
 
     /// How many targets there are that are not ourselves, and how many of them are connected and
     /// were heard just now.
-    pub(crate) fn count_targets(&self, now: Time) -> (usize, usize) {
-        self.dials.count_targets(|peer| !self.is_silent(peer, now))
+    pub(crate) fn count_targets(
+        &self,
+        is_own: impl Fn(&SocketAddr) -> bool,
+        now: Time,
+    ) -> (usize, usize) {
+        self.dials
+            .count_targets(is_own, |peer| !self.is_silent(peer, now))
     }
 
     /// Forgets a target; a session that it led to stays.

@@ -115,6 +115,11 @@ impl Network {
         }
     }
 
+    /// The address that a host itself sees as its own.
+    pub(crate) fn local_ip(&self, host: usize) -> Option<IpAddr> {
+        self.addresses.get(host).map(SocketAddr::ip)
+    }
+
     /// The host that is reached there without a NAT in between.
     pub(crate) fn host_at(&self, address: SocketAddr) -> Option<usize> {
         self.hosts.get(&address).copied()

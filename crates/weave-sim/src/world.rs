@@ -321,6 +321,7 @@ impl World {
                 .map(|target| format!("host{target}"))
                 .into_iter()
                 .collect(),
+            local: self.network.local_ip(index).into_iter().collect(),
             anycast: Vec::new(),
             wall_ms: host.map_or(0, |host| host.wall_ms + passed),
             #[cfg(feature = "seeded-bugs")]

@@ -113,7 +113,7 @@ impl Node {
     /// Tells the allocator how much of what this host was told of is connected.
     pub(super) fn count_targets(&mut self, now: Time) {
         let (all, connected) = match self.started {
-            true => self.sessions.count_targets(now),
+            true => self.sessions.count_targets(|addr| self.is_own(addr), now),
             false => (self.targets.len(), 0),
         };
         self.ipam.set_targets(all, connected, now);
@@ -126,6 +126,12 @@ impl Node {
         if own.is_some_and(|own| own.awaits_targets != self.ipam.awaits_targets()) {
             self.hurry_record();
         }
+    }
+
+    /// Whether we are at this address, as this host or its peers see it.
+    fn is_own(&self, addr: &std::net::SocketAddr) -> bool {
+        let ip = addr.ip();
+        ip.is_loopback() || self.config.local.contains(&ip) || self.observed.contains(addr)
     }
 
     fn is_first(&self, peer: &PeerId) -> bool {

@@ -305,16 +305,21 @@ impl Dials {
     }
 
     /// How many targets there are that are not ourselves, and how many of them are connected to a
-    /// peer that `is_heard`.
-    pub(super) fn count_targets(&self, is_heard: impl Fn(&PeerId) -> bool) -> (usize, usize) {
+    /// peer that `is_heard`. An address where only we answered is ours if it `is_own`: anyone can
+    /// send back what we send.
+    pub(super) fn count_targets(
+        &self,
+        is_own: impl Fn(&SocketAddr) -> bool,
+        is_heard: impl Fn(&PeerId) -> bool,
+    ) -> (usize, usize) {
         let of = |target: &Target| {
             let dials = target
                 .addresses
                 .iter()
-                .filter_map(|addr| self.dials.get(addr));
-            dials.fold((false, false), |(me, connected), dial| {
-                let no_other =
-                    dial.state == DialState::Never || dial.failure == Some(Failure::Ourself);
+                .filter_map(|addr| Some((addr, self.dials.get(addr)?)));
+            dials.fold((false, false), |(me, connected), (addr, dial)| {
+                let is_ourself = dial.failure == Some(Failure::Ourself) && is_own(addr);
+                let no_other = dial.state == DialState::Never || is_ourself;
                 let peer = dial.connected_to().filter(&is_heard);
                 (me || no_other, connected || peer.is_some())
             })
@@ -516,15 +521,17 @@ mod tests {
     fn ourself_is_seldom_tried_again_and_no_target_unless_an_operator_asks() {
         let (mut dials, mut rng) = dials();
         dials.add_target("10.0.0.1", at(1));
-        assert_eq!(dials.count_targets(|_| true), (1, 0));
+        assert_eq!(dials.count_targets(|_| true, |_| true), (1, 0));
         dials.failed(addr("10.0.0.1:6783"), Failure::Ourself, at(2), &mut rng);
         assert!(dials.due(at(301)).is_empty());
-        assert_eq!(dials.count_targets(|_| true), (0, 0));
+        assert_eq!(dials.count_targets(|_| true, |_| true), (0, 0));
+        let elsewhere = dials.count_targets(|_| false, |_| true);
+        assert_eq!(elsewhere, (1, 0), "somebody sends back what we send there");
         assert_eq!(dials.due(at(602)), [addr("10.0.0.1:6783")]);
         dials.attempting(addr("10.0.0.1:6783"), 5);
-        assert_eq!(dials.count_targets(|_| true), (0, 0));
+        assert_eq!(dials.count_targets(|_| true, |_| true), (0, 0));
         dials.failed(addr("10.0.0.1:6783"), Failure::NoAnswer, at(607), &mut rng);
-        assert_eq!(dials.count_targets(|_| true), (1, 0));
+        assert_eq!(dials.count_targets(|_| true, |_| true), (1, 0));
         assert!(!dials.add_target("10.0.0.1", at(3)));
         assert_eq!(dials.due(at(3)), [addr("10.0.0.1:6783")]);
     }
@@ -539,7 +546,7 @@ mod tests {
         dials.attempting(there, 5);
         assert_eq!(dials.banned(PEER), [5]);
         assert_eq!((dials.poll_timeout(), dials.knows(there)), (None, false));
-        assert_eq!(dials.count_targets(|_| true), (0, 0));
+        assert_eq!(dials.count_targets(|_| false, |_| true), (0, 0));
         assert_eq!(dials.wanted().count(), 1, "it is shown all the same");
     }
 

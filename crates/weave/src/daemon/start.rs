@@ -13,6 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use weave_docker::{PluginSocket, plugin};
 use weave_node::{Node, NodeConfig};
 use weave_sys::dnsns::DNS_ADDRESS;
+use weave_sys::netlink::Netlink;
 use weave_sys::preflight;
 use weave_sys::udp::Underlay;
 
@@ -77,7 +78,14 @@ async fn serve(config: DaemonConfig) -> anyhow::Result<()> {
     let contents = adopt_launch(&config, &store, contents).await?;
     let (to_control, from_data) = data::queues();
     let data = DataPath::start(&underlay, clock, to_control)?;
-    let node = Node::new(node_config(&config), random_seed()?, &contents, clock.now());
+    let local = Netlink::here()?.addresses().await?;
+    let local = local.into_iter().map(|address| address.ip).collect();
+    let node = Node::new(
+        node_config(&config, local),
+        random_seed()?,
+        &contents,
+        clock.now(),
+    );
     let me = node.id();
     let shared = Arc::clone(data.shared());
     let (shell, control, names) = Shell::new(
@@ -263,7 +271,7 @@ async fn adopt_launch(
     Ok(kept)
 }
 
-fn node_config(config: &DaemonConfig) -> NodeConfig {
+fn node_config(config: &DaemonConfig, local: Vec<IpAddr>) -> NodeConfig {
     let since_epoch = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -281,6 +289,7 @@ fn node_config(config: &DaemonConfig) -> NodeConfig {
         range: Some(config.range),
         default_subnet: Some(config.default_subnet),
         targets: config.targets.clone(),
+        local,
         anycast: vec![IpAddr::V4(DNS_ADDRESS)],
         wall_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
     }
