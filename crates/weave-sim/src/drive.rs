@@ -14,6 +14,8 @@ use crate::world::{Event, World};
 
 /// Writes after which a backup is made, of a thousand.
 const BACKUP_PERMILLE: u64 = 300;
+/// Datagrams of one host in a second for each host there is, at most.
+const MOST_SENT: u64 = 1000;
 /// Calls of one timer at one moment that are taken for an endless loop.
 const MAX_SPINS: u32 = 1000;
 
@@ -44,6 +46,9 @@ impl World {
             let what = format!("host {from} sent {to} a datagram that anybody can read");
             self.oracle.violation(what);
         }
+        if self.is_storm(from) {
+            return;
+        }
         let (now, counters) = (self.now, &mut self.counters);
         let Some(source) = self.network.source_of(from, to, now, counters) else {
             return;
@@ -73,6 +78,22 @@ impl World {
             };
             self.after(arrival.delay, event);
         }
+    }
+
+    /// Whether a host sends so much that something answers itself; what is more is not sent.
+    fn is_storm(&mut self, host: usize) -> bool {
+        let second = self.now.as_nanos() / 1_000_000_000;
+        let (since, sent) = self.sent.entry(host).or_insert((second, 0));
+        if *since != second {
+            (*since, *sent) = (second, 0);
+        }
+        *sent += 1;
+        let most = MOST_SENT * self.plan.peers as u64;
+        if *sent == most {
+            let what = format!("host {host} sent {most} datagrams in a second");
+            self.oracle.violation(what);
+        }
+        *sent >= most
     }
 
     pub(crate) fn receive(&mut self, from: SocketAddr, to: usize, mut bytes: Vec<u8>) {

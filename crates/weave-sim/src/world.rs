@@ -101,6 +101,8 @@ pub(crate) struct World {
     queue: BTreeMap<(Time, u64), Event>,
     next_event: u64,
     pub(crate) spins: (Time, u32),
+    /// Datagrams of each host in this virtual second.
+    pub(crate) sent: BTreeMap<usize, (u64, u64)>,
 }
 
 impl World {
@@ -153,6 +155,7 @@ impl World {
             queue: BTreeMap::new(),
             next_event: 0,
             spins: (Time::ZERO, 0),
+            sent: BTreeMap::new(),
             plan,
         }
     }
