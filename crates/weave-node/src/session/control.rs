@@ -48,15 +48,16 @@ impl Sessions {
     }
 
     /// Asks whoever is at an address that the peer seems to have moved to: anyone can send on
-    /// what the peer sent, and frames must not follow (RFC 9000, section 9.3).
+    /// what the peer sent, and frames must not follow (RFC 9000, section 9.3). One at a time: where
+    /// both are behind a NAT with a port for each way, the question itself comes from elsewhere.
     fn challenge(&mut self, slot: u32, at: SocketAddr, now: Time) {
         let nonce = self.rng.next_u64();
         let Some(session) = self.sessions.get_mut(&slot) else {
             return;
         };
         let insist = self.config.timers.insist;
-        let is_asked = |asked: &Challenge| asked.addr == at && now < asked.sent_at + insist;
-        if session.challenge.as_ref().is_some_and(is_asked) {
+        let waits = |asked: &Challenge| now < asked.sent_at + insist;
+        if session.challenge.as_ref().is_some_and(waits) {
             return;
         }
         session.challenge = Some(Challenge {

@@ -124,7 +124,7 @@ fn former_with_endpoint(before: &Host) -> Vec<entry::Body> {
         segment: 5,
         strict: false,
     }));
-    log.push(entry::Body::Endpoint(proto::EndpointRecord {
+    log.push(entry::Body::Endpoint(EndpointRecord {
         segment: 5,
         mac: vec![2, 0, 0, 0, 0, 1],
         ips: vec![vec![10, 32, 0, 2]],

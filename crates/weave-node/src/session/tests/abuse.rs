@@ -284,7 +284,7 @@ proptest! {
             net.inject(addr_of(30), 0, typed);
             // What a peer may seal, except that it takes its leave.
             let leaves = weave_wire::decode_control(input).is_ok_and(|message| {
-                matches!(message.body, Some(weave_wire::proto::control_message::Body::Goodbye(_)))
+                matches!(message.body, Some(Body::Goodbye(_)))
             });
             if !leaves {
                 let index = ReceiverIndex::new(slot, 0, Lane::Control);
@@ -379,4 +379,26 @@ fn frames_do_not_follow_what_somebody_sends_on() {
             .in_use()
             .all(|session| session.addr == peer)
     );
+}
+
+#[test]
+fn a_peer_seen_at_ever_other_addresses_is_not_asked_at_each() {
+    let mut net = Net::connected_pair();
+    net.set_cut(0, 1, true);
+    let sent = net.sent.len();
+    for _ in 0..20 {
+        net.with(1, |sessions, now| {
+            let everyone: Vec<_> = sessions.peers.keys().copied().collect();
+            assert!(sessions.send(&everyone[0], Body::FoundRequest(FoundRequest {}), now));
+        });
+    }
+    let datagrams = net.sent[sent..].to_vec();
+    let sent = net.sent.len();
+    for (number, (_, _, datagram)) in (100..).zip(datagrams) {
+        net.inject(addr_of(number), 0, datagram);
+    }
+    let asked = net.sent[sent..]
+        .iter()
+        .filter(|(_, to, _)| *to != addr_of(1));
+    assert_eq!(asked.count(), 1);
 }
