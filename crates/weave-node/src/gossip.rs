@@ -261,6 +261,11 @@ impl Logs {
             .map(|(origin, _)| *origin)
     }
 
+    /// How many logs are held, at least in part.
+    pub(crate) fn len(&self) -> usize {
+        self.logs.len()
+    }
+
     /// The known peers whose keys begin like this; nearly always one.
     pub(crate) fn with_short_key(&self, short: &[u8]) -> impl Iterator<Item = &PeerId> {
         let mut from = [0; 32];

@@ -321,9 +321,9 @@ impl Ipam {
         self.founding.targets = (all, connected);
     }
 
-    /// Whether this host knows no founding.
-    pub const fn is_unfounded(&self) -> bool {
-        self.genesis.is_none()
+    /// Whether this host knows no founding, and somebody waits for one.
+    pub const fn is_asked_to_found(&self) -> bool {
+        self.genesis.is_none() && self.founding.is_asked()
     }
 
     /// A peer that has said nothing since it started, if there is one.

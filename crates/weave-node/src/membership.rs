@@ -26,48 +26,59 @@ const FEW_OF_MANY: u32 = 3;
 pub(crate) trait Records {
     /// The record of a peer.
     fn record(&self, peer: &PeerId) -> Option<&PeerRecord>;
-    /// The peers whose logs are known.
-    fn known(&self) -> impl Iterator<Item = PeerId>;
 }
 
 impl Records for Logs {
     fn record(&self, peer: &PeerId) -> Option<&PeerRecord> {
         self.peer_record(peer)
     }
-
-    fn known(&self) -> impl Iterator<Item = PeerId> {
-        self.origins()
-    }
 }
 
-/// The live peers: those that can be reached from `me`, itself included.
-pub(crate) fn live(
-    me: &PeerId,
-    sessions: &BTreeSet<PeerId>,
-    records: &impl Records,
-) -> BTreeSet<PeerId> {
-    let mut reached = BTreeSet::from([*me]);
-    reached.extend(sessions);
-    let mut edge: Vec<PeerId> = sessions.iter().copied().collect();
-    let mut others: BTreeMap<[u8; 8], Vec<PeerId>> = BTreeMap::new();
-    for peer in records.known().filter(|peer| !reached.contains(peer)) {
-        others.entry(peer.short()).or_default().push(peer);
+/// The sessions that each peer's record names, by the beginnings of their keys: close together, for
+/// in a large mesh they are walked often.
+#[derive(Debug, Default)]
+pub(crate) struct Edges(BTreeMap<PeerId, Vec<[u8; 8]>>);
+
+impl Edges {
+    /// A peer says this of itself now.
+    pub(crate) fn set(&mut self, peer: PeerId, record: Option<&PeerRecord>) {
+        let Some(record) = record else {
+            self.0.remove(&peer);
+            return;
+        };
+        let named = record.neighbours.iter();
+        let named = named.filter_map(|short| short.as_slice().try_into().ok());
+        self.0.insert(peer, named.collect());
     }
-    // mostly everybody has a session with everybody, and there is nobody else to look for
-    while !others.is_empty()
-        && let Some(peer) = edge.pop()
-    {
-        let record = records.record(&peer);
-        let neighbours = record.map_or(&[][..], |record| &record.neighbours);
-        for short in neighbours {
-            let short = <[u8; 8]>::try_from(short.as_slice());
-            let found = short.ok().and_then(|short| others.remove(&short));
-            let found = found.unwrap_or_default();
-            reached.extend(&found);
-            edge.extend(found);
+
+    /// The live peers: those that can be reached from `me`, itself included, and are not
+    /// `banned`.
+    pub(crate) fn live(
+        &self,
+        me: &PeerId,
+        sessions: &BTreeSet<PeerId>,
+        banned: impl Fn(&PeerId) -> bool,
+    ) -> BTreeSet<PeerId> {
+        let mut reached = BTreeSet::from([*me]);
+        reached.extend(sessions);
+        let mut edge: Vec<PeerId> = sessions.iter().copied().collect();
+        let known = self.0.keys().filter(|peer| !banned(peer));
+        let mut others: BTreeMap<[u8; 8], Vec<PeerId>> = BTreeMap::new();
+        for peer in known.filter(|peer| !reached.contains(peer)) {
+            others.entry(peer.short()).or_default().push(*peer);
         }
+        // mostly everybody has a session with everybody, and there is nobody else to look for
+        while !others.is_empty()
+            && let Some(peer) = edge.pop()
+        {
+            for short in self.0.get(&peer).into_iter().flatten() {
+                let found = others.remove(short).unwrap_or_default();
+                reached.extend(&found);
+                edge.extend(found);
+            }
+        }
+        reached
     }
-    reached
 }
 
 /// Where others say that they have seen this peer.
@@ -135,10 +146,14 @@ mod tests {
         fn record(&self, peer: &PeerId) -> Option<&PeerRecord> {
             self.get(peer)
         }
+    }
 
-        fn known(&self) -> impl Iterator<Item = PeerId> {
-            self.keys().copied()
+    fn live(me: &PeerId, sessions: &BTreeSet<PeerId>, records: &Map) -> BTreeSet<PeerId> {
+        let mut edges = Edges::default();
+        for (peer, record) in records {
+            edges.set(*peer, Some(record));
         }
+        edges.live(me, sessions, |_| false)
     }
 
     fn peer(number: u8) -> PeerId {

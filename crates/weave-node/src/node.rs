@@ -35,6 +35,7 @@ use crate::endpoints::Endpoints;
 use crate::forward::Fib;
 use crate::gossip::Logs;
 use crate::ipam::{Ipam, IpamConfig, IpamError};
+use crate::membership::Edges;
 use crate::names::{NameTable, Names};
 use crate::next_format;
 use crate::relays::Relays;
@@ -112,6 +113,8 @@ pub struct Node {
     bans: Bans,
     /// Peers with an established session.
     reached: BTreeSet<PeerId>,
+    /// The sessions of others, as they name them.
+    edges: Edges,
     /// Those of them that have not been heard for a while.
     silent: BTreeSet<PeerId>,
     /// Peers that left or were lost since our record was written.
@@ -240,6 +243,7 @@ impl Node {
             relays: Relays::new(me, ChaCha12Rng::from_seed(random_bytes(&mut rng))),
             bans,
             reached: BTreeSet::new(),
+            edges: Edges::default(),
             silent: BTreeSet::new(),
             vanished: BTreeSet::new(),
             live: BTreeSet::from([me]),

@@ -8,7 +8,7 @@ use weave_wire::{PeerId, Time};
 
 use crate::containers::network;
 use crate::frames;
-use crate::host::{Inbound, Inbox, Outbox, Output};
+use crate::host::{Host, Inbound, Inbox, Outbox, Output};
 use crate::trace::{Step, clock};
 use crate::world::{Event, World};
 
@@ -202,7 +202,9 @@ impl World {
         let mut outbox = Outbox::default();
         let now = self.now;
         let hosts = (0..).zip(&self.hosts).filter(|_| self.is_besieged);
-        let hidden = hosts.filter(|(host, _)| self.network.is_hidden(*host));
+        // or when one that was set back counts its starts anew
+        let changes = |host: usize, at: &Host| self.network.is_hidden(host) || at.was_set_back;
+        let hidden = hosts.filter(|(host, at)| changes(*host, at));
         let hidden: Vec<PeerId> = hidden.filter_map(|(_, host)| host.id()).collect();
         let Some(host) = self.hosts.get_mut(index) else {
             return;

@@ -99,6 +99,11 @@ impl Founding {
         }
     }
 
+    /// Whether somebody waits for a founding.
+    pub(super) const fn is_asked(&self) -> bool {
+        self.first_asked.is_some()
+    }
+
     /// This peer has yet to say anything, or none. Returns whether that changes anything.
     pub(super) fn set_unheard(&mut self, peer: Option<PeerId>) -> bool {
         std::mem::replace(&mut self.unheard, peer) != peer

@@ -4,30 +4,12 @@
 //! range, and grants that the space of others rests on, may stand in it. Nothing else in it
 //! counts, for its origin is never live. Its address space stays its own.
 
-use weave_wire::proto::{PeerRecord, entry};
+use weave_wire::proto::entry;
 use weave_wire::{PeerId, Time};
 
 use super::{Event, Node, PersistToken, TokenOwner};
-use crate::bans::{Ban, BanProgress, Bans, ban_entry, of_body};
+use crate::bans::{Ban, BanProgress, ban_entry, of_body};
 use crate::config::NodeConfig;
-use crate::gossip::Logs;
-use crate::membership::Records;
-
-/// What peers say of themselves, without those that are banned.
-pub(super) struct Admitted<'a> {
-    pub(super) logs: &'a Logs,
-    pub(super) bans: &'a Bans,
-}
-
-impl Records for Admitted<'_> {
-    fn record(&self, peer: &PeerId) -> Option<&PeerRecord> {
-        self.logs.record(peer)
-    }
-
-    fn known(&self) -> impl Iterator<Item = PeerId> {
-        self.logs.known().filter(|peer| !self.bans.contains(peer))
-    }
-}
 
 impl Node {
     /// Bans a peer from the mesh, for ever, once that is durable: [`Node::ban_progress`] tells.

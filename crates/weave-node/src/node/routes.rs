@@ -117,7 +117,7 @@ impl Node {
             false => (self.targets.len(), 0),
         };
         self.ipam.set_targets(all, connected, now);
-        let mut reached = self.reached.iter().filter(|_| self.ipam.is_unfounded());
+        let mut reached = self.reached.iter().filter(|_| self.ipam.is_asked_to_found());
         let has_spoken =
             |peer: &PeerId| self.logs.version(peer).run.boot >= self.sessions.boot_of(peer);
         let unheard = reached.find(|peer| !has_spoken(peer)).copied();
@@ -216,6 +216,11 @@ impl Node {
             match body {
                 entry::Body::Peer(_) => {
                     if !same_edges {
+                        let record = match new {
+                            Some(entry::Body::Peer(record)) => Some(record),
+                            Some(_) | None => None,
+                        };
+                        self.edges.set(origin, record);
                         self.dirty.edges_changed();
                     }
                     // who is named in our record depends on how many sessions others have

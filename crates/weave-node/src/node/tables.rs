@@ -7,7 +7,6 @@ use std::time::Duration;
 use weave_wire::proto::{PeerRecord, entry};
 use weave_wire::{Mac, PeerId, SegmentId, Time, proto_addr};
 
-use super::banning::Admitted;
 use super::{Event, LEARNED_FOR, Node};
 use crate::gossip::PEER_KEY;
 use crate::membership;
@@ -99,22 +98,18 @@ impl Node {
 
     /// A pause that grows with the number of peers known, between two limits.
     fn pause(&self, per_peer: Duration, (least, most): (Duration, Duration)) -> Duration {
-        let known = u32::try_from(self.logs.origins().count()).unwrap_or(u32::MAX);
+        let known = u32::try_from(self.logs.len()).unwrap_or(u32::MAX);
         per_peer.saturating_mul(known).clamp(least, most)
     }
 
     fn settle_live(&mut self, now: Time) {
-        let records = Admitted {
-            logs: &self.logs,
-            bans: &self.bans,
-        };
         // in a large mesh others tell whether a peer that is silent here is up
         let roots = match self.neighbourhood.is_large() {
             true => self.reached.difference(&self.silent).copied().collect(),
             false => self.reached.clone(),
         };
         if self.dirty.edges || roots != self.roots {
-            let live = membership::live(&self.me, &roots, &records);
+            let live = self.edges.live(&self.me, &roots, |peer| self.bans.contains(peer));
             (self.roots, self.dirty.edges) = (roots, false);
             if live != self.live {
                 self.set_live(live, now);
