@@ -65,6 +65,11 @@ pub struct ContainerNetwork {
     pub aliases: Vec<String>,
 }
 
+/// First 12 characters of an id.
+pub(crate) fn short_id(id: &str) -> &str {
+    id.get(..SHORT_ID).unwrap_or(id)
+}
+
 /// The names of one running container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerNames {
@@ -79,7 +84,7 @@ pub struct ContainerNames {
 impl ContainerInfo {
     /// First 12 characters of the id, as `docker ps` shows it.
     pub fn short_id(&self) -> &str {
-        self.id.get(..SHORT_ID).unwrap_or(&self.id)
+        short_id(&self.id)
     }
 
     /// Where its network namespace can be opened: the sandbox, else by its process.

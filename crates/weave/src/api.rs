@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use types::{
     AttachRequest, BanAnswer, BanRequest, ConnectRequest, DetachRequest, ExposeRequest,
-    ForgetRequest, HideRequest, PasswordChange, PeerResult, PsEntry, StatusReport,
+    ForgetRequest, HideRequest, NameRequest, PasswordChange, PeerResult, PsEntry, StatusReport,
 };
 
 /// What a running router can be asked. Every answer comes within five seconds
@@ -78,6 +78,13 @@ pub(crate) trait Router: Send + Sync + 'static {
         &self,
         containers: Vec<String>,
     ) -> impl Future<Output = Result<Vec<PsEntry>, ApiError>> + Send;
+
+    /// Gives a container, or no container, further names. Those it has already are no error.
+    fn dns_add(&self, request: NameRequest) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// Takes names away that [`Router::dns_add`] gave.
+    fn dns_remove(&self, request: NameRequest)
+    -> impl Future<Output = Result<(), ApiError>> + Send;
 
     /// Live addresses of a name; a bare label is taken within the DNS domain.
     fn dns_lookup(

@@ -64,6 +64,8 @@ fn run(cli: Cli, settings: Settings) -> anyhow::Result<()> {
         | Command::Detach(_)
         | Command::Expose(_)
         | Command::Hide(_)
+        | Command::DnsAdd(_)
+        | Command::DnsRemove(_)
         | Command::DnsLookup(_)
         | Command::Report(_)
         | Command::Version(_)) => commands::run(command, &socket),

@@ -13,6 +13,7 @@ mod data;
 mod driver;
 mod expose;
 mod listen;
+mod names;
 mod networks;
 mod passwords;
 mod reconcile;

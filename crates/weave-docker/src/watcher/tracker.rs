@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bollard::models::{EventMessage, EventMessageTypeEnum};
 
 use super::Change;
-use crate::container::{ContainerInfo, ContainerNames, names_of};
+use crate::container::{ContainerInfo, ContainerNames, names_of, short_id};
 use crate::network::NetworkInfo;
 
 /// The events worth hearing of.
@@ -138,7 +138,8 @@ impl Tracker {
         self.busy.remove(id);
     }
 
-    /// Takes the outcome of an inspection, `None` for a container that is gone.
+    /// Takes the outcome of an inspection, `None` for a container that is gone. Whoever does not
+    /// run has no names, also such as were never ours.
     pub(super) fn handle_inspected(
         &mut self,
         id: &str,
@@ -147,9 +148,10 @@ impl Tracker {
         self.busy.remove(id);
         let names = info.and_then(|info| names_of(info, &self.networks, &self.domain));
         let Some(names) = names else {
-            let gone = self.known.remove(id)?;
-            return Some(Change::Removed {
-                container: gone.container,
+            let was_known = self.known.remove(id).is_some();
+            let runs = info.is_some_and(|info| info.running);
+            return (was_known || !runs).then(|| Change::Removed {
+                container: short_id(id).to_owned(),
             });
         };
         if self.known.get(id) == Some(&names) {

@@ -117,7 +117,10 @@ impl Node {
             false => (self.targets.len(), 0),
         };
         self.ipam.set_targets(all, connected, now);
-        let mut reached = self.reached.iter().filter(|_| self.ipam.is_asked_to_found());
+        let mut reached = self
+            .reached
+            .iter()
+            .filter(|_| self.ipam.is_asked_to_found());
         let has_spoken =
             |peer: &PeerId| self.logs.version(peer).run.boot >= self.sessions.boot_of(peer);
         let unheard = reached.find(|peer| !has_spoken(peer)).copied();

@@ -109,7 +109,9 @@ impl Node {
             false => self.reached.clone(),
         };
         if self.dirty.edges || roots != self.roots {
-            let live = self.edges.live(&self.me, &roots, |peer| self.bans.contains(peer));
+            let live = self
+                .edges
+                .live(&self.me, &roots, |peer| self.bans.contains(peer));
             (self.roots, self.dirty.edges) = (roots, false);
             if live != self.live {
                 self.set_live(live, now);

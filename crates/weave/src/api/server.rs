@@ -20,7 +20,7 @@ use tokio::net::UnixListener;
 
 use super::types::{
     AttachRequest, BanAnswer, BanRequest, ConnectRequest, DetachRequest, ExposeRequest,
-    ForgetRequest, HideRequest, PasswordChange, ResetRequest,
+    ForgetRequest, HideRequest, NameRequest, PasswordChange, ResetRequest,
 };
 use super::{ApiError, ApiErrorKind, Router};
 
@@ -113,6 +113,8 @@ fn routes<R: Router>(router: Arc<R>) -> axum::Router {
         .route("/expose", post(expose::<R>))
         .route("/hide", post(hide::<R>))
         .route("/ps", get(ps::<R>))
+        .route("/dns-add", post(dns_add::<R>))
+        .route("/dns-remove", post(dns_remove::<R>))
         .route("/name/{name}", get(dns_lookup::<R>))
         .route("/passwords", post(change_passwords::<R>))
         .route("/stop", post(stop::<R>))
@@ -239,6 +241,20 @@ async fn ps<R: Router>(
         .map(super::client::unescape)
         .collect();
     router.ps(containers).await.map(Json)
+}
+
+async fn dns_add<R: Router>(
+    State(router): State<Arc<R>>,
+    request: Body<NameRequest>,
+) -> Answer<()> {
+    router.dns_add(body(request)?).await.map(Json)
+}
+
+async fn dns_remove<R: Router>(
+    State(router): State<Arc<R>>,
+    request: Body<NameRequest>,
+) -> Answer<()> {
+    router.dns_remove(body(request)?).await.map(Json)
 }
 
 async fn dns_lookup<R: Router>(

@@ -107,6 +107,16 @@ impl Router for Fake {
         Ok(vec![IpAddr::from([10, 32, 0, 2])])
     }
 
+    async fn dns_add(&self, request: NameRequest) -> Result<(), ApiError> {
+        self.note(format!("dns-add {:?}", request.container));
+        Ok(())
+    }
+
+    async fn dns_remove(&self, request: NameRequest) -> Result<(), ApiError> {
+        self.note(format!("dns-remove {:?}", request.names));
+        Ok(())
+    }
+
     async fn hide(&self, request: HideRequest) -> Result<Vec<IpAddr>, ApiError> {
         self.note(format!("hide {:?}", request.addresses));
         Ok(Vec::new())
@@ -232,6 +242,13 @@ async fn requests_reach_the_router_and_answers_come_back() {
         addresses: Vec::new(),
     };
     let _: Vec<IpAddr> = client.post("/hide", &hide).await.unwrap();
+    let name = NameRequest {
+        addresses: Vec::new(),
+        container: Some("web".to_owned()),
+        names: vec!["a.weave.local".to_owned()],
+    };
+    client.post::<()>("/dns-add", &name).await.unwrap();
+    client.post::<()>("/dns-remove", &name).await.unwrap();
     let _: Vec<PsEntry> = client
         .fetch("/ps?container=a&container=%2Frun%2Fb")
         .await
@@ -265,6 +282,8 @@ async fn requests_reach_the_router_and_answers_come_back() {
             "attach [DefaultSubnet]",
             "expose ExposeRequest { addresses: [DefaultSubnet], names: [], masquerade: false }",
             "hide []",
+            "dns-add Some(\"web\")",
+            "dns-remove [\"a.weave.local\"]",
             "ps [\"a\", \"/run/b\"]",
             "lookup a b",
             "passwords Add { generation: None, stretched: Stretched(..) }",

@@ -472,6 +472,18 @@ pub(crate) struct HideRequest {
     pub(crate) addresses: Vec<AddressSpec>,
 }
 
+/// `POST /dns-add` and `/dns-remove`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NameRequest {
+    /// Addresses; empty: all that the container has.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// The container by name or id; absent: the names belong to none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) container: Option<String>,
+    /// Whole names; empty: that of the container.
+    pub(crate) names: Vec<String>,
+}
+
 /// `POST /reset`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ResetRequest {

@@ -108,6 +108,27 @@ pub(crate) enum Command {
         weave hide 10.32.7.1/12\n\n\
         Prints the addresses removed.")]
     Hide(HideArgs),
+    /// Give a container, or any address, a further name
+    #[command(
+        disable_help_flag = true,
+        after_help = "Examples:\n  \
+        weave dns-add web -h shop.weave.local                  all addresses of a container\n  \
+        weave dns-add 10.32.7.1 web                            as web.weave.local, for this address\n  \
+        weave dns-add 192.0.2.8 192.0.2.9 -h db.weave.local    of no container\n\n\
+        All hosts see it at once. The names of a container go with it; those of no container stay\n\
+        until `dns-remove`. Restarts of the router change nothing."
+    )]
+    DnsAdd(DnsNameArgs),
+    /// Take away names that `dns-add` gave
+    #[command(
+        disable_help_flag = true,
+        after_help = "Examples:\n  \
+        weave dns-remove web                        all that it was given\n  \
+        weave dns-remove web -h shop.weave.local\n  \
+        weave dns-remove 192.0.2.8 -h db.weave.local\n  \
+        weave dns-remove -h db.weave.local          of no container, whatever its addresses"
+    )]
+    DnsRemove(DnsNameArgs),
     /// Print the addresses of a name
     #[command(after_help = "Examples:\n  weave dns-lookup db\n  weave dns-lookup db.weave.local")]
     DnsLookup(DnsLookupArgs),
@@ -330,6 +351,20 @@ pub(crate) struct HideArgs {
     /// Addresses [default: all]
     #[arg(value_name = "ADDRESS")]
     pub(crate) addresses: Vec<String>,
+}
+
+/// `weave dns-add` and `weave dns-remove`.
+#[derive(Debug, Args)]
+pub(crate) struct DnsNameArgs {
+    /// Name within the DNS domain; may be given again [default: that of the container]
+    #[arg(short = 'h', value_name = "FQDN")]
+    pub(crate) names: Vec<String>,
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
+    /// Addresses, and the container by name or id
+    #[arg(value_name = "IP|CONTAINER")]
+    pub(crate) operands: Vec<String>,
 }
 
 /// `weave dns-lookup`.

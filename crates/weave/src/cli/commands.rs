@@ -9,12 +9,12 @@ use serde::Serialize;
 use crate::api::client::{Client, ClientError, escape};
 use crate::api::types::{
     AddressSpec, AttachRequest, BanAnswer, BanRequest, ConnectRequest, DetachRequest,
-    ExposeRequest, ForgetRequest, HideRequest, PeerResult, PsEntry, StatusReport,
+    ExposeRequest, ForgetRequest, HideRequest, NameRequest, PeerResult, PsEntry, StatusReport,
 };
 
 use super::args::{
-    AttachArgs, Command, DnsLookupArgs, ExposeArgs, HideArgs, PsArgs, RmpeerArgs, StatusArgs,
-    StatusView,
+    AttachArgs, Command, DnsLookupArgs, DnsNameArgs, ExposeArgs, HideArgs, PsArgs, RmpeerArgs,
+    StatusArgs, StatusView,
 };
 use super::failure::Failure;
 use super::{address, block_on, failure, output, view};
@@ -39,6 +39,8 @@ pub(crate) fn run(command: Command, socket: &Path) -> Result<()> {
             Command::Detach(args) => detach(&client, &args).await,
             Command::Expose(args) => expose(&client, args).await,
             Command::Hide(args) => hide(&client, &args).await,
+            Command::DnsAdd(args) => dns_add(&client, args).await,
+            Command::DnsRemove(args) => dns_remove(&client, args).await,
             Command::DnsLookup(args) => dns_lookup(&client, &args).await,
             Command::Report(_) => output::json(&fetch_report(&client).await?),
             Command::Version(args) => version(&client, args.json).await,
@@ -191,6 +193,52 @@ fn print_addresses(addresses: &[IpAddr]) {
     }
     let words: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
     output::out(&words.join(" "));
+}
+
+async fn dns_add(client: &Client, args: DnsNameArgs) -> Result<()> {
+    let request = name_request(args)?;
+    if request.container.is_none() && (request.names.is_empty() || request.addresses.is_empty()) {
+        return Err(
+            Failure::usage("neither a container, nor an address and a name")
+                .with_hint("weave dns-add CONTAINER, or weave dns-add IP -h NAME")
+                .into(),
+        );
+    }
+    Ok(client.post("/dns-add", &request).await?)
+}
+
+async fn dns_remove(client: &Client, args: DnsNameArgs) -> Result<()> {
+    let request = name_request(args)?;
+    if request.container.is_none() && request.names.is_empty() && request.addresses.is_empty() {
+        return Err(
+            Failure::usage("neither a container, nor an address or a name")
+                .with_hint("weave dns-remove CONTAINER, or weave dns-remove -h NAME")
+                .into(),
+        );
+    }
+    Ok(client.post("/dns-remove", &request).await?)
+}
+
+fn name_request(args: DnsNameArgs) -> Result<NameRequest, Failure> {
+    let mut request = NameRequest {
+        addresses: Vec::new(),
+        container: None,
+        names: args.names,
+    };
+    for operand in args.operands {
+        if let Ok(ip) = operand.parse() {
+            request.addresses.push(ip);
+        } else if operand.contains(['/', ':']) {
+            let message = format!("`{operand}` is no address");
+            return Err(Failure::usage(message)
+                .with_hint("an address stands here without its length, such as 10.32.0.1"));
+        } else if let Some(first) = request.container.replace(operand.clone()) {
+            return Err(Failure::usage(format!(
+                "two containers named: `{first}` and `{operand}`"
+            )));
+        }
+    }
+    Ok(request)
 }
 
 /// An unknown name has no addresses: nothing is printed, as `dig +short` does.

@@ -19,6 +19,7 @@ use super::control::SharedNames;
 use super::data::Shared;
 use super::expose::Exposer;
 use super::listen::Listeners;
+use super::names::AddedNames;
 use super::networks::{EXPOSED, EndpointRecord, Kind, Networks};
 use super::passwords::Rotation;
 use super::resolve;
@@ -26,7 +27,7 @@ use super::{DaemonConfig, VERSIONS};
 use crate::api::types::{
     AttachRequest, BanAnswer, BanRequest, ConnectRequest, ConnectionState, ConnectionStatus,
     DetachRequest, DnsEntry, DnsStatus, ExposeRequest, ForgetRequest, HideRequest, IpamOwner,
-    IpamStatus, OffloadStatus, PasswordChange, PeerConnection, PeerResult, PeerStatus,
+    IpamStatus, NameRequest, OffloadStatus, PasswordChange, PeerConnection, PeerResult, PeerStatus,
     PluginStatus, ProcessStatus, PsEntry, RouterStatus, StatusReport, TapStatus,
 };
 use crate::api::{ApiError, ApiErrorKind, Router};
@@ -39,6 +40,7 @@ pub(crate) struct Admin {
     pub(crate) networks: Arc<Networks>,
     pub(crate) attacher: Arc<Attacher>,
     pub(crate) exposer: Exposer,
+    pub(crate) added: Arc<AddedNames>,
     pub(crate) names: SharedNames,
     pub(crate) dns: Dns,
     /// Where the DNS server listens.
@@ -156,6 +158,14 @@ impl Router for Admin {
             );
         }
         Ok(self.dns.lookup(&name))
+    }
+
+    async fn dns_add(&self, request: NameRequest) -> Result<(), ApiError> {
+        self.added.add(&request).await
+    }
+
+    async fn dns_remove(&self, request: NameRequest) -> Result<(), ApiError> {
+        self.added.remove(&request).await
     }
 
     async fn change_passwords(&self, change: PasswordChange) -> Result<u16, ApiError> {

@@ -175,8 +175,8 @@ impl Attacher {
             )
             .with_hint("attach its network namespace: weave attach --netns PATH"));
         };
-        let client = DockerClient::connect(socket).await.map_err(docker_error)?;
-        let container = client.container(name).await.map_err(docker_error)?;
+        let client = DockerClient::connect(socket).await?;
+        let container = client.container(name).await?;
         let Some(path) = container.netns_path() else {
             return Err(ApiError::new(
                 ApiErrorKind::Conflict,
@@ -427,17 +427,19 @@ async fn free_interface(netns: &NetNs) -> Result<String, ApiError> {
         })
 }
 
-fn docker_error(error: weave_docker::Error) -> ApiError {
-    let kind = if error.is_not_found() {
-        ApiErrorKind::NotFound
-    } else {
-        ApiErrorKind::Unavailable
-    };
-    let hint = error.hint();
-    let api = ApiError::new(kind, error.to_string());
-    match hint {
-        Some(hint) => api.with_hint(hint),
-        None => api,
+impl From<weave_docker::Error> for ApiError {
+    fn from(error: weave_docker::Error) -> Self {
+        let kind = if error.is_not_found() {
+            ApiErrorKind::NotFound
+        } else {
+            ApiErrorKind::Unavailable
+        };
+        let hint = error.hint();
+        let api = Self::new(kind, error.to_string());
+        match hint {
+            Some(hint) => api.with_hint(hint),
+            None => api,
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use weave_wire::{Cidr, Mac, SegmentId};
 use super::DaemonConfig;
 use super::attach::Attacher;
 use super::driver::network_record;
+use super::names::AddedNames;
 use super::networks::{Address, EndpointRecord, Kind, NetworkError, Networks};
 
 /// Docker is looked at anew this often, whatever its events said.
@@ -66,6 +67,7 @@ pub(crate) fn follow_docker(
     config: &DaemonConfig,
     networks: &Arc<Networks>,
     attacher: &Arc<Attacher>,
+    added: &Arc<AddedNames>,
 ) {
     let (sender, mut changes) = mpsc::channel(256);
     tokio::spawn(watch_docker(
@@ -78,7 +80,7 @@ pub(crate) fn follow_docker(
         sender,
     ));
     let mut reconciler = Reconciler::new(config, networks);
-    let attacher = Arc::clone(attacher);
+    let (attacher, added) = (Arc::clone(attacher), Arc::clone(added));
     tokio::spawn(async move {
         while let Some(change) = changes.recv().await {
             match change {
@@ -91,13 +93,17 @@ pub(crate) fn follow_docker(
                     }
                     reconciler.set_names(named.container, named.names);
                 }
-                Change::Removed { container } => reconciler.set_names(container, Vec::new()),
+                Change::Removed { container } => {
+                    added.forget(&container).await;
+                    reconciler.set_names(container, Vec::new());
+                }
                 Change::Looked {
                     networks,
                     reconnected,
                 } => {
                     reconciler.handle_look(&networks, reconnected).await;
                     attacher.renew_names().await;
+                    added.sweep().await;
                 }
             }
         }

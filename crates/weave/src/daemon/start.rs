@@ -25,6 +25,7 @@ use super::data::{self, DataPath};
 use super::driver::WeaveDriver;
 use super::expose::Exposer;
 use super::listen::Listeners;
+use super::names::AddedNames;
 use super::networks::{Defaults, Networks, Parts};
 use super::passwords::Rotation;
 use super::reconcile::{Reconciler, follow_docker};
@@ -119,7 +120,7 @@ async fn serve(config: DaemonConfig) -> anyhow::Result<()> {
     };
     let networks = Arc::new(Networks::restore(parts, &contents).await?);
     let stop = Arc::new(Notify::new());
-    let services = start_services(&config, &networks, &names, &stop).await?;
+    let services = start_services(&config, &networks, &names, &contents, &stop).await?;
     tracing::info!(name = %me.name(), port = config.port, "router ready");
     if let Err(error) = tell_systemd() {
         tracing::warn!(%error, "cannot tell systemd that the router is ready");
@@ -158,6 +159,7 @@ async fn start_services(
     config: &DaemonConfig,
     networks: &Arc<Networks>,
     names: &SharedNames,
+    contents: &Contents,
     stop: &Arc<Notify>,
 ) -> anyhow::Result<Services> {
     let dns_config = DnsConfig {
@@ -172,6 +174,13 @@ async fn start_services(
     }
     let domain = (!config.no_dns).then(|| config.dns_domain.clone());
     let docker = (!config.no_docker).then(|| config.docker_socket.clone());
+    let added = AddedNames::restore(
+        Arc::clone(networks),
+        docker.clone(),
+        domain.clone(),
+        contents,
+    );
+    let added = Arc::new(added);
     let attacher = Arc::new(Attacher::new(Arc::clone(networks), docker, domain.clone()));
     let mut services_plugin = (None, None);
     if !config.no_docker {
@@ -181,7 +190,7 @@ async fn start_services(
             tokio::spawn(async move { listeners.follow_bridge(&docker, &dns, &host).await });
         }
         Reconciler::new(config, networks).look_first().await;
-        follow_docker(config, networks, &attacher);
+        follow_docker(config, networks, &attacher, &added);
         services_plugin = start_plugin(config, networks)?;
     }
     tokio::spawn(keep(Arc::clone(networks), Arc::clone(&attacher)));
@@ -189,6 +198,7 @@ async fn start_services(
         config: config.clone(),
         networks: Arc::clone(networks),
         attacher,
+        added,
         exposer: Exposer::new(Arc::clone(networks), domain),
         names: Arc::clone(names),
         dns,
