@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use rand_core::RngCore as _;
 use weave_wire::proto::control_message::Body;
-use weave_wire::proto::{Ping, Pong};
+use weave_wire::proto::{PathProbe, PathProbeAck, Ping, Pong};
 use weave_wire::{PeerId, ReceiverIndex, Time, decode_control, from_proto_addr, proto_addr};
 
 use super::hello::{self, shown};
-use super::peer::Challenge;
+use super::peer::{Challenge, Session};
 use super::targets::Failure;
 use super::{SessionAction, SessionDrop, Sessions};
 use crate::next_format;
@@ -32,14 +32,14 @@ impl Sessions {
         if session.keys.opened(index, now, &mut self.rng) {
             self.actions.push_back(SessionAction::FibDirty);
         }
-        if is_elsewhere {
-            self.challenge(slot, from, now);
-        }
         self.confirm(slot, now);
         let Ok(message) = decode_control(plaintext) else {
             self.drops.count(SessionDrop::BadControl);
             return None;
         };
+        if is_elsewhere && !is_probe(message.body.as_ref()) {
+            self.challenge(slot, from, now);
+        }
         // A message of a kind that this version does not know has no body: no error.
         let body = message.body?;
         let rest = self.handle_body(slot, peer, from, body, now);
@@ -48,8 +48,9 @@ impl Sessions {
     }
 
     /// Asks whoever is at an address that the peer seems to have moved to: anyone can send on
-    /// what the peer sent, and frames must not follow (RFC 9000, section 9.3). One at a time: where
-    /// both are behind a NAT with a port for each way, the question itself comes from elsewhere.
+    /// what the peer sent, and frames must not follow (RFC 9000, section 9.3). Its answer must come
+    /// from there, too. Through a NAT with a port for each way the question itself comes from
+    /// elsewhere, so that no question is asked about it.
     fn challenge(&mut self, slot: u32, at: SocketAddr, now: Time) {
         let nonce = self.rng.next_u64();
         let Some(session) = self.sessions.get_mut(&slot) else {
@@ -65,22 +66,35 @@ impl Sessions {
             nonce,
             sent_at: now,
         });
-        let observed = Some(proto_addr(at));
-        let ping = hello::encode(Body::Ping(Ping { nonce, observed }));
-        self.send_to(slot, at, &ping, now);
+        let probe = PathProbe {
+            nonce,
+            padding: Vec::new(),
+        };
+        self.send_to(slot, at, &hello::encode(Body::PathProbe(probe)), now);
     }
 
-    /// The peer is where it seemed to have moved to.
-    fn moved(&mut self, slot: u32, to: SocketAddr, now: Time) {
-        let Some(session) = self.sessions.get_mut(&slot) else {
-            return;
-        };
-        let peer = session.peer().name();
-        tracing::info!(%peer, was = %session.addr, %to, "peer has moved");
-        session.challenge = None;
-        session.addr = to;
-        session.path.moved(to, now);
-        self.actions.push_back(SessionAction::FibDirty);
+    /// A peer answers from where it seemed to have moved to.
+    fn handle_challenge_ack(
+        &mut self,
+        peer: PeerId,
+        from: SocketAddr,
+        ack: &PathProbeAck,
+        now: Time,
+    ) {
+        let slots = self.peers.get(&peer).into_iter();
+        for slot in slots.flat_map(super::Slots::all) {
+            let session = self.sessions.get_mut(&slot);
+            let asked = |it: &Challenge| it.addr == from && it.nonce == ack.nonce;
+            let is_there = |it: &&mut Session| it.challenge.as_ref().is_some_and(asked);
+            if let Some(session) = session.filter(is_there) {
+                let peer = peer.name();
+                tracing::info!(%peer, was = %session.addr, %from, "peer has moved");
+                session.challenge = None;
+                session.addr = from;
+                session.path.moved(from, now);
+                self.actions.push_back(SessionAction::FibDirty);
+            }
+        }
     }
 
     /// Sends a control message in one session.
@@ -139,7 +153,7 @@ impl Sessions {
                 None
             }
             Body::Pong(pong) => {
-                self.handle_pong(peer, from, &pong, now);
+                self.handle_pong(peer, &pong, now);
                 None
             }
             Body::PathProbe(probe) => {
@@ -147,6 +161,7 @@ impl Sessions {
                 None
             }
             Body::PathProbeAck(ack) => {
+                self.handle_challenge_ack(peer, from, &ack, now);
                 self.handle_probe_ack(peer, &ack, now);
                 None
             }
@@ -182,7 +197,7 @@ impl Sessions {
     }
 
     /// The answer may come in another session with the peer than the question was sent in.
-    fn handle_pong(&mut self, peer: PeerId, from: SocketAddr, pong: &Pong, now: Time) {
+    fn handle_pong(&mut self, peer: PeerId, pong: &Pong, now: Time) {
         let observed = pong
             .observed
             .as_ref()
@@ -191,11 +206,6 @@ impl Sessions {
         let slots = self.peers.get(&peer).into_iter();
         let slots: Vec<_> = slots.flat_map(super::Slots::all).collect();
         for slot in slots {
-            let challenge = self.sessions.get(&slot).map(|it| &it.challenge);
-            let is_answer = |asked: &Challenge| asked.addr == from && asked.nonce == pong.nonce;
-            if challenge.is_some_and(|it| it.as_ref().is_some_and(is_answer)) {
-                self.moved(slot, from, now);
-            }
             if let Some(session) = self.sessions.get_mut(&slot)
                 && session.ping.nonce == pong.nonce
             {
@@ -214,4 +224,8 @@ impl Sessions {
             }
         }
     }
+}
+
+fn is_probe(body: Option<&Body>) -> bool {
+    matches!(body, Some(Body::PathProbe(_) | Body::PathProbeAck(_)))
 }

@@ -73,7 +73,7 @@ pub(super) struct Ping {
     pub(super) insist: bool,
 }
 
-/// A `Ping` to another address than the one where the peer was seen so far.
+/// A `PathProbe` to another address than the one where the peer was seen so far.
 #[derive(Debug)]
 pub(super) struct Challenge {
     /// That address.
