@@ -339,6 +339,15 @@ impl Ipam {
         self.genesis.is_none() && self.founding.lacks_majority()
     }
 
+    /// Asks for a founding ahead of need; says why there is none yet, or nothing when there is.
+    pub fn prime(&mut self, now: Time) -> Option<String> {
+        if self.genesis.is_some() && !self.is_unsettled() {
+            return None;
+        }
+        self.handle_found_request(self.me, now);
+        Some(self.not_ready())
+    }
+
     /// A peer asks that somebody found the range.
     pub fn handle_found_request(&mut self, from: PeerId, now: Time) {
         self.stir(now);

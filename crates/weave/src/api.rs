@@ -79,6 +79,9 @@ pub(crate) trait Router: Send + Sync + 'static {
         containers: Vec<String>,
     ) -> impl Future<Output = Result<Vec<PsEntry>, ApiError>> + Send;
 
+    /// Has the address range founded ahead of need; what that waits for, or nothing once it is.
+    fn prime(&self) -> impl Future<Output = Result<Option<String>, ApiError>> + Send;
+
     /// Gives a container, or no container, further names. Those it has already are no error.
     fn dns_add(&self, request: NameRequest) -> impl Future<Output = Result<(), ApiError>> + Send;
 

@@ -26,7 +26,7 @@ pub(crate) mod view;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use args::{Cli, Command};
 use config::Settings;
@@ -55,6 +55,15 @@ fn run(cli: Cli, settings: Settings) -> anyhow::Result<()> {
         Command::Stop => stop::run(&socket),
         Command::Reset(args) => reset::run(args.force, &socket),
         Command::Password(args) => password::run(args, &socket),
+        Command::Completions(args) => {
+            output::out_raw(&completions(args.shell));
+            Ok(())
+        }
+        Command::Env(_) => not_needed("containers join with `docker run --net=weave`"),
+        Command::Config(_) => {
+            not_needed("there is no proxy for Docker's API: use `docker` as it is")
+        }
+        Command::Setup(_) => not_needed("this one binary is all there is"),
         command @ (Command::Connect(_)
         | Command::Forget(_)
         | Command::Rmpeer(_)
@@ -64,12 +73,27 @@ fn run(cli: Cli, settings: Settings) -> anyhow::Result<()> {
         | Command::Detach(_)
         | Command::Expose(_)
         | Command::Hide(_)
+        | Command::DnsArgs
+        | Command::Prime(_)
         | Command::DnsAdd(_)
         | Command::DnsRemove(_)
         | Command::DnsLookup(_)
         | Command::Report(_)
         | Command::Version(_)) => commands::run(command, &socket),
     }
+}
+
+/// What completes our command line in a shell.
+fn completions(shell: clap_complete::Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "weave", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+/// Scripts written for Weave Net go on: nothing on standard output, and success.
+fn not_needed(why: &str) -> anyhow::Result<()> {
+    output::err(&format!("not needed any more: {why}"));
+    Ok(())
 }
 
 /// Runs a future on a runtime of its own, as commands need no more.

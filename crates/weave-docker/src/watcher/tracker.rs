@@ -212,8 +212,17 @@ mod tests {
         let removed = Change::Removed {
             container: "f34ef1c4c4ef".to_owned(),
         };
-        assert_eq!(inspected(&mut tracker, None), Some(removed));
-        assert_eq!(inspected(&mut tracker, None), None);
+        assert_eq!(inspected(&mut tracker, None), Some(removed.clone()));
+        let elsewhere = ContainerInfo {
+            networks: Vec::new(),
+            ..running("10.32.0.1")
+        };
+        assert_eq!(inspected(&mut tracker, Some(&elsewhere)), None);
+        assert_eq!(
+            inspected(&mut tracker, None),
+            Some(removed),
+            "names that it was given end with any container"
+        );
     }
 
     #[test]

@@ -157,6 +157,13 @@ impl Node {
         self.route(now);
     }
 
+    /// Sees to it that addresses can be given out at once; says what that waits for, if anything.
+    pub fn prime(&mut self, now: Time) -> Option<String> {
+        let awaited = self.ipam.prime(now);
+        self.route(now);
+        awaited
+    }
+
     /// Says that a container of this host uses this address, as found at start: if nothing is
     /// known of it, it is held again, once it is known to be ours to hold.
     pub fn claim(&mut self, owner: &str, subnet: Cidr, address: Ipv4Addr, now: Time) {

@@ -113,6 +113,7 @@ fn routes<R: Router>(router: Arc<R>) -> axum::Router {
         .route("/expose", post(expose::<R>))
         .route("/hide", post(hide::<R>))
         .route("/ps", get(ps::<R>))
+        .route("/prime", post(prime::<R>))
         .route("/dns-add", post(dns_add::<R>))
         .route("/dns-remove", post(dns_remove::<R>))
         .route("/name/{name}", get(dns_lookup::<R>))
@@ -241,6 +242,10 @@ async fn ps<R: Router>(
         .map(super::client::unescape)
         .collect();
     router.ps(containers).await.map(Json)
+}
+
+async fn prime<R: Router>(State(router): State<Arc<R>>) -> Answer<Option<String>> {
+    router.prime().await.map(Json)
 }
 
 async fn dns_add<R: Router>(

@@ -107,6 +107,11 @@ impl Router for Fake {
         Ok(vec![IpAddr::from([10, 32, 0, 2])])
     }
 
+    async fn prime(&self) -> Result<Option<String>, ApiError> {
+        self.note("prime".to_owned());
+        Ok(Some("patience".to_owned()))
+    }
+
     async fn dns_add(&self, request: NameRequest) -> Result<(), ApiError> {
         self.note(format!("dns-add {:?}", request.container));
         Ok(())
@@ -247,6 +252,8 @@ async fn requests_reach_the_router_and_answers_come_back() {
         container: Some("web".to_owned()),
         names: vec!["a.weave.local".to_owned()],
     };
+    let awaited: Option<String> = client.post("/prime", &()).await.unwrap();
+    assert_eq!(awaited.as_deref(), Some("patience"));
     client.post::<()>("/dns-add", &name).await.unwrap();
     client.post::<()>("/dns-remove", &name).await.unwrap();
     let _: Vec<PsEntry> = client
@@ -282,6 +289,7 @@ async fn requests_reach_the_router_and_answers_come_back() {
             "attach [DefaultSubnet]",
             "expose ExposeRequest { addresses: [DefaultSubnet], names: [], masquerade: false }",
             "hide []",
+            "prime",
             "dns-add Some(\"web\")",
             "dns-remove [\"a.weave.local\"]",
             "ps [\"a\", \"/run/b\"]",

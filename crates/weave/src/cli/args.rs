@@ -132,6 +132,32 @@ pub(crate) enum Command {
     /// Print the addresses of a name
     #[command(after_help = "Examples:\n  weave dns-lookup db\n  weave dns-lookup db.weave.local")]
     DnsLookup(DnsLookupArgs),
+    /// Print what gives a container on another Docker network the DNS server of this host
+    #[command(after_help = "Example:\n  \
+        docker run $(weave dns-args) alpine nslookup db.weave.local\n\n\
+        Containers on networks of weave need none of it. Prints nothing where DNS is off.")]
+    DnsArgs,
+    /// Wait until addresses can be given out at once
+    #[command(after_help = "Examples:\n  \
+        weave launch 192.0.2.1 && weave prime && docker run --net=weave …\n  \
+        weave prime --timeout 5\n\n\
+        Without it the first container waits, which takes up to ten seconds on a new mesh.")]
+    Prime(PrimeArgs),
+    /// Not needed any more: containers join with --net=weave
+    #[command(hide = true, after_help = "Example:\n  weave env")]
+    Env(IgnoredArgs),
+    /// Not needed any more: there is no proxy for Docker's API
+    #[command(hide = true, after_help = "Example:\n  weave config")]
+    Config(IgnoredArgs),
+    /// Not needed any more: this one binary is all there is
+    #[command(hide = true, after_help = "Example:\n  weave setup")]
+    Setup(IgnoredArgs),
+    /// Print what completes commands and options in a shell
+    #[command(after_help = "Examples:\n  \
+        weave completions bash > /etc/bash_completion.d/weave\n  \
+        weave completions zsh > /usr/local/share/zsh/site-functions/_weave\n  \
+        weave completions fish > /etc/fish/completions/weave.fish")]
+    Completions(CompletionsArgs),
     /// Print everything the router knows, as JSON
     #[command(after_help = "Example:\n  weave report | jq .router.connections")]
     Report(ReportArgs),
@@ -365,6 +391,30 @@ pub(crate) struct DnsNameArgs {
     /// Addresses, and the container by name or id
     #[arg(value_name = "IP|CONTAINER")]
     pub(crate) operands: Vec<String>,
+}
+
+/// `weave prime`.
+#[derive(Debug, Args)]
+pub(crate) struct PrimeArgs {
+    /// How long to wait
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) timeout: u64,
+}
+
+/// Verbs of Weave Net that do nothing.
+#[derive(Debug, Args)]
+pub(crate) struct IgnoredArgs {
+    /// Ignored
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) rest: Vec<String>,
+}
+
+/// `weave completions`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
 }
 
 /// `weave dns-lookup`.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -13,12 +14,17 @@ use crate::api::types::{
 };
 
 use super::args::{
-    AttachArgs, Command, DnsLookupArgs, DnsNameArgs, ExposeArgs, HideArgs, PsArgs, RmpeerArgs,
-    StatusArgs, StatusView,
+    AttachArgs, Command, DnsLookupArgs, DnsNameArgs, ExposeArgs, HideArgs, PrimeArgs, PsArgs,
+    RmpeerArgs, StatusArgs, StatusView,
 };
 use super::failure::Failure;
+use super::progress::Progress;
 use super::{address, block_on, failure, output, view};
 
+/// How often it is asked whether something has come about.
+const ASKED_EVERY: Duration = Duration::from_millis(250);
+/// What takes longer is said.
+const SAID_AFTER: Duration = Duration::from_secs(1);
 /// Version of this program.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -39,6 +45,8 @@ pub(crate) fn run(command: Command, socket: &Path) -> Result<()> {
             Command::Detach(args) => detach(&client, &args).await,
             Command::Expose(args) => expose(&client, args).await,
             Command::Hide(args) => hide(&client, &args).await,
+            Command::DnsArgs => dns_args(&client).await,
+            Command::Prime(args) => prime(&client, &args).await,
             Command::DnsAdd(args) => dns_add(&client, args).await,
             Command::DnsRemove(args) => dns_remove(&client, args).await,
             Command::DnsLookup(args) => dns_lookup(&client, &args).await,
@@ -47,6 +55,10 @@ pub(crate) fn run(command: Command, socket: &Path) -> Result<()> {
             Command::Launch(_)
             | Command::Router(_)
             | Command::Stop
+            | Command::Env(_)
+            | Command::Config(_)
+            | Command::Setup(_)
+            | Command::Completions(_)
             | Command::Reset(_)
             | Command::Password(_) => Err(Failure::usage("this command needs no router").into()),
         }
@@ -193,6 +205,35 @@ fn print_addresses(addresses: &[IpAddr]) {
     }
     let words: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
     output::out(&words.join(" "));
+}
+
+/// For `docker run $(weave dns-args)`.
+async fn dns_args(client: &Client) -> Result<()> {
+    let report = fetch_report(client).await?;
+    if let Some(args) = report.dns.as_ref().and_then(view::dns_args) {
+        output::out(&args);
+    }
+    Ok(())
+}
+
+async fn prime(client: &Client, args: &PrimeArgs) -> Result<()> {
+    let (began, limit) = (Instant::now(), Duration::from_secs(args.timeout));
+    let (progress, mut said) = (Progress::new(), String::new());
+    while let Some(awaited) = client.post::<Option<String>>("/prime", &()).await? {
+        if began.elapsed() >= limit {
+            let seconds = args.timeout;
+            let message = format!("no addresses can be given out after {seconds} s: {awaited}");
+            return Err(Failure::new(message)
+                .with_hint("`weave status` shows who is connected")
+                .into());
+        }
+        if began.elapsed() >= SAID_AFTER && awaited != said {
+            progress.step(&awaited);
+            said = awaited;
+        }
+        tokio::time::sleep(ASKED_EVERY).await;
+    }
+    Ok(())
 }
 
 async fn dns_add(client: &Client, args: DnsNameArgs) -> Result<()> {

@@ -4,6 +4,7 @@
 //! untrusted: control characters in them never reach the terminal.
 
 use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::api::types::{
     BanAnswer, BannedPeer, ConnectionState, ConnectionStatus, DnsEntry, DnsStatus, IpamOwner,
@@ -350,6 +351,16 @@ pub(crate) fn dns(dns: Option<&DnsStatus>) -> String {
         .iter()
         .map(|entry| dns_entry(entry, &dns.domain))
         .collect()
+}
+
+/// Options of `docker run` for containers of other networks: they reach the server where it
+/// listens on Docker's bridge.
+pub(crate) fn dns_args(dns: &DnsStatus) -> Option<String> {
+    let addresses = dns.address.iter().filter_map(|at| at.parse().ok());
+    let mut ips = addresses.map(|at: SocketAddr| at.ip());
+    let ip = ips.find(|ip| !matches!(ip, IpAddr::V4(ip) if ip.is_link_local()))?;
+    let domain = dns.domain.trim_end_matches('.');
+    Some(format!("--dns={ip} --dns-search={domain}"))
 }
 
 fn dns_entry(entry: &DnsEntry, domain: &str) -> String {

@@ -160,6 +160,11 @@ impl Router for Admin {
         Ok(self.dns.lookup(&name))
     }
 
+    async fn prime(&self) -> Result<Option<String>, ApiError> {
+        let control = self.networks.control();
+        Ok(control.call(|node, now| node.prime(now)).await?)
+    }
+
     async fn dns_add(&self, request: NameRequest) -> Result<(), ApiError> {
         self.added.add(&request).await
     }
