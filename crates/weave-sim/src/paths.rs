@@ -12,6 +12,8 @@ use crate::world::World;
 const PAIRS: usize = 3;
 /// They send for this long before the paths are looked at: a larger size is tried every 30 s.
 const FOUND_WITHIN: Duration = Duration::from_secs(100);
+/// A session that no way is left for has another one after this long.
+const MISSED_WITHIN: Duration = Duration::from_secs(20);
 /// Frames that each sends then, and that must arrive.
 const LAST_FRAMES: usize = 20;
 const PAUSE: Duration = Duration::from_millis(100);
@@ -29,6 +31,10 @@ impl World {
     /// Lets frames flow between some hosts, then compares what their routers think of the paths.
     pub(crate) fn check_paths(&mut self) {
         let pairs = self.pick_pairs();
+        if pairs.is_empty() {
+            // a NAT lets nobody in from where a host has moved to, until it has been missed
+            self.run_for(MISSED_WITHIN);
+        }
         let end = self.now + FOUND_WITHIN;
         while self.now < end && !pairs.is_empty() {
             self.flow(&pairs);
