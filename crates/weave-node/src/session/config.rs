@@ -106,7 +106,7 @@ impl Default for Timers {
     fn default() -> Self {
         Self {
             keepalive: Duration::from_millis(2_500),
-            insist: Duration::from_millis(500),
+            insist: Duration::from_millis(300),
             probe: Duration::from_secs(4),
             quiet: Duration::from_secs(10),
             lost: Duration::from_secs(20),
