@@ -27,7 +27,10 @@ fn small_meshes_of_two_versions_stay_sound_under_all_faults() {
         );
         total.add(&report.counters);
     }
-    assert_eq!(total.missing(), [""; 0], "{total}");
+    let mut missing = total.missing();
+    // the next test but one has these
+    missing.retain(|what| !what.contains("through NATs"));
+    assert_eq!(missing, [""; 0], "{total}");
     assert_eq!(total.newer_records > 0, cfg!(feature = "next-format"));
 }
 
@@ -103,7 +106,7 @@ mod seeded_bugs {
 
     #[test]
     fn a_start_that_does_not_ask_what_its_disk_forgot_is_caught() {
-        assert!(is_caught(SeededBug::Resync, 4, Duration::from_secs(60)));
+        assert!(is_caught(SeededBug::Resync, 8, Duration::from_secs(40)));
     }
 
     #[test]
