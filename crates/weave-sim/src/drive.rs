@@ -8,7 +8,7 @@ use weave_wire::{PeerId, Time};
 
 use crate::containers::network;
 use crate::frames;
-use crate::host::{Host, Inbound, Inbox, Outbox, Output};
+use crate::host::{Inbound, Inbox, Outbox, Output};
 use crate::trace::{Step, clock};
 use crate::world::{Event, World};
 
@@ -201,11 +201,6 @@ impl World {
     pub(crate) fn settle(&mut self, index: usize) {
         let mut outbox = Outbox::default();
         let now = self.now;
-        let hosts = (0..).zip(&self.hosts).filter(|_| self.is_besieged);
-        // or when one that was set back counts its starts anew
-        let changes = |host: usize, at: &Host| self.network.is_hidden(host) || at.was_set_back;
-        let hidden = hosts.filter(|(host, at)| changes(*host, at));
-        let hidden: Vec<PeerId> = hidden.filter_map(|(_, host)| host.id()).collect();
         let Some(host) = self.hosts.get_mut(index) else {
             return;
         };
@@ -214,23 +209,13 @@ impl World {
             return;
         };
         drain(&mut router.node, router.clock.shows(now), &mut outbox);
-        let mut is_new = false;
+        let (mut is_new, mut lost) = (false, Vec::new());
         if let Some(fib) = outbox.fib {
             let (begun, ended) = (difference(&fib, &router.fib), difference(&router.fib, &fib));
             self.counters.sessions_begun += begun.len() as u64;
             self.counters.sessions_ended += ended.len() as u64;
             router.fib = fib;
-            is_new = true;
-            // in a large mesh sessions end that nobody needs
-            let is_small = self.plan.conn_limit >= self.plan.peers;
-            // through a NAT the way changes when one end is at another address
-            let may_end = !is_small || !self.is_besieged || self.network.is_hidden(index);
-            let lost = ended.iter().find(|peer| !may_end && !hidden.contains(peer));
-            if let Some(peer) = lost.map(PeerId::name) {
-                self.oracle.violation(format!(
-                    "host {index} lost its session with {peer} to garbage"
-                ));
-            }
+            (is_new, lost) = (true, ended);
         }
         if let Some(names) = outbox.names {
             self.oracle.shown(index, life, &names);
@@ -241,7 +226,29 @@ impl World {
         }
         self.set_timer(index);
         if is_new {
+            self.check_lost(index, &lost);
             self.send_parked(index);
+        }
+    }
+
+    /// While everything is well but for the stranger's garbage, no session ends.
+    fn check_lost(&mut self, index: usize, ended: &[PeerId]) {
+        // in a large mesh sessions end that nobody needs
+        let is_small = self.plan.conn_limit >= self.plan.peers;
+        if !self.is_besieged || !is_small || self.network.is_hidden(index) {
+            return;
+        }
+        // through a NAT the way changes when one end is at another address, and a host that was
+        // set back counts its starts anew
+        let may_end = |peer: &&PeerId| {
+            let mut hosts = (0..).zip(&self.hosts);
+            let its = hosts.find(|(_, host)| host.id() == Some(**peer));
+            its.is_some_and(|(host, at)| self.network.is_hidden(host) || at.was_set_back)
+        };
+        let lost = ended.iter().find(|peer| !may_end(peer));
+        if let Some(peer) = lost.map(PeerId::name) {
+            let what = format!("host {index} lost its session with {peer} to garbage");
+            self.oracle.violation(what);
         }
     }
 

@@ -49,10 +49,12 @@ impl Trace {
     /// Notes one thing that happened to one host.
     pub(crate) fn note(&mut self, at: Time, step: Step, host: usize, bytes: &[u8]) {
         self.add_up(at, step, host, bytes);
-        let what = String::from_utf8_lossy(bytes);
+        let text = || String::from_utf8_lossy(bytes);
         match step {
-            Step::Fault => tracing::info!(at = %clock(at), host, %what, "fault"),
-            Step::Answer => tracing::debug!(at = %clock(at), host, %what, "address answered"),
+            Step::Fault => tracing::info!(at = %clock(at), host, what = %text(), "fault"),
+            Step::Answer => {
+                tracing::debug!(at = %clock(at), host, what = %text(), "address answered");
+            }
             Step::Datagram | Step::Written | Step::Timer | Step::Work | Step::Frame => {}
         }
         self.keep(at, step, host, None, bytes);
