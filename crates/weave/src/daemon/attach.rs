@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use weave_docker::{ContainerInfo, DockerClient};
@@ -168,22 +168,9 @@ impl Attacher {
     }
 
     async fn container_place(&self, name: &str) -> Result<Place, ApiError> {
-        let Some(socket) = &self.docker else {
-            return Err(ApiError::new(
-                ApiErrorKind::NotFound,
-                format!("cannot look up container `{name}`: this router runs without Docker"),
-            )
-            .with_hint("attach its network namespace: weave attach --netns PATH"));
-        };
-        let client = DockerClient::connect(socket).await?;
-        let container = client.container(name).await?;
-        let Some(path) = container.netns_path() else {
-            return Err(ApiError::new(
-                ApiErrorKind::Conflict,
-                format!("container `{name}` is not running"),
-            )
-            .with_hint(format!("docker start {name}")));
-        };
+        let otherwise = "attach its network namespace: weave attach --netns PATH";
+        let container = find_container(self.docker.as_deref(), name, otherwise).await?;
+        let path = container.netns_path().ok_or_else(|| not_running(name))?;
         let netns = NetNs::of_path(&path)?;
         let key = container.short_id().to_owned();
         Ok(Place {
@@ -425,6 +412,34 @@ async fn free_interface(netns: &NetNs) -> Result<String, ApiError> {
                 "the namespace has too many interfaces",
             )
         })
+}
+
+/// A container by name or id. `otherwise` is what to do where there is no Docker.
+///
+/// # Errors
+/// With the reason.
+pub(super) async fn find_container(
+    docker: Option<&Path>,
+    name: &str,
+    otherwise: &str,
+) -> Result<ContainerInfo, ApiError> {
+    let Some(socket) = docker else {
+        return Err(ApiError::new(
+            ApiErrorKind::NotFound,
+            format!("cannot look up container `{name}`: this router runs without Docker"),
+        )
+        .with_hint(otherwise));
+    };
+    let docker = DockerClient::connect(socket).await?;
+    Ok(docker.container(name).await?)
+}
+
+pub(super) fn not_running(name: &str) -> ApiError {
+    ApiError::new(
+        ApiErrorKind::Conflict,
+        format!("container `{name}` is not running"),
+    )
+    .with_hint(format!("docker start {name}"))
 }
 
 impl From<weave_docker::Error> for ApiError {

@@ -33,11 +33,7 @@ impl Exposer {
     /// # Errors
     /// With the reason; addresses that are new in the same call are taken back.
     pub(crate) async fn expose(&self, request: &ExposeRequest) -> Result<Vec<IpAddr>, ApiError> {
-        let names = request
-            .names
-            .iter()
-            .map(|name| names::checked(name, self.domain.as_deref()))
-            .collect::<Result<Vec<_>, _>>()?;
+        let names = names::all_checked(&request.names, self.domain.as_deref())?;
         let _turn = self.networks.exposing().lock().await;
         let (mut given, mut fresh) = (Vec::new(), Vec::new());
         for spec in &request.addresses {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 use weave_docker::{ContainerInfo, DockerClient};
 
+use super::attach::{find_container, not_running};
 use super::networks::Networks;
 use super::store::Contents;
 use crate::api::types::NameRequest;
@@ -59,7 +60,7 @@ impl AddedNames {
                 Err(error) => tracing::warn!(owner, %error, "names on disk cannot be read"),
             }
         }
-        let this = Self {
+        let mut this = Self {
             networks,
             docker,
             domain,
@@ -68,10 +69,8 @@ impl AddedNames {
         for (owner, names) in &added {
             this.announce(owner, names);
         }
-        Self {
-            added: Mutex::new(added),
-            ..this
-        }
+        *this.added.get_mut() = added;
+        this
     }
 
     /// Gives a container, or no container, names for addresses.
@@ -79,14 +78,12 @@ impl AddedNames {
     /// # Errors
     /// With the reason; nothing has changed then.
     pub(crate) async fn add(&self, request: &NameRequest) -> Result<(), ApiError> {
-        let names = request.names.iter();
-        let names = names.map(|name| checked(name, self.domain.as_deref()));
-        let mut names = names.collect::<Result<Vec<_>, _>>()?;
+        let mut names = all_checked(&request.names, self.domain.as_deref())?;
         let container = self.container(request.container.as_deref()).await?;
         let mut addresses = request.addresses.clone();
         if let Some(container) = &container {
             if !container.running {
-                return Err(not_running(container));
+                return Err(not_running(&container.name));
             }
             if names.is_empty() {
                 let domain = self.domain()?;
@@ -120,9 +117,7 @@ impl AddedNames {
     /// # Errors
     /// With the reason, also when there is no such name.
     pub(crate) async fn remove(&self, request: &NameRequest) -> Result<(), ApiError> {
-        let names = request.names.iter();
-        let names = names.map(|name| checked(name, self.domain.as_deref()));
-        let names = names.collect::<Result<Vec<_>, _>>()?;
+        let names = all_checked(&request.names, self.domain.as_deref())?;
         let container = self.container(request.container.as_deref()).await?;
         let owner = owner_of(container.as_ref());
         let mut added = self.added.lock().await;
@@ -222,15 +217,9 @@ impl AddedNames {
 
     async fn container(&self, name: Option<&str>) -> Result<Option<ContainerInfo>, ApiError> {
         let Some(name) = name else { return Ok(None) };
-        let Some(socket) = &self.docker else {
-            return Err(ApiError::new(
-                ApiErrorKind::NotFound,
-                format!("cannot look up container `{name}`: this router runs without Docker"),
-            )
-            .with_hint("name addresses in its place: weave dns-add IP -h NAME"));
-        };
-        let docker = DockerClient::connect(socket).await?;
-        Ok(Some(docker.container(name).await?))
+        let otherwise = "name addresses in its place: weave dns-add IP -h NAME";
+        let container = find_container(self.docker.as_deref(), name, otherwise);
+        container.await.map(Some)
     }
 
     /// The addresses of a container on networks of ours.
@@ -255,11 +244,15 @@ impl AddedNames {
     }
 }
 
-/// A name as it is announced.
+/// Names as they are announced.
 ///
 /// # Errors
-/// When it is none, or lies outside of the domain.
-pub(crate) fn checked(name: &str, domain: Option<&str>) -> Result<String, ApiError> {
+/// When one is none, or lies outside of the domain.
+pub(crate) fn all_checked(names: &[String], domain: Option<&str>) -> Result<Vec<String>, ApiError> {
+    names.iter().map(|name| checked(name, domain)).collect()
+}
+
+fn checked(name: &str, domain: Option<&str>) -> Result<String, ApiError> {
     let domain = domain.ok_or_else(no_dns)?;
     in_domain(name, domain).map(str::to_owned).ok_or_else(|| {
         ApiError::new(
@@ -273,15 +266,6 @@ pub(crate) fn checked(name: &str, domain: Option<&str>) -> Result<String, ApiErr
 fn no_dns() -> ApiError {
     ApiError::new(ApiErrorKind::Unavailable, "this router runs without DNS")
         .with_hint("launch it without --no-dns")
-}
-
-fn not_running(container: &ContainerInfo) -> ApiError {
-    let name = &container.name;
-    ApiError::new(
-        ApiErrorKind::Conflict,
-        format!("container `{name}` is not running"),
-    )
-    .with_hint(format!("docker start {name}"))
 }
 
 fn owner_of(container: Option<&ContainerInfo>) -> String {
