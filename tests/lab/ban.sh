@@ -12,9 +12,6 @@ cut_off() {  # cut_off HOST... : they have no session with mac, and do not know 
     [ -z "$(weave "$h" dns-lookup c3)" ] || return 1
   done
 }
-kill_routers() {  # docker starts them again
-  local h; for h in "$@"; do on "$h" kill -9 "$(docker_ "$h" inspect -f '{{.State.Pid}}' weave)"; done
-}
 key_of() { weave "$1" status peers --json | python3 -c 'import json, sys; print([p["key"] for p in json.load(sys.stdin) if "banned" in p][0])'; }
 
 echo "-- what is refused"

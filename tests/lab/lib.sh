@@ -20,6 +20,9 @@ ip_of() { echo "$LAB_NET.$1"; }
 address() {  # address HOST CONTAINER [NETWORK]
   docker_ "$1" inspect -f "{{(index .NetworkSettings.Networks \"${3:-weave}\").IPAddress}}" "$2"
 }
+kill_routers() {  # kill_routers HOST... : docker starts them again
+  local h; for h in "$@"; do on "$h" kill -9 "$(docker_ "$h" inspect -f '{{.State.Pid}}' weave)"; done
+}
 since() { echo "$((($(date +%s%N) - $1) / 1000000)) ms"; }  # since NANOSECONDS
 
 down() { scripts/lab down >/dev/null 2>&1; rm -rf "$WORK"; }

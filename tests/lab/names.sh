@@ -8,8 +8,7 @@ docker_ 2 run -d --name lonely bb sleep 100000 >/dev/null
 docker_ 2 run -d --name asker --net=weave bb sleep 100000 >/dev/null
 WEB=$(address 1 web)
 looked_up() { says "^$1\$" weave "$2" dns-lookup "$3"; }  # looked_up ADDRESS HOST NAME
-kill_router() { on "$1" kill -9 "$(docker_ "$1" inspect -f '{{.State.Pid}}' weave)"; }
-gone() { same "" "$(weave "$1" dns-lookup "$2")"; }
+gone() { local out; out=$(weave "$1" dns-lookup "$2") && same "" "$out"; }
 
 echo "-- what Weave Net's scripts call"
 check "prime returns once addresses can be given out" timeout 5 scripts/lab exec 1 weave prime
@@ -39,7 +38,7 @@ check "the other host has both" eventually 1 same "192.0.2.8 192.0.2.9" "$(sleep
 check "containers resolve it" says 192.0.2.9 docker_ 2 exec asker nslookup db.weave.local
 
 echo "-- restarts"
-kill_router 1; kill_router 2
+kill_routers 1 2
 check "after a router was killed on both" eventually 20 established 2 2
 check "the container's name is there" eventually 3 looked_up "$WEB" 2 shop.weave.local
 check "so is that of no container" eventually 3 looked_up 192.0.2.8 1 db.weave.local
@@ -55,7 +54,7 @@ check "and are gone on the other host within 1 s" eventually 1 gone 1 db.weave.l
 echo "-- what makes no sense"
 check "a name outside of the domain" fails 1 'no name under weave.local' weave 2 dns-add asker -h shop.example.com
 check "no such container" fails 1 'nosuch' weave 2 dns-add nosuch
-check "a container without addresses of ours" fails 1 'has no address on a network of weave.*|hint' weave 2 dns-add lonely
+check "a container without addresses of ours" fails 1 'has no address on a network of weave' weave 2 dns-add lonely
 check "neither container nor address" fails 2 'neither a container' weave 2 dns-add -h x.weave.local
 check "an address with a length" fails 2 'no address' weave 2 dns-add 10.0.0.1/8 -h x.weave.local
 check "what was not added cannot be removed" fails 1 'no such name was added' weave 2 dns-remove asker

@@ -102,8 +102,7 @@ under_traffic() {  # under_traffic "what" COMMAND... : done in the midst of a st
   check "$what: the idle connection lives and no gap is longer than 3 s" wait $idle; sed 's/^/        /' "$WORK/idle"
   check "$what: the stream goes on" wait $iperf; grep -E 'sender|receiver' "$WORK/stream" | sed 's/^/        /'
 }
-kill_router() { on 1 kill -9 "$(docker_ 1 inspect -f '{{.State.Pid}}' weave)"; }
-under_traffic "the router is killed" kill_router
+under_traffic "the router is killed" kill_routers 1
 # another build: the same program with other bytes at its end
 { cat "$LAB_BIN/weave"; echo more; } >"$LAB_BIN/weave.new" && chmod +x "$LAB_BIN/weave.new" && mv "$LAB_BIN/weave.new" "$LAB_BIN/weave"
 replace_router() { check "launch by another binary replaces the router" says 'replacing weave' weave 1 launch; }
