@@ -241,16 +241,7 @@ impl Logs {
 
     /// What an origin says about itself.
     pub(crate) fn peer_record(&self, origin: &PeerId) -> Option<&PeerRecord> {
-        match self.table(origin).get(&PEER_SLOT)? {
-            entry::Body::Peer(record) => Some(record),
-            entry::Body::Subnet(_)
-            | entry::Body::Endpoint(_)
-            | entry::Body::Name(_)
-            | entry::Body::Genesis(_)
-            | entry::Body::Grant(_)
-            | entry::Body::Loan(_)
-            | entry::Body::Ban(_) => None,
-        }
+        as_peer(self.table(origin).get(&PEER_SLOT)?)
     }
 
     /// The peers whose tables are known, ourselves included once we have written, by key.
@@ -350,5 +341,19 @@ impl Logs {
 
     fn send(&mut self, to: PeerId, body: Body) {
         self.actions.push_back(GossipAction::Send { to, body });
+    }
+}
+
+/// What a peer says of itself, if this is that.
+pub(crate) const fn as_peer(body: &entry::Body) -> Option<&PeerRecord> {
+    match body {
+        entry::Body::Peer(record) => Some(record),
+        entry::Body::Subnet(_)
+        | entry::Body::Endpoint(_)
+        | entry::Body::Name(_)
+        | entry::Body::Genesis(_)
+        | entry::Body::Grant(_)
+        | entry::Body::Loan(_)
+        | entry::Body::Ban(_) => None,
     }
 }

@@ -7,8 +7,8 @@
 //! sessions or the disk: it asks for them through [`IpamAction`].
 //!
 //! Invariants: an address is given out only by the owner of its chunk, and while no peer shows a
-//! container that has it; a decision is durable
-//! before anybody hears of it; every request is answered within five seconds.
+//! container that has it; a decision is durable before anybody hears of it; every request is
+//! answered within five seconds.
 
 mod ask;
 mod borrow;

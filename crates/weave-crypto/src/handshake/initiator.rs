@@ -259,11 +259,6 @@ impl ExpectConfirm {
         &self.completed
     }
 
-    /// X25519 key of the other side, not yet proved to belong to a member.
-    pub const fn remote_static(&self) -> &[u8; 32] {
-        &self.completed.remote_static
-    }
-
     /// The session, once something of the other side was opened.
     pub fn into_completed(self) -> Completed {
         self.completed

@@ -4,8 +4,9 @@
 //! with targets first listens for ten seconds and asks the peers it reaches, and founds only if
 //! its key is the lowest of them. It does not while it or a peer that it reaches has connected to
 //! less than the majority of what it was told of, nor in the ten seconds after, nor while such a
-//! peer has said nothing since it started: a founding may be there. Of two foundings that meet, one that gave out nothing yields; when both
-//! gave out nothing, the one with the higher label does.
+//! peer has said nothing since it started: a founding may be there. Of two foundings that meet,
+//! one that gave out nothing yields; when both gave out nothing, the one with the higher label
+//! does.
 //!
 //! ```text
 //!   none ──(asked)──▶ storing ──(durable)──▶ settling ──▶ in force
@@ -195,8 +196,9 @@ impl Ipam {
             return;
         }
         let lowest = self.reachable.first().copied();
-        let heard_nothing = now >= self.founding.listening_since + LISTEN && now >= since + DEFER;
-        let heard_nothing = heard_nothing && self.founding.unheard.is_none();
+        let heard_nothing = now >= self.founding.listening_since + LISTEN
+            && now >= since + DEFER
+            && self.founding.unheard.is_none();
         let is_chosen = lowest.is_some_and(|lowest| self.me < lowest);
         let is_ours = self.founding.targets.0 == 0
             || (heard_nothing && is_chosen && self.who_awaits_targets().is_none());

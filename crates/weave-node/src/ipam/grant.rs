@@ -188,7 +188,7 @@ impl Ipam {
         let busy = self
             .pool
             .occupied(self.now)
-            .chain(self.ledger.used_by_others(within))
+            .chain(self.ledger.used_by_others(within).map(|(ip, _)| ip))
             .filter_map(|ip| genesis.chunk_of(ip));
         let inner = self.ledger.subnets_inside(subnet).filter_map(Span::of);
         let inner = inner.filter_map(|inner| genesis.touched_chunks(inner));

@@ -149,17 +149,17 @@ impl Ledger {
 
     /// Another peer whose container has this address.
     pub(crate) fn user_of(&self, ip: u32) -> Option<PeerId> {
-        let first = (ip, (PeerId([0; 32]), 0));
-        let last = (ip, (PeerId([0xff; 32]), u64::MAX));
-        let mut uses = self.announced.range(first..=last);
-        uses.next().map(|(_, (peer, _))| *peer)
+        self.used_by_others(Span::one(ip))
+            .next()
+            .map(|(_, user)| user)
     }
 
-    /// Addresses between these that containers of other peers have.
-    pub(crate) fn used_by_others(&self, span: Span) -> impl Iterator<Item = u32> + '_ {
+    /// Addresses between these that containers of other peers have, with those peers.
+    pub(crate) fn used_by_others(&self, span: Span) -> impl Iterator<Item = (u32, PeerId)> + '_ {
         let first = (span.first, (PeerId([0; 32]), 0));
         let last = (span.last, (PeerId([0xff; 32]), u64::MAX));
-        self.announced.range(first..=last).map(|(ip, _)| *ip)
+        let uses = self.announced.range(first..=last);
+        uses.map(|(ip, (peer, _))| (*ip, *peer))
     }
 
     /// Whether other peers granted or lent anything under this founding.

@@ -2,12 +2,12 @@
 
 use weave_wire::codec::MAX_NEIGHBOURS;
 use weave_wire::proto::control_message::Body;
-use weave_wire::proto::entry;
+use weave_wire::proto::{PeerRecord, entry};
 use weave_wire::{Cidr, PeerId, Time};
 
 use super::{BOOT_KEY, Event, Node, PersistToken, TokenOwner};
 use crate::endpoints::EndpointAction;
-use crate::gossip::GossipAction;
+use crate::gossip::{GossipAction, as_peer};
 use crate::ipam::IpamAction;
 use crate::session::SessionAction;
 
@@ -207,25 +207,18 @@ impl Node {
         if let Some(banned) = self.bans.apply(origin, slot, new, now) {
             self.shut_out(banned, now);
         }
-        let edges = |body: Option<&entry::Body>| match body {
-            Some(entry::Body::Peer(record)) => {
-                let (neighbours, addresses) = (&record.neighbours, &record.addresses);
-                Some((neighbours.clone(), addresses.clone(), record.capabilities))
-            }
-            Some(_) | None => None,
+        let (was, is) = (old.and_then(as_peer), new.and_then(as_peer));
+        let edges = |record: &PeerRecord| {
+            let (neighbours, addresses) = (&record.neighbours, &record.addresses);
+            (neighbours.clone(), addresses.clone(), record.capabilities)
         };
-        let same_edges = edges(old) == edges(new);
+        if was.map(edges) != is.map(edges) {
+            self.edges.set(origin, is);
+            self.dirty.edges_changed();
+        }
         for body in [old, new].into_iter().flatten() {
             match body {
                 entry::Body::Peer(_) => {
-                    if !same_edges {
-                        let record = match new {
-                            Some(entry::Body::Peer(record)) => Some(record),
-                            Some(_) | None => None,
-                        };
-                        self.edges.set(origin, record);
-                        self.dirty.edges_changed();
-                    }
                     // who is named in our record depends on how many sessions others have
                     self.dirty.record |= self.reached.len() > MAX_NEIGHBOURS;
                 }

@@ -35,7 +35,7 @@ pub(in crate::session) struct Dial {
 ///             time comes             handshake confirmed
 ///  ┌─ Waiting ──────────▶ Attempting ───────────────────▶ Connected
 ///  │     ▲ ▲                │   │                             │
-///  │     │ └── gave up ─────┘   └── banned ──▶ Never       │
+///  │     │ └── gave up ─────┘   └── banned ──▶ Never          │
 ///  │     └─────────────── peer lost ──────────────────────────┘
 ///  └── peer connected by other means ──▶ Connected ── parted ─▶ Resting ── peer down ─▶ Waiting
 /// ```
