@@ -41,7 +41,7 @@ mod world;
 pub use counters::Counters;
 pub use nat::{NatFiltering, NatKind, NatMapping};
 pub use plan::{BadOptions, Bursts, Options, Plan, Shape, peers_of};
-pub use scale::{Figure, Scale, measure};
+pub use scale::{Figure, Progress, Scale, measure};
 pub use script::simulate_bytes;
 
 /// What a run came to.

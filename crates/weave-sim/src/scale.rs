@@ -58,8 +58,17 @@ pub struct Figure {
     pub bar: Option<f64>,
 }
 
-/// Measures a mesh of this size. `tell` hears what is measured next.
-pub fn measure(scale: &Scale, tell: &mut dyn FnMut(&str)) -> Vec<Figure> {
+/// What a long measurement tells while it runs.
+#[derive(Debug, Clone, Copy)]
+pub enum Progress<'a> {
+    /// This is measured next.
+    Stage(&'a str),
+    /// This was measured.
+    Figure(&'a Figure),
+}
+
+/// Measures a mesh of this size; `tell` hears of each figure at once.
+pub fn measure(scale: &Scale, tell: &mut dyn FnMut(Progress<'_>)) -> Vec<Figure> {
     let mut measurement = Measurement {
         world: World::still(Plan::quiet(scale.peers, scale.seed)),
         scale,
@@ -67,24 +76,33 @@ pub fn measure(scale: &Scale, tell: &mut dyn FnMut(&str)) -> Vec<Figure> {
         figures: Vec::new(),
     };
     measurement.world.network.level(DELAY);
-    tell("launch");
-    measurement.launch();
-    tell("idle");
-    measurement.idle("0 % loss", 16.0);
-    tell("changes");
-    measurement.change("0 % loss", 1.0);
-    measurement.world.network.lose(LOSS_PERMILLE);
-    tell("changes with loss");
-    measurement.change("5 % loss", 2.0);
-    tell("ten minutes with loss");
-    measurement.lose();
-    measurement.world.network.lose(0);
-    tell("crashes");
-    measurement.crash();
-    tell("split");
-    measurement.split();
+    for (stage, run) in STAGES {
+        tell(Progress::Stage(stage));
+        let before = measurement.figures.len();
+        run(&mut measurement);
+        for figure in measurement.figures.iter().skip(before) {
+            tell(Progress::Figure(figure));
+        }
+    }
     measurement.figures
 }
+
+type Stage = fn(&mut Measurement<'_>);
+const STAGES: [(&str, Stage); 7] = [
+    ("launch", |it| it.launch()),
+    ("idle", |it| it.idle("0 % loss", 16.0)),
+    ("changes", |it| it.change("0 % loss", 1.0)),
+    ("changes with loss", |it| {
+        it.world.network.lose(LOSS_PERMILLE);
+        it.change("5 % loss", 2.0);
+    }),
+    ("ten minutes with loss", |it| {
+        it.lose();
+        it.world.network.lose(0);
+    }),
+    ("crashes", |it| it.crash()),
+    ("split", |it| it.split()),
+];
 
 struct Measurement<'a> {
     world: World,
@@ -320,9 +338,12 @@ mod tests {
             changes: 3,
             crashes: 1,
         };
-        let mut stages = 0;
-        let figures = measure(&scale, &mut |_| stages += 1);
-        assert_eq!(stages, 7);
+        let (mut stages, mut told) = (0, 0);
+        let figures = measure(&scale, &mut |progress| match progress {
+            Progress::Stage(_) => stages += 1,
+            Progress::Figure(_) => told += 1,
+        });
+        assert_eq!((stages, told), (7, figures.len()));
         assert!(
             figures.iter().all(|figure| figure.value.is_some()),
             "{figures:?}"

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use serde_json::json;
-use weave_sim::{Figure, Scale, measure};
+use weave_sim::{Figure, Progress, Scale, measure};
 
 /// Measures meshes of these sizes, one after the other; each line, or each object, is of one.
 pub(crate) fn run(sizes: &[usize], seed: u64, as_json: bool) -> std::io::Result<()> {
@@ -16,35 +16,43 @@ pub(crate) fn run(sizes: &[usize], seed: u64, as_json: bool) -> std::io::Result<
             crashes: 5,
         };
         let run = Run::new();
-        let mut figures = measure(&scale, &mut |stage| run.tell(*peers, stage));
-        figures.extend(run.figures());
+        if !as_json {
+            let what = "peers, told of one of them, 20 ms round trip; bars are for 1,000";
+            writeln!(out, "{peers} {what}")?;
+        }
+        let mut written = Ok(());
+        let mut figures = measure(&scale, &mut |progress| match progress {
+            Progress::Stage(stage) => run.tell(*peers, stage),
+            Progress::Figure(figure) if !as_json && written.is_ok() => {
+                written = tell(&mut out, figure);
+            }
+            Progress::Figure(_) => {}
+        });
+        written?;
+        let own = run.figures();
         if as_json {
+            figures.extend(own);
             writeln!(out, "{}", object(*peers, &figures))?;
         } else {
-            tell(&mut out, *peers, &figures)?;
+            own.iter().try_for_each(|figure| tell(&mut out, figure))?;
+            writeln!(out)?;
         }
         out.flush()?;
     }
     Ok(())
 }
 
-fn tell(out: &mut impl Write, peers: usize, figures: &[Figure]) -> std::io::Result<()> {
-    writeln!(
-        out,
-        "{peers} peers, told of one of them, 20 ms round trip; bars are for 1,000"
-    )?;
-    for figure in figures {
-        let Figure { what, unit, .. } = figure;
-        match figure.value {
-            Some(value) => write!(out, "{value:>12.3} {unit:<6} {what}")?,
-            None => write!(out, "{:>12} {unit:<6} {what}", "never")?,
-        }
-        match ratio(figure) {
-            Some((ratio, bar)) => writeln!(out, ": {ratio:.2} of {bar}")?,
-            None => writeln!(out)?,
-        }
+fn tell(out: &mut impl Write, figure: &Figure) -> std::io::Result<()> {
+    let Figure { what, unit, .. } = figure;
+    match figure.value {
+        Some(value) => write!(out, "{value:>12.3} {unit:<6} {what}")?,
+        None => write!(out, "{:>12} {unit:<6} {what}", "never")?,
     }
-    writeln!(out)
+    match ratio(figure) {
+        Some((ratio, bar)) => writeln!(out, ": {ratio:.2} of {bar}")?,
+        None => writeln!(out)?,
+    }
+    out.flush()
 }
 
 fn object(peers: usize, figures: &[Figure]) -> serde_json::Value {
