@@ -19,6 +19,7 @@ mod found;
 mod genesis;
 mod grant;
 mod ledger;
+mod merge;
 mod pool;
 mod recover;
 mod restore;
@@ -50,6 +51,7 @@ use found::Founding;
 use genesis::{Genesis, GenesisId};
 use grant::Deferred;
 use ledger::{Ledger, Touched};
+use merge::Foundlings;
 use pool::{Loan, Pool};
 use recover::Recovery;
 use serve::Pending;
@@ -136,6 +138,7 @@ pub struct Ipam {
     /// Grants known that have no effect, because their grantor owned nothing.
     void_grants: usize,
     pool: Pool,
+    foundlings: Foundlings,
     pending: Vec<Pending>,
     asks: BTreeMap<AskKey, Ask>,
     /// Loans to us that no request has taken yet.
@@ -187,6 +190,7 @@ impl Ipam {
             map_stale: true,
             void_grants: 0,
             pool: Pool::default(),
+            foundlings: Foundlings::new(),
             pending: Vec::new(),
             asks: BTreeMap::new(),
             offers: BTreeMap::new(),
@@ -249,6 +253,7 @@ impl Ipam {
             .get(&ip)
             .is_some_and(|held| held.subnet == subnet)
         {
+            self.foundlings.remove(&ip);
             self.stage_release(ip);
         }
     }
@@ -292,7 +297,13 @@ impl Ipam {
         }
         self.stir(now);
         self.map_stale |= touched.grants;
-        if let Some((lender, ip, request_id)) = touched.lent_to_us {
+        let is_current = |lender, ip| {
+            let loan = self.ledger.loan_to_us(lender, ip);
+            loan.is_some_and(|loan| Some(loan.genesis) == self.genesis_id())
+        };
+        if let Some((lender, ip, request_id)) = touched.lent_to_us
+            && is_current(lender, ip)
+        {
             self.consider_loan(ip, Loan { lender, request_id });
         }
         if let Some(request_id) = touched.fulfilled {
@@ -405,6 +416,7 @@ impl Ipam {
         self.recover();
         self.answer_deferred();
         self.serve();
+        self.adopt();
         self.drive_asks();
         self.serve();
         self.return_leftovers();
@@ -442,6 +454,7 @@ impl Ipam {
         self.map_stale = false;
         let Some(genesis) = &self.genesis else {
             self.map = ChunkMap::default();
+            self.find_foundlings();
             return;
         };
         let mut map = ChunkMap::founded(genesis.chunks(), genesis.founder);
@@ -480,6 +493,7 @@ impl Ipam {
         self.void_grants = void;
         self.map = map;
         self.note_owned();
+        self.find_foundlings();
     }
 
     /// Remembers chunks that have come to us, so that a restart without peers knows of them.

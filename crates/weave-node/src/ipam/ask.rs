@@ -20,6 +20,8 @@ const RESEND: Duration = Duration::from_millis(300);
 const SILENCE: Duration = Duration::from_secs(1);
 /// Owners may have come or changed after this long.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// The same where no request waits for it.
+const LOOK_AGAIN_LATER: Duration = Duration::from_secs(30);
 /// After a prefetch that brought nothing, none for this long.
 const PREFETCH_PAUSE: Duration = Duration::from_secs(30);
 /// Most chunks asked for at a time.
@@ -136,10 +138,36 @@ impl Ipam {
     pub(super) fn start_prefetch(&mut self, subnet: Cidr) {
         self.prefetch_after
             .insert(subnet, self.now + PREFETCH_PAUSE);
-        self.asks
-            .entry(AskKey::Subnet(subnet))
-            .or_insert_with(Ask::new);
+        self.ask(AskKey::Subnet(subnet));
         self.drive_asks();
+    }
+
+    /// Asks for this.
+    pub(super) fn ask(&mut self, key: AskKey) {
+        self.asks.entry(key).or_insert_with(Ask::new);
+    }
+
+    /// How asking for this has ended.
+    pub(super) fn concluded(&self, key: AskKey) -> Option<&Verdict> {
+        match &self.asks.get(&key)?.state {
+            AskState::Done { verdict, .. } => Some(verdict),
+            AskState::Choosing
+            | AskState::Waiting(_)
+            | AskState::Satisfied
+            | AskState::Resting(_) => None,
+        }
+    }
+
+    /// Whether this is being asked for.
+    pub(super) fn is_under_way(&self, key: AskKey) -> bool {
+        self.asks.contains_key(&key) && self.concluded(key).is_none()
+    }
+
+    fn look_again(&self, key: AskKey) -> Duration {
+        match self.is_waited_for(key) {
+            true => LOOK_AGAIN,
+            false => LOOK_AGAIN_LATER,
+        }
     }
 
     /// Sends, repeats and ends what is asked of other peers.
@@ -162,10 +190,10 @@ impl Ipam {
         if self.genesis.is_none() || self.is_unsettled() {
             return returns;
         }
-        let asks = self.asks.values().filter_map(|ask| match &ask.state {
+        let asks = self.asks.iter().filter_map(|(key, ask)| match &ask.state {
             AskState::Choosing | AskState::Satisfied => None,
             AskState::Waiting(waiting) => Some(waiting.resend_at.min(waiting.next_at)),
-            AskState::Done { at, .. } => Some(*at + LOOK_AGAIN),
+            AskState::Done { at, .. } => Some(*at + self.look_again(*key)),
             AskState::Resting(until) => Some(*until),
         });
         asks.chain(returns).min()
@@ -238,7 +266,7 @@ impl Ipam {
         loop {
             match &mut ask.state {
                 AskState::Done { at, .. } => {
-                    let fresh = self.now < *at + LOOK_AGAIN;
+                    let fresh = self.now < *at + self.look_again(key);
                     if !fresh && needed {
                         ask.start_over();
                         continue;

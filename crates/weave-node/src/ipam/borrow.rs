@@ -55,7 +55,15 @@ impl Ipam {
             .returned
             .get(&(loan.lender, ip))
             .is_some_and(|issued| loan.request_id & 0xffff_ffff <= u64::from(*issued));
-        if !asked_now || ended || on_its_way_back || self.pool.is_busy(ip) {
+        if !asked_now || ended || on_its_way_back {
+            return;
+        }
+        if self.foundlings.contains_key(&ip) {
+            self.returning.remove(&place);
+            self.adopted(ip, loan);
+            return;
+        }
+        if self.pool.is_busy(ip) {
             return;
         }
         self.returning.remove(&place);
@@ -94,7 +102,9 @@ impl Ipam {
                 self.start_returning(genesis, loan, ip);
             }
         }
-        // the log may still show an earlier loan than the one in use
+        let current = self.genesis_id();
+        // the log may still show an earlier loan than the one in use, and a lender go on with the
+        // founding that we have given up
         let is_used = |ip: &u32, loan: Loan| {
             let held = self.pool.held.get(ip).and_then(|held| held.loan);
             [held.as_ref(), self.offers.get(ip)]
@@ -115,7 +125,10 @@ impl Ipam {
                     },
                 )
             })
-            .filter(|(_, ip, loan)| !is_used(ip, *loan))
+            .filter(|(genesis, ip, loan)| {
+                let is_former = Some(*genesis) != current && self.pool.held.contains_key(ip);
+                !is_former && !is_used(ip, *loan)
+            })
             .collect();
         for (genesis, ip, loan) in forgotten {
             self.start_returning(genesis, loan, ip);

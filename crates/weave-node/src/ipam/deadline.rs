@@ -29,6 +29,7 @@ impl Ipam {
             | Staged::EndLoan { .. }
             | Staged::Found { .. }
             | Staged::Withdraw
+            | Staged::Merge { .. }
             | Staged::Recovered { .. }
             | Staged::Owned { .. } => None,
         });

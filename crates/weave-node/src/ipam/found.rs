@@ -5,8 +5,8 @@
 //! its key is the lowest of them. It does not while it or a peer that it reaches has connected to
 //! less than the majority of what it was told of, nor in the ten seconds after, nor while such a
 //! peer has said nothing since it started: a founding may be there. Of two foundings that meet,
-//! one that gave out nothing yields; when both gave out nothing, the one with the higher label
-//! does.
+//! one that gave out nothing yields; when both or neither gave out anything, the one with the
+//! higher label does (`merge.rs`).
 //!
 //! ```text
 //!   none ──(asked)──▶ storing ──(durable)──▶ settling ──▶ in force
@@ -25,6 +25,7 @@ use weave_wire::{PeerId, Time};
 
 use super::Ipam;
 use super::genesis::Genesis;
+use super::merge::GIVE_WAY;
 
 /// A host with targets listens this long for a founding before it makes one.
 const LISTEN: Duration = Duration::from_secs(10);
@@ -47,6 +48,10 @@ pub(super) struct Founding {
     /// Targets, and how many of them are connected.
     pub(super) targets: (usize, usize),
     pub(super) withdrawing: bool,
+    /// Since when a better founding than ours, which is in use, has been known.
+    pub(super) outranked_since: Option<Time>,
+    /// Nothing new is begun: what is in force now is about to be given up.
+    pub(super) is_merging: bool,
     /// Peers that know no founding, and are not connected to most of their targets.
     awaiting: BTreeSet<PeerId>,
     /// A peer that has said nothing since it started: it may know a founding.
@@ -64,7 +69,7 @@ pub(super) struct Founding {
     /// Since when another founding has been known beside our unused one.
     contested_since: Option<Time>,
     /// The disk refused; not again before this.
-    not_before: Time,
+    pub(super) not_before: Time,
 }
 
 impl Founding {
@@ -74,6 +79,8 @@ impl Founding {
             awaiting: BTreeSet::new(),
             unheard: None,
             withdrawing: false,
+            outranked_since: None,
+            is_merging: false,
             storing: false,
             listening_since: now,
             is_awaited: false,
@@ -141,6 +148,7 @@ impl Ipam {
             || self.now < self.founding.settled_at
             || self.founding.contested_since.is_some()
             || self.founding.withdrawing
+            || self.founding.is_merging
     }
 
     /// Chooses the founding to follow among those heard of.
@@ -151,6 +159,7 @@ impl Ipam {
         let ours_unused = match &self.genesis {
             Some(_) if self.has_stake() => {
                 self.founding.contested_since = None;
+                self.drive_merge();
                 return;
             }
             Some(genesis) => genesis.founder == self.me,
@@ -214,6 +223,7 @@ impl Ipam {
         let founding = &self.founding;
         let mut due = vec![founding.settled_at, founding.not_before];
         due.extend(founding.contested_since.map(|since| since + CONTEST));
+        due.extend(founding.outranked_since.map(|since| since + GIVE_WAY));
         if let Some(since) = founding.first_asked {
             due.push((founding.listening_since + LISTEN).max(since + DEFER));
             due.extend(founding.sent_at.map(|at| at + ASK_EVERY));
@@ -231,6 +241,11 @@ impl Ipam {
         }
         if let Some(obstacle) = self.founding_obstacle() {
             return obstacle;
+        }
+        if self.founding.is_merging {
+            return "another founding of the address range has been met, and this host goes on \
+                    with it: try again in a few seconds"
+                .to_owned();
         }
         if self.genesis.is_some() {
             return "two foundings of the address range have met and one is about to yield: \

@@ -91,7 +91,7 @@ fn disks_that_refuse_now_and_then_harm_nothing() {
 fn hosts_that_all_have_targets_agree_on_one_founding() {
     for seed in 400..406 {
         let options = Options {
-            founder_has_targets: true,
+            founders: 0,
             faults: false,
             ..Options::default()
         };
@@ -105,6 +105,28 @@ fn hosts_that_all_have_targets_agree_on_one_founding() {
             mesh.oracle.granted
         );
     }
+}
+
+#[test]
+fn foundings_that_meet_become_one_and_no_container_loses_its_address() {
+    let mut conflicts = 0;
+    for seed in 500..506 {
+        for range in ["10.32.0.0/12", "10.9.0.0/24", "10.9.0.0/26"] {
+            let options = Options {
+                founders: 2 + usize::try_from(seed % 2).expect("a small number"),
+                peers: peers_for(seed),
+                range,
+                ..Options::default()
+            };
+            let mut mesh = run(seed, options);
+            assert_eq!(mesh.foundings(), 1, "seed {seed} {range}");
+            conflicts += mesh.oracle.conflicts();
+            mesh.check_converged();
+            let name = format!("seed {seed} {options:?}");
+            assert_eq!(mesh.oracle.violations(), &[] as &[String], "{name}");
+        }
+    }
+    assert!(conflicts > 0, "no two foundings gave out the same address");
 }
 
 #[test]

@@ -359,6 +359,12 @@ impl Ipam {
 
     /// Whether anybody still waits for what this ask is about.
     pub(super) fn is_needed(&self, key: AskKey) -> bool {
+        let is_foundling = |ip: &u32| self.foundlings.contains_key(ip);
+        matches!(key, AskKey::Address(_, ip) if is_foundling(&ip)) || self.is_waited_for(key)
+    }
+
+    /// Whether a request waits for what this ask is about.
+    pub(super) fn is_waited_for(&self, key: AskKey) -> bool {
         self.pending.iter().any(|pending| pending.ask_key() == key)
     }
 }

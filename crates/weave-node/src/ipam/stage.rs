@@ -50,6 +50,10 @@ pub(super) enum Staged {
         genesis: Genesis,
     },
     Withdraw,
+    /// Another founding in place of ours, which was in use.
+    Merge {
+        genesis: Genesis,
+    },
     Owned {
         keys: Vec<(u32, u32)>,
     },
@@ -81,6 +85,7 @@ impl Ipam {
             }
             Staged::Found { genesis } => self.founded(genesis),
             Staged::Withdraw => self.withdrawn(),
+            Staged::Merge { genesis } => self.merged(genesis),
             Staged::Owned { keys } => {
                 for key in keys {
                     self.owned_unsaved.remove(&key);
@@ -131,6 +136,7 @@ impl Ipam {
                 self.founding.withdrawing = false;
                 self.founding.failed(self.now + RETRY_STORAGE);
             }
+            Staged::Merge { .. } => self.founding.failed(self.now + RETRY_STORAGE),
             Staged::Recovered { writes } => {
                 self.recovery.keep_unsaved(writes);
                 self.retry_storage_at = Some(self.now + RETRY_STORAGE);
@@ -399,7 +405,7 @@ impl Ipam {
         self.persist(writes, staged);
     }
 
-    fn persist(&mut self, writes: Vec<Write>, staged: Staged) {
+    pub(super) fn persist(&mut self, writes: Vec<Write>, staged: Staged) {
         self.recovery.forget_unsaved(&writes);
         let token = self.next_token;
         self.next_token += 1;
@@ -408,7 +414,7 @@ impl Ipam {
     }
 }
 
-const GENESIS_ENTRY: &str = "genesis";
+pub(super) const GENESIS_ENTRY: &str = "genesis";
 
 pub(super) fn genesis_entry(genesis: &Genesis) -> IpamAction {
     let body = Some(entry::Body::Genesis(genesis.record.clone()));
@@ -426,14 +432,18 @@ pub(super) fn grant_entry(genesis: &Genesis, own: &OwnGrant) -> IpamAction {
         ..
     } = own.grant;
     let record = grant_record(genesis.id, grantee, chunks, serial, own.request_id);
-    let key = format!("grant/{}/{serial}", chunks.first);
     IpamAction::SetEntry {
-        key,
+        key: grant_key_of((chunks.first, serial)),
         body: Some(entry::Body::Grant(record)),
     }
 }
 
-fn loan_entry(ip: u32) -> String {
+/// Key of the log entry of a grant, by first chunk and serial.
+pub(super) fn grant_key_of((first, serial): (u32, u32)) -> String {
+    format!("grant/{first}/{serial}")
+}
+
+pub(super) fn loan_entry(ip: u32) -> String {
     format!("loan/{}", ip_of(ip))
 }
 

@@ -181,15 +181,7 @@ impl Ipam {
                 other.range
             ));
         }
-        if self.genesis.is_some() && self.has_stake() {
-            for rival in self.rival_foundings() {
-                notes.push(format!(
-                    "conflict: peer {} founded the same range independently; both go on with \
-                     their own space",
-                    self.ledger.label(rival.founder)
-                ));
-            }
-        }
+        notes.extend(self.merge_notes());
         notes.extend(self.unclaimable());
         if self.void_grants > 0 {
             notes.push(format!(

@@ -54,7 +54,7 @@ impl Mesh {
                 .oracle
                 .held_by(node)
                 .into_iter()
-                .map(|(_, ip, _)| ip)
+                .map(|(ip, _)| ip)
                 .collect();
             for ip in promised.difference(&held) {
                 self.oracle.violation(format!("{node} lost {ip}"));

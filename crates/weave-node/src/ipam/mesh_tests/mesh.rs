@@ -13,6 +13,9 @@ use super::oracle::Oracle;
 use crate::ipam::store::Write;
 use crate::ipam::{Ipam, IpamAction, IpamConfig, IpamError};
 
+/// Founders are apart for this long.
+const APART: Duration = Duration::from_secs(12);
+
 /// What a run is like.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Options {
@@ -24,8 +27,9 @@ pub(super) struct Options {
     pub(super) disk_errors: u64,
     /// Crashes and partitions happen.
     pub(super) faults: bool,
-    /// Every peer was told of others to connect to.
-    pub(super) founder_has_targets: bool,
+    /// So many peers were told of no others to connect to, and found the range at need. They are
+    /// apart from each other at first.
+    pub(super) founders: usize,
     #[cfg(feature = "seeded-bugs")]
     pub(super) bug: bool,
 }
@@ -38,7 +42,7 @@ impl Default for Options {
             loss: 20,
             disk_errors: 0,
             faults: true,
-            founder_has_targets: false,
+            founders: 1,
             #[cfg(feature = "seeded-bugs")]
             bug: false,
         }
@@ -161,6 +165,12 @@ impl Mesh {
                 tables: BTreeMap::new(),
             });
             mesh.boot(node);
+        }
+        if options.founders > 1 {
+            for (node, side) in mesh.side.iter_mut().enumerate() {
+                *side = u32::try_from(node % options.founders).expect("a small number");
+            }
+            mesh.at(APART, Event::Heal);
         }
         mesh.relink();
         mesh.at(Duration::from_millis(100), Event::Gossip);
@@ -287,8 +297,8 @@ impl Mesh {
         if held.is_empty() {
             return;
         }
-        let (genesis, ip, subnet) = held[self.index(held.len())];
-        self.oracle.released(genesis, ip);
+        let (ip, subnet) = held[self.index(held.len())];
+        self.oracle.released(node, ip);
         let now = self.now;
         if let Some(ipam) = &mut self.peers[node].ipam {
             ipam.release(subnet, ip, now);
@@ -368,7 +378,7 @@ impl Mesh {
             ..IpamConfig::default()
         };
         let mut ipam = Ipam::new(peer.id, config, &stored, self.now);
-        let targets = usize::from(node > 0 || self.options.founder_has_targets);
+        let targets = usize::from(node >= self.options.founders);
         ipam.set_targets(targets, targets, self.now);
         peer.ipam = Some(ipam);
         // addresses that the disk had although nobody was told: their containers never started
@@ -376,7 +386,7 @@ impl Mesh {
             .oracle
             .held_by(node)
             .into_iter()
-            .map(|(_, ip, _)| ip)
+            .map(|(ip, _)| ip)
             .collect();
         let ipam = self.peers[node].ipam.as_mut().expect("just started");
         let held: Vec<_> = ipam.allocated().collect();
@@ -450,8 +460,17 @@ impl Mesh {
     fn answer(&mut self, node: usize, ticket: u64, result: &Result<Ipv4Addr, IpamError>) {
         let genesis = self.peers[node].ipam.as_ref().and_then(Ipam::genesis_id);
         let subnet = self.tickets[&ticket];
+        let rightful = |peer: &Peer| {
+            let ipam = peer.ipam.as_ref()?;
+            let ip = result.as_ref().ok()?.to_bits();
+            let held = ipam.pool.held.contains_key(&ip) && !ipam.foundlings.contains_key(&ip);
+            (held && ipam.genesis_id() == genesis).then_some(())
+        };
+        let rightful: Vec<usize> = (0..self.peers.len())
+            .filter(|other| *other != node && rightful(&self.peers[*other]).is_some())
+            .collect();
         self.oracle
-            .answered(ticket, genesis, subnet, result, self.now);
+            .answered(ticket, genesis, subnet, result, &rightful, self.now);
     }
 
     fn transmit(&mut self, from: usize, to: PeerId, body: Body) {

@@ -20,8 +20,8 @@ struct Request {
 pub(super) struct Oracle {
     violations: Vec<String>,
     open: BTreeMap<u64, Request>,
-    /// Addresses in use: founding and address, with the peer that uses it.
-    holders: BTreeMap<(GenesisId, Ipv4Addr), (usize, Cidr)>,
+    /// Addresses in use and who uses them: under which founding each was given.
+    holders: BTreeMap<(Ipv4Addr, usize), (GenesisId, Cidr)>,
     pub(super) granted: usize,
     pub(super) refused: usize,
 }
@@ -47,6 +47,7 @@ impl Oracle {
         genesis: Option<GenesisId>,
         subnet: Cidr,
         result: &Result<Ipv4Addr, IpamError>,
+        rightful: &[usize],
         now: Time,
     ) {
         let Some(request) = self.open.remove(&ticket) else {
@@ -65,13 +66,18 @@ impl Oracle {
         if !subnet.contains((*ip).into()) {
             self.violation(format!("{ip} is not in {subnet}"));
         }
-        let now = self.holders.insert((genesis, *ip), (request.node, subnet));
-        if let Some((before, _)) = now {
-            self.violation(format!(
-                "{ip} given to {} while {before} holds it",
-                request.node
-            ));
+        let node = request.node;
+        // who got it under another founding and has not taken it over has a conflict to tell of
+        let same = |holder: usize, (of, _): &(GenesisId, Cidr)| {
+            *of == genesis || rightful.contains(&holder)
+        };
+        let before = self.holders.range((*ip, 0)..=(*ip, usize::MAX));
+        let before = before.filter(|((_, holder), given)| same(*holder, given));
+        if let Some(((_, before), _)) = before.into_iter().next() {
+            let text = format!("{ip} given to {node} while {before} holds it");
+            self.violation(text);
         }
+        self.holders.insert((*ip, node), (genesis, subnet));
     }
 
     /// Requests of a peer that died are never answered.
@@ -79,17 +85,19 @@ impl Oracle {
         self.open.retain(|_, request| request.node != node);
     }
 
-    pub(super) fn released(&mut self, genesis: GenesisId, ip: Ipv4Addr) {
-        self.holders.remove(&(genesis, ip));
+    pub(super) fn released(&mut self, node: usize, ip: Ipv4Addr) {
+        self.holders.remove(&(ip, node));
     }
 
-    pub(super) fn held_by(&self, node: usize) -> Vec<(GenesisId, Ipv4Addr, Cidr)> {
-        let own = self
-            .holders
-            .iter()
-            .filter(|(_, (holder, _))| *holder == node);
-        own.map(|((genesis, ip), (_, subnet))| (*genesis, *ip, *subnet))
-            .collect()
+    pub(super) fn held_by(&self, node: usize) -> Vec<(Ipv4Addr, Cidr)> {
+        let own = self.holders.iter().filter(|((_, of), _)| *of == node);
+        own.map(|((ip, _), (_, subnet))| (*ip, *subnet)).collect()
+    }
+
+    /// Addresses that several peers use: only foundings that met may have given them.
+    pub(super) fn conflicts(&self) -> usize {
+        let ips: Vec<Ipv4Addr> = self.holders.keys().map(|(ip, _)| *ip).collect();
+        ips.windows(2).filter(|pair| pair[0] == pair[1]).count()
     }
 
     pub(super) fn overdue(&mut self, now: Time) {

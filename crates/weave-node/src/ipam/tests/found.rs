@@ -136,22 +136,71 @@ fn a_founding_that_gave_out_nothing_yields() {
 }
 
 #[test]
-fn two_foundings_in_use_both_stay_and_say_so() {
+fn of_two_foundings_in_use_one_gives_way_and_all_addresses_stay() {
     let (mut a, mut b) = (Host::new(1), Host::new(2));
-    a.allocate(1, RANGE, None);
-    b.allocate(1, RANGE, None);
+    assert_eq!(a.allocate(1, RANGE, None), ip("10.32.0.1"));
+    assert_eq!(b.allocate(1, RANGE, None), ip("10.32.0.1"));
+    assert_eq!(b.allocate(2, RANGE, None), ip("10.32.0.2"));
     a.reach(&[2]);
     b.reach(&[1]);
     a.hear(&b);
     b.hear(&a);
-    a.pass(10_000);
-    assert!(a.log.contains_key("genesis") && b.log.contains_key("genesis"));
-    assert!(a.ipam.status().notes[0].starts_with("conflict: peer"));
-    assert_eq!(
-        a.allocate(2, RANGE, None),
-        ip("10.32.0.2"),
-        "own space goes on"
+    let a_stays =
+        a.ipam.genesis.as_ref().unwrap().label() < b.ipam.genesis.as_ref().unwrap().label();
+    let (stays, yields) = if a_stays {
+        (&mut a, &mut b)
+    } else {
+        (&mut b, &mut a)
+    };
+    let says = |host: &Host, what: &str| {
+        host.ipam
+            .status()
+            .notes
+            .iter()
+            .any(|note| note.contains(what))
+    };
+    assert!(says(yields, "this host goes on with that one"));
+    assert!(says(stays, "go on with the one of this host"));
+    for _ in 0..60 {
+        stays.pass(300);
+        yields.pass(300);
+        converse(stays, yields);
+    }
+    assert_eq!(yields.ipam.genesis_id(), stays.ipam.genesis_id());
+    assert!(!yields.log.contains_key("genesis"), "there is one founding");
+    assert!(
+        says(yields, "conflict: address 10.32.0.1 of `c1`"),
+        "{:?}",
+        yields.ipam.status().notes
     );
+    assert_eq!(
+        yields.ipam.foundlings.keys().copied().collect::<Vec<_>>(),
+        [ip("10.32.0.1").to_bits()]
+    );
+    let all = |host: &Host| {
+        host.ipam
+            .allocated()
+            .map(|held| held.ip)
+            .collect::<Vec<_>>()
+    };
+    let mut both = [all(stays), all(yields)];
+    both.sort();
+    assert_eq!(
+        both,
+        [
+            vec![ip("10.32.0.1")],
+            vec![ip("10.32.0.1"), ip("10.32.0.2")]
+        ]
+    );
+    // the one that has it by right lets it go: the other takes it over
+    stays.release(RANGE, ip("10.32.0.1"));
+    for _ in 0..130 {
+        stays.pass(300);
+        yields.pass(300);
+        converse(stays, yields);
+    }
+    assert_eq!(yields.ipam.status().notes, [] as [String; 0]);
+    assert!(all(yields).contains(&ip("10.32.0.1")));
 }
 
 #[test]

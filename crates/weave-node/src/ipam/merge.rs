@@ -1,0 +1,216 @@
+//! Two foundings that both gave out addresses and meet: the one with the higher label gives way.
+//!
+//! Whoever depends on it takes over the other one for itself, once that has been there for a
+//! while: its own grants and loans count no more, but its containers keep their addresses. These
+//! are then *adopted*: asked of the peers that own them now, which lend what nobody has. What
+//! somebody has already is a conflict; both containers keep the address, it is told in `status`,
+//! and asked for again now and then. Owns which held addresses wait for that; it follows from the
+//! owners of the chunks, so nothing of it is stored.
+
+use weave_wire::Cidr;
+
+use super::ask::{AskKey, Verdict};
+use super::genesis::Genesis;
+use super::pool::{Held, Loan, Phase};
+use super::span::ip_of;
+use super::stage::{GENESIS_ENTRY, Staged, grant_key_of, loan_entry};
+use super::store::{Write, genesis_write, granted_key, held_write, lent_key, owned_key};
+use super::{Ipam, IpamAction};
+
+/// A founding that nobody uses yields within two seconds of meeting one in use; what still
+/// stands after this long stays.
+pub(super) const GIVE_WAY: std::time::Duration = std::time::Duration::from_secs(15);
+/// At most this many addresses are asked for at a time.
+const MAX_AT_A_TIME: usize = 32;
+
+impl Ipam {
+    /// Gives our founding up for a better one that stays.
+    pub(super) fn drive_merge(&mut self) {
+        let Some(better) = self.better_founding() else {
+            self.founding.outranked_since = None;
+            self.founding.is_merging = false;
+            return;
+        };
+        let since = *self.founding.outranked_since.get_or_insert(self.now);
+        if self.now < since + GIVE_WAY || self.fault.is_some() {
+            return;
+        }
+        // begins nothing new, so that what is on its way to the disk gets there
+        self.founding.is_merging = true;
+        let quiet = self.staged.is_empty() && self.retry_storage_at.is_none();
+        if quiet && self.now >= self.founding.not_before {
+            self.stage_merge(better);
+        }
+    }
+
+    /// The founding that ours gives way to: of the same range, with the lowest label, and with
+    /// somebody who takes part in it within reach.
+    fn better_founding(&self) -> Option<Genesis> {
+        let ours = self.genesis.as_ref()?;
+        let present = |rival: &&Genesis| {
+            let mut part = self.ledger.participants(rival.id);
+            self.reachable.contains(&rival.founder)
+                || part.any(|peer| self.reachable.contains(&peer))
+        };
+        self.rival_foundings()
+            .filter(|rival| rival.label() < ours.label())
+            .filter(present)
+            .min_by_key(|rival| rival.label())
+            .cloned()
+    }
+
+    fn stage_merge(&mut self, better: Genesis) {
+        let mut writes = vec![genesis_write(&better)];
+        writes.extend(
+            self.grants
+                .keys()
+                .map(|key| (granted_key(key.0, key.1), None)),
+        );
+        writes.extend(self.owned.keys().map(|key| (owned_key(key.0, key.1), None)));
+        writes.extend(self.pool.lent.keys().map(|ip| (lent_key(*ip), None)));
+        let borrowed = self
+            .pool
+            .held
+            .iter()
+            .filter(|(_, held)| held.loan.is_some());
+        writes.extend(borrowed.map(|(ip, held)| held_write(*ip, &without_loan(held))));
+        self.persist(writes, Staged::Merge { genesis: better });
+    }
+
+    /// The better founding is on disk, and nothing of ours.
+    pub(super) fn merged(&mut self, genesis: Genesis) {
+        tracing::warn!(
+            founder = %genesis.founder.name(),
+            addresses = self.pool.held.len(),
+            "two foundings of the address range have met: going on with the other one"
+        );
+        if self
+            .genesis
+            .as_ref()
+            .is_some_and(|old| old.founder == self.me)
+        {
+            self.remove_entry(GENESIS_ENTRY.to_owned());
+        }
+        for key in std::mem::take(&mut self.grants).into_keys() {
+            self.remove_entry(grant_key_of(key));
+        }
+        for ip in std::mem::take(&mut self.pool.lent).into_keys() {
+            self.remove_entry(loan_entry(ip));
+        }
+        for held in self.pool.held.values_mut() {
+            held.loan = None;
+        }
+        self.owned.clear();
+        self.owned_unsaved.clear();
+        self.offers.clear();
+        self.asks.clear();
+        self.returning.clear();
+        self.pool.forget_freed();
+        self.founding.is_merging = false;
+        self.founding.outranked_since = None;
+        self.genesis = Some(genesis);
+        self.map_stale = true;
+    }
+
+    fn remove_entry(&mut self, key: String) {
+        self.act(IpamAction::SetEntry { key, body: None });
+    }
+
+    /// Which addresses held here are others' to lend, now that the owners are known anew.
+    pub(super) fn find_foundlings(&mut self) {
+        let Some(genesis) = &self.genesis else {
+            self.foundlings.clear();
+            return;
+        };
+        let others = |ip: u32| {
+            let run = genesis
+                .chunk_of(ip)
+                .and_then(|chunk| self.map.run_of(chunk));
+            run.is_some_and(|run| run.owner != self.me)
+        };
+        let held = self.pool.held.iter();
+        let unlent = held.filter(|(_, held)| held.loan.is_none() && held.phase == Phase::Kept);
+        self.foundlings = unlent
+            .filter(|(ip, _)| others(**ip))
+            .map(|(ip, held)| (*ip, held.subnet))
+            .collect();
+    }
+
+    /// Asks for addresses that containers of ours have and that are others' to lend.
+    pub(super) fn adopt(&mut self) {
+        if self.genesis.is_none() || self.is_unsettled() {
+            return;
+        }
+        let keys = self
+            .foundlings
+            .iter()
+            .map(|(ip, subnet)| AskKey::Address(*subnet, *ip));
+        let under_way = keys.clone().filter(|key| self.is_under_way(*key)).count();
+        let room = MAX_AT_A_TIME.saturating_sub(under_way);
+        let new = keys.filter(|key| !self.asks.contains_key(key)).take(room);
+        for key in new.collect::<Vec<AskKey>>() {
+            self.ask(key);
+        }
+    }
+
+    /// An address that a container of ours has was lent to us.
+    pub(super) fn adopted(&mut self, ip: u32, loan: Loan) {
+        self.foundlings.remove(&ip);
+        let Some(held) = self.pool.held.get_mut(&ip) else {
+            return;
+        };
+        held.loan = Some(loan);
+        let write: Write = held_write(ip, held);
+        self.stage_recovered(vec![write]);
+    }
+
+    /// What is to be told about foundings that met, in words.
+    pub(super) fn merge_notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let ours = self.genesis.as_ref().filter(|_| self.has_stake());
+        for rival in ours.into_iter().flat_map(|_| self.rival_foundings()) {
+            let gives_way = ours.is_some_and(|ours| rival.label() < ours.label());
+            let how = match gives_way {
+                true => "this host goes on with that one in a few seconds",
+                false => "its hosts go on with the one of this host in a few seconds",
+            };
+            let founder = self.ledger.label(rival.founder);
+            notes.push(format!(
+                "peer {founder} founded the same range independently; {how}"
+            ));
+        }
+        let mut waiting = 0;
+        for (ip, subnet) in &self.foundlings {
+            match self.concluded(AskKey::Address(*subnet, *ip)) {
+                Some(Verdict::Taken { holder }) => notes.push(self.conflict(*ip, holder)),
+                Some(Verdict::Full | Verdict::Unreachable(_)) | None => waiting += 1,
+            }
+        }
+        if waiting > 0 {
+            notes.push(format!(
+                "{waiting} address(es) of containers of this host are still to be lent by their owners"
+            ));
+        }
+        notes
+    }
+
+    fn conflict(&self, ip: u32, holder: &str) -> String {
+        let owner = self.pool.held.get(&ip).map(|held| held.owner.as_str());
+        format!(
+            "conflict: address {} of `{}` on this host is also in use by {holder}: start one of \
+             them anew",
+            ip_of(ip),
+            owner.unwrap_or_default(),
+        )
+    }
+}
+
+fn without_loan(held: &Held) -> Held {
+    Held {
+        loan: None,
+        ..held.clone()
+    }
+}
+
+/// Addresses held here that are others' to lend, with their subnets.
+pub(super) type Foundlings = std::collections::BTreeMap<u32, Cidr>;
