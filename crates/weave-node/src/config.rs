@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use weave_crypto::Passwords;
 use weave_wire::{Cidr, Versions};
 
+use crate::ipam::TakeBack;
 use crate::post_quantum::PostQuantum;
 /// The usual [`NodeConfig::conn_limit`].
 pub const CONN_LIMIT: usize = 50;
@@ -38,6 +39,8 @@ pub struct NodeConfig {
     pub range: Option<Cidr>,
     /// Subnet of endpoints that ask for no other; inside `range`.
     pub default_subnet: Option<Cidr>,
+    /// When address space is taken back from peers that are gone.
+    pub take_back: TakeBack,
     /// Peers to connect to, as the user typed them.
     pub targets: Vec<String>,
     /// Addresses of this host: a target there that answers as ourselves is no other host.

@@ -28,6 +28,7 @@ mod span;
 mod stage;
 mod status;
 mod store;
+mod succession;
 
 #[cfg(test)]
 mod mesh_tests;
@@ -43,10 +44,11 @@ use weave_wire::{Cidr, PeerId, Time};
 
 pub use error::IpamError;
 pub use status::{Allocated, IpamStatus, PeerShare};
+pub use succession::TakeBack;
 
 use ask::{Ask, AskKey};
 use borrow::Returning;
-use chunks::{ChunkMap, Grant};
+use chunks::{ChunkMap, Grant, Run};
 use found::Founding;
 use genesis::{Genesis, GenesisId};
 use grant::Deferred;
@@ -57,6 +59,7 @@ use recover::Recovery;
 use serve::Pending;
 use span::Span;
 use stage::Staged;
+use succession::Succession;
 
 /// Requests are answered after this long at most, a little before the five seconds promised.
 const ANSWER_WITHIN: Duration = Duration::from_millis(4800);
@@ -74,6 +77,8 @@ pub struct IpamConfig {
     pub boot: u64,
     /// Unix milliseconds when time was zero, as this host sees it: a label for foundings.
     pub wall_ms: u64,
+    /// When space is taken back from peers that are gone.
+    pub take_back: TakeBack,
     /// A bug put in on purpose.
     #[cfg(feature = "seeded-bugs")]
     pub seeded_bug: Option<crate::seeded::SeededBug>,
@@ -126,6 +131,7 @@ pub struct Ipam {
     recovery: Recovery,
     ledger: Ledger,
     reachable: BTreeSet<PeerId>,
+    succession: Succession,
     deferred: Deferred,
     /// Grants of ours by first chunk and serial, with the request each answers.
     grants: BTreeMap<(u32, u32), OwnGrant>,
@@ -182,6 +188,7 @@ impl Ipam {
             recovery: Recovery::default(),
             ledger: Ledger::new(me),
             reachable: BTreeSet::new(),
+            succession: Succession::new(now),
             deferred: Deferred::default(),
             grants: BTreeMap::new(),
             owned: BTreeMap::new(),
@@ -296,7 +303,8 @@ impl Ipam {
             return;
         }
         self.stir(now);
-        self.map_stale |= touched.grants;
+        let loans_changed = touched.unlent_to_us || touched.lent_to_us.is_some();
+        self.map_stale |= touched.grants || loans_changed;
         let is_current = |lender, ip| {
             let loan = self.ledger.loan_to_us(lender, ip);
             loan.is_some_and(|loan| Some(loan.genesis) == self.genesis_id())
@@ -414,6 +422,7 @@ impl Ipam {
         self.drive_founding();
         self.refresh_map();
         self.recover();
+        self.drive_succession();
         self.answer_deferred();
         self.serve();
         self.adopt();
@@ -452,6 +461,7 @@ impl Ipam {
             return;
         }
         self.map_stale = false;
+        self.succession.look_again();
         let Some(genesis) = &self.genesis else {
             self.map = ChunkMap::default();
             self.find_foundlings();
@@ -483,7 +493,9 @@ impl Ipam {
             while let Some((serial, chunks)) = owned.next_if(|(serial, _)| *serial < grant.serial) {
                 map.assert(chunks, self.me, serial);
             }
-            if map.apply(grant) < grant.chunks.len() {
+            if map.apply(grant, |peer| self.is_banned(peer)) < grant.chunks.len()
+                && grant.taken_from.is_none()
+            {
                 void += 1;
             }
         }
@@ -498,16 +510,17 @@ impl Ipam {
 
     /// Remembers chunks that have come to us, so that a restart without peers knows of them.
     fn note_owned(&mut self) {
-        let known = |run: &chunks::Run| {
+        let known = |run: &Run| {
             self.owned.iter().any(|((first, serial), last)| {
                 *serial == run.serial && *first <= run.chunks.first && run.chunks.last <= *last
             })
         };
-        let ours = |run: &chunks::Run| run.owner == self.me && run.serial > 0;
-        let new: Vec<chunks::Run> = self
+        let ours = |run: &Run| run.owner == self.me && run.serial > 0;
+        let new: Vec<Run> = self
             .map
             .runs()
             .filter(|run| ours(run) && !known(run))
+            .cloned()
             .collect();
         for run in new {
             let key = (run.chunks.first, run.serial);

@@ -218,6 +218,7 @@ impl Node {
         let bans = Bans::new(me, banning::stored_bans(&config, stored), ban_rng);
         for ban in bans.iter() {
             sessions.ban(ban.peer, now);
+            ipam.ban(ban.peer, now);
         }
         #[cfg_attr(
             not(feature = "seeded-bugs"),
@@ -500,6 +501,7 @@ fn ipam_config(config: &NodeConfig, boot: u64) -> IpamConfig {
         default_subnet: config.default_subnet,
         boot,
         wall_ms: config.wall_ms,
+        take_back: config.take_back,
         #[cfg(feature = "seeded-bugs")]
         seeded_bug: config.seeded_bug,
     }

@@ -244,6 +244,7 @@ impl Sessions {
 
     /// Ends the sessions of a peer, dials it no more, and admits it no more.
     pub(crate) fn ban(&mut self, peer: PeerId, now: Time) {
+        self.say_goodbye(&peer, "banned", false, now);
         self.banned.insert(peer);
         let abandoned = self.dials.banned(peer);
         self.abandon(&abandoned);

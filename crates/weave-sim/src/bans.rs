@@ -93,6 +93,11 @@ impl World {
         }
     }
 
+    /// Whether somebody has typed that this host is banned.
+    pub(crate) fn is_to_be_out(&self, host: usize) -> bool {
+        self.banned.as_ref().is_some_and(|banned| banned.host == host)
+    }
+
     /// Whether this host is banned, and whoever typed it was told that it is done.
     pub(crate) fn is_out(&self, host: usize) -> bool {
         let banned = self.banned.as_ref();

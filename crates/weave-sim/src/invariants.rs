@@ -53,11 +53,13 @@ impl World {
         }
     }
 
-    /// No two hosts hold one address; one whose disk was set back may not know better yet.
+    /// No two hosts hold one address. One whose disk was set back may not know better yet; what a
+    /// banned one holds is others' to give out.
     fn check_holders(&self, wrong: &mut Vec<String>) {
         let mut holders = BTreeMap::new();
         for (index, host) in self.hosts.iter().enumerate() {
-            let Some(router) = host.router.as_ref().filter(|_| !host.was_set_back) else {
+            let is_exempt = host.was_set_back || self.is_to_be_out(index);
+            let Some(router) = host.router.as_ref().filter(|_| !is_exempt) else {
                 continue;
             };
             for held in router.node.allocated() {

@@ -318,6 +318,7 @@ impl World {
             port: weave_wire::PORT,
             range: "10.32.0.0/12".parse().ok(),
             default_subnet: None,
+            take_back: weave_node::ipam::TakeBack::default(),
             targets: self
                 .plan
                 .target_of(index)

@@ -139,6 +139,9 @@ pub fn check_entry(entry: &Entry) -> Result<(), WireError> {
         }
         Log::Grant(grant) => {
             exactly::<16>("genesis", &grant.genesis)?;
+            if !grant.taken_from.is_empty() {
+                exactly::<32>("taken_from", &grant.taken_from)?;
+            }
             exactly::<32>("grantee", &grant.grantee).map(drop)
         }
         Log::Loan(loan) => {

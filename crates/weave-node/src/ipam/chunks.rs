@@ -1,7 +1,9 @@
 //! Who owns which chunk: the founder's range with all grants applied in the order of their chain.
 //!
-//! The grant with serial n + 1 in the log of the owner at serial n moves a chunk on; any other
-//! grant of it is without effect. Every chunk has exactly one owner.
+//! The grant with serial n + 1 in the log of the owner at serial n moves a chunk on. So does one in
+//! the log of a former owner that takes it back, and in anybody's that takes it from a banned one;
+//! the owner's own comes first. Any other grant of it is without effect. Every chunk has exactly
+//! one owner.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +15,13 @@ use super::span::Span;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Grant {
     pub(crate) serial: u32,
+    /// The owner that the grantor takes the chunks from, which is not itself.
+    pub(crate) taken_from: Option<PeerId>,
     pub(crate) grantor: PeerId,
     pub(crate) grantee: PeerId,
     pub(crate) chunks: Span,
+    /// Counts the grants of the grantor.
+    pub(crate) number: u32,
 }
 
 /// The owners of all chunks of a range, in runs.
@@ -25,11 +31,13 @@ pub(crate) struct ChunkMap {
 }
 
 /// Consecutive chunks with one owner and one length of chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) chunks: Span,
     pub(crate) owner: PeerId,
     pub(crate) serial: u32,
+    /// Whose they were before, the founder first; not those that they were taken from.
+    pub(crate) above: Vec<PeerId>,
 }
 
 impl ChunkMap {
@@ -46,18 +54,26 @@ impl ChunkMap {
                     chunks: all,
                     owner: founder,
                     serial: 0,
+                    above: Vec::new(),
                 },
             )]),
         }
     }
 
     /// Applies a grant where its grantor is the owner it must be; says how many chunks moved.
-    pub(crate) fn apply(&mut self, grant: &Grant) -> u64 {
+    pub(crate) fn apply(&mut self, grant: &Grant, is_banned: impl Fn(&PeerId) -> bool) -> u64 {
         let Some(before) = grant.serial.checked_sub(1) else {
             return 0;
         };
         self.change(grant.chunks, grant.grantee, grant.serial, |run| {
-            run.owner == grant.grantor && run.serial == before
+            run.serial == before
+                && match &grant.taken_from {
+                    None => run.owner == grant.grantor,
+                    Some(loser) => {
+                        let may = run.above.contains(&grant.grantor) || is_banned(loser);
+                        run.owner == *loser && may
+                    }
+                }
         })
     }
 
@@ -68,14 +84,14 @@ impl ChunkMap {
     }
 
     /// The run that holds a chunk.
-    pub(crate) fn run_of(&self, chunk: u32) -> Option<Run> {
+    pub(crate) fn run_of(&self, chunk: u32) -> Option<&Run> {
         let (_, run) = self.runs.range(..=chunk).next_back()?;
-        run.chunks.contains(chunk).then_some(*run)
+        run.chunks.contains(chunk).then_some(run)
     }
 
     /// All runs in order.
-    pub(crate) fn runs(&self) -> impl Iterator<Item = Run> + '_ {
-        self.runs.values().copied()
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &Run> + '_ {
+        self.runs.values()
     }
 
     /// The chunks of one owner.
@@ -100,7 +116,7 @@ impl ChunkMap {
         let mut moved = 0;
         for (_, run) in self.runs.range_mut(chunks.first..=chunks.last) {
             if may(run) {
-                run.owner = owner;
+                run.pass_to(owner);
                 run.serial = serial;
                 moved += run.chunks.len();
             }
@@ -120,10 +136,22 @@ impl ChunkMap {
                 first: chunk,
                 last: run.chunks.last,
             },
-            ..*run
+            ..run.clone()
         };
         run.chunks.last = chunk - 1;
         self.runs.insert(chunk, tail);
+    }
+}
+
+impl Run {
+    /// Whoever takes chunks back stands where it stood before.
+    fn pass_to(&mut self, owner: PeerId) {
+        match self.above.iter().position(|peer| *peer == owner) {
+            Some(at) => self.above.truncate(at),
+            None if self.owner != owner => self.above.push(self.owner),
+            None => {}
+        }
+        self.owner = owner;
     }
 }
 
@@ -140,17 +168,19 @@ mod tests {
     const fn grant(serial: u32, from: u8, to: u8, first: u32, last: u32) -> Grant {
         Grant {
             serial,
+            taken_from: None,
             grantor: peer(from),
             grantee: peer(to),
             chunks: Span { first, last },
+            number: 0,
         }
     }
 
     #[test]
     fn a_chain_moves_chunks_on() {
         let mut map = ChunkMap::founded(16, peer(0));
-        assert_eq!(map.apply(&grant(1, 0, 1, 4, 7)), 4);
-        assert_eq!(map.apply(&grant(2, 1, 2, 5, 5)), 1);
+        assert_eq!(map.apply(&grant(1, 0, 1, 4, 7), |_| false), 4);
+        assert_eq!(map.apply(&grant(2, 1, 2, 5, 5), |_| false), 1);
         assert_eq!(map.owned_by(peer(2)), [Span::one(5)]);
         assert_eq!(map.run_of(6).map(|run| run.owner), Some(peer(1)));
         assert_eq!(map.run_of(15).map(|run| run.serial), Some(0));
@@ -160,12 +190,12 @@ mod tests {
     #[test]
     fn a_grant_by_anyone_but_the_owner_has_no_effect() {
         let mut map = ChunkMap::founded(16, peer(0));
-        assert_eq!(map.apply(&grant(1, 1, 1, 0, 15)), 0);
-        assert_eq!(map.apply(&grant(2, 0, 1, 0, 15)), 0);
-        assert_eq!(map.apply(&grant(0, 0, 1, 0, 15)), 0);
-        assert_eq!(map.apply(&grant(1, 0, 1, 0, 3)), 4);
+        assert_eq!(map.apply(&grant(1, 1, 1, 0, 15), |_| false), 0);
+        assert_eq!(map.apply(&grant(2, 0, 1, 0, 15), |_| false), 0);
+        assert_eq!(map.apply(&grant(0, 0, 1, 0, 15), |_| false), 0);
+        assert_eq!(map.apply(&grant(1, 0, 1, 0, 3), |_| false), 4);
         assert_eq!(
-            map.apply(&grant(1, 0, 2, 0, 15)),
+            map.apply(&grant(1, 0, 2, 0, 15), |_| false),
             12,
             "the first four have moved on"
         );
@@ -180,7 +210,7 @@ mod tests {
             map.run_of(2).map(|run| (run.owner, run.serial)),
             Some((peer(5), 4))
         );
-        assert_eq!(map.apply(&grant(5, 5, 6, 2, 2)), 1);
+        assert_eq!(map.apply(&grant(5, 5, 6, 2, 2), |_| false), 1);
         map.assert(Span { first: 2, last: 3 }, peer(5), 4);
         assert_eq!(
             map.run_of(2).map(|run| run.owner),
@@ -189,14 +219,61 @@ mod tests {
         );
     }
 
+    const fn take(serial: u32, by: u8, from: u8, first: u32, last: u32) -> Grant {
+        Grant {
+            taken_from: Some(peer(from)),
+            ..grant(serial, by, by, first, last)
+        }
+    }
+
+    #[test]
+    fn a_former_owner_takes_back_and_stands_where_it_stood() {
+        let mut map = ChunkMap::founded(16, peer(0));
+        map.apply(&grant(1, 0, 1, 0, 7), |_| false);
+        map.apply(&grant(2, 1, 2, 0, 3), |_| false);
+        assert_eq!(map.apply(&take(3, 5, 2, 0, 3), |_| false), 0, "a stranger");
+        assert_eq!(
+            map.apply(&take(3, 1, 3, 0, 3), |_| false),
+            0,
+            "not the owner"
+        );
+        assert_eq!(map.apply(&take(3, 0, 2, 0, 0), |_| false), 1);
+        assert_eq!(map.run_of(0).map(|run| run.above.clone()), Some(vec![]));
+        assert_eq!(map.apply(&take(3, 1, 2, 0, 3), |_| false), 3, "of the rest");
+        let run = map.run_of(1).expect("a run");
+        assert_eq!((run.owner, run.above.clone()), (peer(1), vec![peer(0)]));
+    }
+
+    #[test]
+    fn anybody_takes_from_a_banned_owner_unless_that_gave_it_away_before() {
+        let banned = |of: &PeerId| *of == peer(0);
+        let mut map = ChunkMap::founded(16, peer(0));
+        let mut grants = [
+            take(1, 2, 0, 0, 15),
+            grant(1, 0, 1, 0, 3),
+            take(1, 1, 0, 8, 15),
+        ];
+        grants.sort_unstable();
+        for grant in &grants {
+            map.apply(grant, banned);
+        }
+        assert_eq!(
+            map.owned_by(peer(1)),
+            [Span { first: 0, last: 3 }, Span { first: 8, last: 15 }]
+        );
+        assert_eq!(map.owned_by(peer(2)), [Span { first: 4, last: 7 }]);
+    }
+
     proptest! {
         #[test]
         fn whatever_the_grants_every_chunk_has_one_owner(
-            grants in proptest::collection::vec((0..4u32, 0..4u8, 0..4u8, 0..40u32, 0..40u32), 0..40)
+            grants in proptest::collection::vec((0..4u32, 0..4u8, 0..4u8, 0..40u32, 0..40u32, proptest::option::of(0..4u8)), 0..40)
         ) {
             let mut map = ChunkMap::founded(32, peer(0));
-            for (serial, from, to, first, more) in grants {
-                map.apply(&grant(serial, from, to, first, first + more));
+            for (serial, from, to, first, more, taken_from) in grants {
+                let taken_from = taken_from.map(peer);
+                let grant = Grant { taken_from, ..grant(serial, from, to, first, first + more) };
+                map.apply(&grant, |of| *of == peer(1));
             }
             let mut next = 0;
             for run in map.runs() {

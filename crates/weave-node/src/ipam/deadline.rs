@@ -38,6 +38,8 @@ impl Ipam {
             storing.min(),
             self.ask_deadline().filter(|_| !self.recovery.is_awaited()),
             self.founding_deadline(),
+            self.succession_deadline()
+                .filter(|_| !self.recovery.is_awaited()),
             self.retry_storage_at,
         ]
         .into_iter()

@@ -126,9 +126,8 @@ impl Ipam {
             .genesis
             .as_ref()
             .and_then(|genesis| genesis.chunk_of(ip));
-        let owner = chunk
-            .and_then(|chunk| self.map.run_of(chunk))
-            .map(|run| run.owner);
+        let run = chunk.and_then(|chunk| self.map.run_of(chunk));
+        let owner = run.filter(|_| !self.is_fenced()).map(|run| run.owner);
         let reserved = Span::of(subnet).is_some_and(|subnet| reserved(subnet).any(|r| r == ip));
         if owner != Some(self.me) {
             self.reply(from, id, Outcome::NotOwner, None);
@@ -145,12 +144,18 @@ impl Ipam {
                 let holder = format!("peer {}, by leave of it,", self.ledger.label(lent.borrower));
                 self.reply_taken(from, id, &holder);
             }
-        } else if let Some(user) = self.ledger.user_of(ip).filter(|user| *user != from) {
+        } else if let Some(user) = self.other_user(ip, from) {
             let holder = format!("a container of peer {}", self.ledger.label(user));
             self.reply_taken(from, id, &holder);
         } else {
             self.stage_loan(ip, from, id);
         }
+    }
+
+    /// Who uses this address, if it is not this peer.
+    fn other_user(&self, ip: u32, peer: PeerId) -> Option<PeerId> {
+        let mut users = self.users(Span::one(ip)).map(|(_, user)| user);
+        users.find(|user| *user != peer)
     }
 
     fn lend_any(&mut self, from: PeerId, id: u64, subnet: Cidr) {
@@ -166,9 +171,11 @@ impl Ipam {
             Some((chunks, serial)) => {
                 let grant = Grant {
                     serial,
+                    taken_from: None,
                     grantor: self.me,
                     grantee: from,
                     chunks,
+                    number: 0,
                 };
                 self.stage_grant(grant, id);
             }
@@ -188,13 +195,13 @@ impl Ipam {
         let busy = self
             .pool
             .occupied(self.now)
-            .chain(self.ledger.used_by_others(within).map(|(ip, _)| ip))
+            .chain(self.users(within).map(|(ip, _)| ip))
             .filter_map(|ip| genesis.chunk_of(ip));
         let inner = self.ledger.subnets_inside(subnet).filter_map(Span::of);
         let inner = inner.filter_map(|inner| genesis.touched_chunks(inner));
         let holes: Vec<Span> = busy.map(Span::one).chain(inner).collect();
         let mut free: Vec<(Span, u32)> = Vec::new();
-        for run in self.map.runs().filter(|run| run.owner == self.me) {
+        for run in self.usable_runs() {
             let Some(chunks) = run.chunks.intersect(whole) else {
                 continue;
             };

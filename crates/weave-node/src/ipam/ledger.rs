@@ -11,7 +11,7 @@ use weave_wire::{Cidr, PeerId, ip_from_bytes};
 use super::chunks::Grant;
 use super::genesis::{Genesis, GenesisId};
 use super::span::Span;
-use super::store::{granted_chunks, ip_bits, peer_of};
+use super::store::{granted_chunks, ip_bits, peer_of, taken_from};
 
 /// Where an entry stands: whose log, and which slot of it.
 type Place = (PeerId, u64);
@@ -33,6 +33,8 @@ pub(crate) struct Touched {
     pub(crate) loans: bool,
     pub(crate) subnets: bool,
     pub(crate) stations: bool,
+    /// A loan to this peer is gone.
+    pub(crate) unlent_to_us: bool,
     /// A grant or loan to this peer that answers this request.
     pub(crate) fulfilled: Option<u64>,
     /// A loan to this peer: lender, address, request.
@@ -51,6 +53,8 @@ pub(crate) struct Ledger {
     stations: BTreeMap<Place, Vec<u32>>,
     /// The same by address.
     announced: BTreeSet<(u32, Place)>,
+    /// Loans by address.
+    lent: BTreeSet<(u32, Place)>,
     to_us: BTreeMap<(PeerId, u32), LoanToUs>,
     /// How many grants and loans name a founding.
     uses: BTreeMap<GenesisId, usize>,
@@ -67,6 +71,7 @@ impl Ledger {
             nicknames: BTreeMap::new(),
             stations: BTreeMap::new(),
             announced: BTreeSet::new(),
+            lent: BTreeSet::new(),
             to_us: BTreeMap::new(),
             uses: BTreeMap::new(),
         }
@@ -147,18 +152,26 @@ impl Ledger {
         of_id.map(|((lender, _), (_, borrower, ip))| (*lender, *borrower, *ip))
     }
 
-    /// Another peer whose container has this address.
-    pub(crate) fn user_of(&self, ip: u32) -> Option<PeerId> {
-        self.used_by_others(Span::one(ip))
-            .next()
-            .map(|(_, user)| user)
+    /// Addresses between these that other peers have lent: address, founding, borrower.
+    pub(crate) fn borrowed(
+        &self,
+        span: Span,
+    ) -> impl Iterator<Item = (u32, GenesisId, PeerId)> + '_ {
+        let lent = self.lent.range(all_of(span));
+        lent.filter_map(|(_, place)| {
+            let (id, borrower, ip) = self.loans.get(place)?;
+            Some((*ip, *id, *borrower))
+        })
+    }
+
+    /// Everybody who has said something.
+    pub(crate) fn known_peers(&self) -> impl Iterator<Item = PeerId> + '_ {
+        self.nicknames.keys().copied()
     }
 
     /// Addresses between these that containers of other peers have, with those peers.
     pub(crate) fn used_by_others(&self, span: Span) -> impl Iterator<Item = (u32, PeerId)> + '_ {
-        let first = (span.first, (PeerId([0; 32]), 0));
-        let last = (span.last, (PeerId([0xff; 32]), u64::MAX));
-        let uses = self.announced.range(first..=last);
+        let uses = self.announced.range(all_of(span));
         uses.map(|(ip, (peer, _))| (*ip, *peer))
     }
 
@@ -208,6 +221,8 @@ impl Ledger {
         touched.fulfilled = (grantee == self.me).then_some(record.request_id);
         let grant = Grant {
             serial: record.serial,
+            taken_from: taken_from(record),
+            number: record.number,
             grantor: place.0,
             grantee,
             chunks,
@@ -236,6 +251,7 @@ impl Ledger {
         }
         touched.loans = true;
         self.loans.insert(place, (id, borrower, ip));
+        self.lent.insert((ip, place));
         *self.uses.entry(id).or_default() += 1;
     }
 
@@ -255,6 +271,7 @@ impl Ledger {
         }
         if let Some((id, borrower, ip)) = self.loans.remove(&place) {
             touched.loans = true;
+            self.lent.remove(&(ip, place));
             // a lender that started anew may have listed the same loan in another slot by now
             let listed = self
                 .to_us
@@ -262,6 +279,7 @@ impl Ledger {
                 .is_some_and(|loan| loan.slot == place.1);
             if borrower == self.me && listed {
                 self.to_us.remove(&(place.0, ip));
+                touched.unlent_to_us = true;
             }
             self.unuse(id);
         }
@@ -278,6 +296,12 @@ impl Ledger {
     }
 }
 
+/// All places of these addresses.
+const fn all_of(span: Span) -> std::ops::RangeInclusive<(u32, Place)> {
+    let first = (span.first, (PeerId([0; 32]), 0));
+    first..=(span.last, (PeerId([0xff; 32]), u64::MAX))
+}
+
 fn subnet_of(record: &SubnetRecord) -> Option<Cidr> {
     let ip = ip_from_bytes(&record.ip).ok()?;
     let subnet = Cidr::new(ip, u8::try_from(record.prefix_len).ok()?).ok()?;
@@ -292,6 +316,17 @@ mod tests {
     const ME: PeerId = PeerId([1; 32]);
     const OTHER: PeerId = PeerId([2; 32]);
 
+    const fn granted(grantee: PeerId) -> Grant {
+        Grant {
+            serial: 1,
+            taken_from: None,
+            grantor: OTHER,
+            grantee,
+            chunks: Span::one(2),
+            number: 1,
+        }
+    }
+
     #[test]
     fn an_entry_that_is_replaced_leaves_nothing_behind() {
         let mut ledger = Ledger::new(ME);
@@ -299,7 +334,7 @@ mod tests {
         let touched = ledger.apply(OTHER, 5, Some(&loan));
         assert_eq!(touched.lent_to_us, Some((OTHER, 77, 9)));
         assert!(ledger.is_used([3; 16]) && ledger.names_unknown_genesis());
-        let grant = Body::Grant(grant_record([4; 16], ME, Span::one(2), 1, 10));
+        let grant = Body::Grant(grant_record([4; 16], &granted(ME), 10));
         let touched = ledger.apply(OTHER, 5, Some(&grant));
         assert_eq!((touched.grants, touched.fulfilled), (true, Some(10)));
         assert_eq!(ledger.loan_to_us(OTHER, 77), None);
@@ -325,7 +360,7 @@ mod tests {
     #[test]
     fn our_own_log_tells_us_nothing_about_grants() {
         let mut ledger = Ledger::new(ME);
-        let grant = Body::Grant(grant_record([4; 16], OTHER, Span::one(2), 1, 10));
+        let grant = Body::Grant(grant_record([4; 16], &granted(OTHER), 10));
         assert_eq!(ledger.apply(ME, 5, Some(&grant)), Touched::default());
         assert_eq!(ledger.grants([4; 16]).count(), 0);
     }
@@ -333,7 +368,7 @@ mod tests {
     #[test]
     fn grants_without_chunks_are_left_out() {
         let mut ledger = Ledger::new(ME);
-        let mut record = grant_record([4; 16], ME, Span::one(2), 1, 10);
+        let mut record = grant_record([4; 16], &granted(ME), 10);
         record.chunk_count = 0;
         ledger.apply(OTHER, 1, Some(&Body::Grant(record.clone())));
         record.chunk_count = u32::MAX;

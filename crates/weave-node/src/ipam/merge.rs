@@ -4,7 +4,8 @@
 //! while: its own grants and loans count no more, but its containers keep their addresses. These
 //! are then *adopted*: asked of the peers that own them now, which lend what nobody has. What
 //! somebody has already is a conflict; both containers keep the address, it is told in `status`,
-//! and asked for again now and then. Owns which held addresses wait for that; it follows from the
+//! and asked for again now and then. So are addresses whose owner has changed, or has ended its
+//! loan, because it took somebody for gone. Owns which held addresses wait for that; it follows from the
 //! owners of the chunks, so nothing of it is stored.
 
 use weave_wire::Cidr;
@@ -122,18 +123,44 @@ impl Ipam {
             self.foundlings.clear();
             return;
         };
-        let others = |ip: u32| {
-            let run = genesis
-                .chunk_of(ip)
-                .and_then(|chunk| self.map.run_of(chunk));
-            run.is_some_and(|run| run.owner != self.me)
+        let owner = |ip: u32| {
+            let chunk = genesis.chunk_of(ip)?;
+            Some(self.map.run_of(chunk)?.owner)
+        };
+        let is_lent = |ip: u32, loan: &Loan| {
+            self.ledger.loan_to_us(loan.lender, ip).is_some() || !self.has_heard(&loan.lender)
+        };
+        let is_settled = |ip: u32, held: &Held| match (owner(ip), &held.loan) {
+            (None, _) => true,
+            (Some(owner), None) => owner == self.me,
+            (Some(owner), Some(loan)) => owner == loan.lender && is_lent(ip, loan),
         };
         let held = self.pool.held.iter();
-        let unlent = held.filter(|(_, held)| held.loan.is_none() && held.phase == Phase::Kept);
-        self.foundlings = unlent
-            .filter(|(ip, _)| others(**ip))
+        let kept = held.filter(|(_, held)| held.phase == Phase::Kept);
+        let is_own = |ip: u32, held: &Held| held.loan.is_some() && owner(ip) == Some(self.me);
+        let own = kept.clone().filter(|(ip, held)| is_own(**ip, held));
+        let own: Vec<u32> = own.map(|(ip, _)| *ip).collect();
+        let foundlings = kept
+            .filter(|(ip, held)| !is_settled(**ip, held))
             .map(|(ip, held)| (*ip, held.subnet))
             .collect();
+        self.foundlings = foundlings;
+        self.keep_own(&own);
+    }
+
+    /// Addresses that were lent to us lie in chunks of ours now.
+    fn keep_own(&mut self, own: &[u32]) {
+        let mut writes = Vec::new();
+        for ip in own {
+            self.foundlings.remove(ip);
+            if let Some(held) = self.pool.held.get_mut(ip) {
+                held.loan = None;
+                writes.push(held_write(*ip, held));
+            }
+        }
+        if !writes.is_empty() {
+            self.stage_recovered(writes);
+        }
     }
 
     /// Asks for addresses that containers of ours have and that are others' to lend.

@@ -15,7 +15,7 @@ fn run(seed: u64, options: Options) -> Mesh {
     let mut mesh = Mesh::new(seed, options);
     mesh.churn(Duration::from_secs(40));
     mesh.heal();
-    mesh.run_for(Duration::from_secs(40));
+    mesh.run_for(Duration::from_secs(40) + options.take_back.unwrap_or_default());
     mesh
 }
 
@@ -127,6 +127,29 @@ fn foundings_that_meet_become_one_and_no_container_loses_its_address() {
         }
     }
     assert!(conflicts > 0, "no two foundings gave out the same address");
+}
+
+#[test]
+fn space_of_peers_that_are_gone_is_taken_back_and_never_given_out_twice() {
+    let mut totals = mesh::Faults::default();
+    for seed in 600..604 {
+        for (founders, range) in [(1, "10.32.0.0/12"), (1, "10.9.0.0/26"), (2, "10.9.0.0/24")] {
+            let options = Options {
+                founders,
+                peers: peers_for(seed) + 2,
+                range,
+                take_back: Some(Duration::from_secs(14)),
+                bans: true,
+                ..Options::default()
+            };
+            let mut mesh = run(seed, options);
+            mesh.check_converged();
+            let name = format!("seed {seed} {options:?}");
+            assert_eq!(mesh.oracle.violations(), &[] as &[String], "{name}");
+            totals.add(&mesh.faults);
+        }
+    }
+    assert!(totals.bans > 0 && totals.destroyed > 0, "{totals:?}");
 }
 
 #[test]

@@ -6,13 +6,13 @@ use super::chunks::Grant;
 use super::genesis::Genesis;
 use super::pool::{Lent, Phase};
 use super::stage::{genesis_entry, grant_entry, loan_set};
-use super::store::{self, Stored, granted_chunks, peer_of};
+use super::store::{self, Stored, granted_chunks, peer_of, taken_from};
 use super::{Ipam, OwnGrant};
 
 impl Ipam {
     /// Reads back what an earlier run of the program stored.
     pub(super) fn restore(&mut self, stored: &[(Vec<u8>, Vec<u8>)]) {
-        let mut genesis = None;
+        let (mut genesis, mut contact) = (None, None);
         for (key, value) in stored
             .iter()
             .filter(|(key, _)| key.starts_with(store::PREFIX))
@@ -24,6 +24,7 @@ impl Ipam {
                 Some(Stored::Owned(chunks, serial)) => {
                     self.owned.insert((chunks.first, serial), chunks.last);
                 }
+                Some(Stored::Contact(at)) => contact = Some(at),
                 Some(Stored::Held(ip, held)) => {
                     self.pool.held.insert(ip, held);
                 }
@@ -35,6 +36,9 @@ impl Ipam {
                     ));
                 }
             }
+        }
+        if self.has_stake() {
+            self.succession.restore(contact, self.config.wall_ms);
         }
         self.restore_genesis(genesis);
     }
@@ -82,6 +86,8 @@ impl Ipam {
         };
         let grant = Grant {
             serial: record.serial,
+            taken_from: taken_from(record),
+            number: record.number,
             grantor: self.me,
             grantee,
             chunks,

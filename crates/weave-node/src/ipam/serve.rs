@@ -170,10 +170,9 @@ impl Ipam {
         let Some(within) = Span::of(subnet) else {
             return Vec::new();
         };
-        let chunks = self.map.owned_by(self.me);
-        let owned = chunks
-            .iter()
-            .filter_map(|chunks| genesis.addresses(*chunks).intersect(within))
+        let owned = self
+            .usable_runs()
+            .filter_map(|run| genesis.addresses(run.chunks).intersect(within))
             .collect();
         let inner = self.ledger.subnets_inside(subnet).filter_map(Span::of);
         subtract(owned, inner.chain(reserved(within).map(Span::one)))
@@ -208,7 +207,7 @@ impl Ipam {
     /// The best address of ours to give out: none that a peer's container has, for our disk may
     /// have come back older than it was and lack a grant or loan.
     pub(super) fn pick(&self, space: &[Span]) -> Option<Pick> {
-        let others_use = |ip| self.ledger.user_of(ip).is_some();
+        let others_use = |ip| self.user_of(ip).is_some();
         self.pool.pick(space, others_use, self.now)
     }
 
@@ -240,8 +239,16 @@ impl Ipam {
         match self.verdict(pending.ask_key(), pending.since) {
             None if !asked_long => Step::Wait,
             None => spare.unwrap_or(Step::Wait),
+            Some(Verdict::Full) if spare.is_none() && self.fenced_note().is_some() => {
+                Step::Refuse(self.fenced_error())
+            }
             Some(verdict) => spare.unwrap_or_else(|| self.conclude(pending, verdict)),
         }
+    }
+
+    fn fenced_error(&self) -> IpamError {
+        let why = self.fenced_note().unwrap_or_default();
+        IpamError::NotReady { why }
     }
 
     fn step_wanted(&mut self, pending: &Pending, ip: u32) -> Step {
@@ -274,11 +281,12 @@ impl Ipam {
             .genesis
             .as_ref()
             .and_then(|genesis| genesis.chunk_of(ip));
-        let owner = owner
-            .and_then(|chunk| self.map.run_of(chunk))
-            .map(|run| run.owner);
-        if owner == Some(self.me) {
-            return match self.ledger.user_of(ip) {
+        let run = owner.and_then(|chunk| self.map.run_of(chunk));
+        if run.is_some_and(|run| run.owner == self.me) {
+            if self.is_fenced() {
+                return Step::Refuse(self.fenced_error());
+            }
+            return match self.user_of(ip) {
                 None => Step::Take { ip, loan: None },
                 Some(user) if self.now >= pending.since + SPARE_GRACE => {
                     taken(format!("a container of peer {}", self.ledger.label(user)))

@@ -186,16 +186,12 @@ impl Ipam {
     }
 
     /// Gives chunks of ours to another peer.
-    pub(super) fn stage_grant(&mut self, grant: Grant, request_id: u64) {
+    pub(super) fn stage_grant(&mut self, mut grant: Grant, request_id: u64) {
         let Some(genesis) = &self.genesis else { return };
-        let Grant {
-            grantee,
-            chunks,
-            serial,
-            ..
-        } = grant;
-        let record = grant_record(genesis.id, grantee, chunks, serial, request_id);
-        let key = (chunks.first, serial);
+        let numbers = self.grants.values().map(|own| own.grant.number);
+        grant.number = numbers.max().unwrap_or(0).saturating_add(1);
+        let record = grant_record(genesis.id, &grant, request_id);
+        let key = (grant.chunks.first, grant.serial);
         let write = (granted_key(key.0, key.1), Some(record.encode_to_vec()));
         let writes = vec![genesis_write(genesis), write];
         self.grants.insert(
@@ -341,7 +337,9 @@ impl Ipam {
             let action = grant_entry(genesis, &own);
             self.act(action);
         }
-        self.reply(own.grant.grantee, own.request_id, Outcome::Granted, None);
+        if own.grant.grantee != self.me {
+            self.reply(own.grant.grantee, own.request_id, Outcome::Granted, None);
+        }
     }
 
     fn loan_stored(&mut self, ip: u32) {
@@ -425,13 +423,8 @@ pub(super) fn genesis_entry(genesis: &Genesis) -> IpamAction {
 }
 
 pub(super) fn grant_entry(genesis: &Genesis, own: &OwnGrant) -> IpamAction {
-    let Grant {
-        serial,
-        grantee,
-        chunks,
-        ..
-    } = own.grant;
-    let record = grant_record(genesis.id, grantee, chunks, serial, own.request_id);
+    let Grant { serial, chunks, .. } = own.grant;
+    let record = grant_record(genesis.id, &own.grant, own.request_id);
     IpamAction::SetEntry {
         key: grant_key_of((chunks.first, serial)),
         body: Some(entry::Body::Grant(record)),

@@ -182,6 +182,7 @@ impl Ipam {
             ));
         }
         notes.extend(self.merge_notes());
+        notes.extend(self.fenced_note());
         notes.extend(self.unclaimable());
         if self.void_grants > 0 {
             notes.push(format!(

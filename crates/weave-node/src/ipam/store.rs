@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use weave_wire::proto::{GenesisRecord, GrantRecord, LoanRecord};
 use weave_wire::{Cidr, PeerId};
 
+use super::chunks::Grant;
 use super::genesis::{Genesis, GenesisId};
 use super::pool::{Held, Loan, Phase};
 use super::span::Span;
@@ -32,6 +33,8 @@ pub(crate) enum Stored {
     /// Chunks granted to us, with the length of their chain.
     Owned(Span, u32),
     Held(u32, Held),
+    /// When there was contact with whom our space comes from, in Unix milliseconds.
+    Contact(u64),
 }
 
 /// Key of the founding that all other records refer to.
@@ -96,21 +99,31 @@ pub(crate) fn held_write(ip: u32, held: &Held) -> Write {
 }
 
 /// The record of a grant of ours.
-pub(crate) fn grant_record(
-    genesis: GenesisId,
-    grantee: PeerId,
-    chunks: Span,
-    serial: u32,
-    request_id: u64,
-) -> GrantRecord {
+pub(crate) fn grant_record(genesis: GenesisId, grant: &Grant, request_id: u64) -> GrantRecord {
+    let taken_from = grant.taken_from.map(|peer| peer.as_bytes().to_vec());
     GrantRecord {
         genesis: genesis.to_vec(),
-        grantee: grantee.as_bytes().to_vec(),
-        first_chunk: chunks.first,
-        chunk_count: chunks.last - chunks.first + 1,
-        serial,
+        grantee: grant.grantee.as_bytes().to_vec(),
+        first_chunk: grant.chunks.first,
+        chunk_count: grant.chunks.last - grant.chunks.first + 1,
+        serial: grant.serial,
         request_id,
+        taken_from: taken_from.unwrap_or_default(),
+        number: grant.number,
     }
+}
+
+/// When there was contact with whom our space comes from, in Unix milliseconds.
+pub(crate) fn contact_write(wall_ms: u64) -> Write {
+    (
+        b"ipam/contact".to_vec(),
+        Some(wall_ms.to_be_bytes().to_vec()),
+    )
+}
+
+/// Whom the chunks of a grant are taken from.
+pub(crate) fn taken_from(record: &GrantRecord) -> Option<PeerId> {
+    peer_of(&record.taken_from)
 }
 
 /// The record of a loan of ours.
@@ -180,6 +193,10 @@ pub(crate) fn read(key: &[u8], value: &[u8]) -> Option<Stored> {
             let ip = u32::from_str_radix(parts.next()?, 16).ok()?;
             Some(Stored::Held(ip, read_held(value)?))
         }
+        "contact" => {
+            let at = <[u8; 8]>::try_from(value).ok()?;
+            Some(Stored::Contact(u64::from_be_bytes(at)))
+        }
         _ => None,
     }
 }
@@ -242,9 +259,20 @@ mod tests {
             read_back(owned_write(span, 2)),
             Some(Stored::Owned(span, 2))
         );
-        let grant = grant_record(genesis.id, PeerId([2; 32]), span, 1, 77);
-        let write = (granted_key(3, 1), Some(grant.encode_to_vec()));
-        assert_eq!(read_back(write), Some(Stored::Granted(grant)));
+        for taken_from in [None, Some(PeerId([3; 32]))] {
+            let grant = Grant {
+                serial: 1,
+                taken_from,
+                grantor: PeerId([1; 32]),
+                grantee: PeerId([2; 32]),
+                chunks: span,
+                number: 4,
+            };
+            let grant = grant_record(genesis.id, &grant, 77);
+            let write = (granted_key(3, 1), Some(grant.encode_to_vec()));
+            assert_eq!(read_back(write), Some(Stored::Granted(grant)));
+        }
+        assert_eq!(read_back(contact_write(5)), Some(Stored::Contact(5)));
         let loan = loan_record(genesis.id, PeerId([2; 32]), 0x0a20_0001, 78);
         let write = (lent_key(0x0a20_0001), Some(loan.encode_to_vec()));
         assert_eq!(read_back(write), Some(Stored::Lent(loan)));
@@ -270,7 +298,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_damaged_store_never_panics(
-            kind in "genesis|grant/1/1|loan/1|owned/00000001/00000001|held/0a000001|x",
+            kind in "genesis|grant/1/1|loan/1|owned/00000001/00000001|held/0a000001|contact|x",
             value in proptest::collection::vec(any::<u8>(), 0..80),
         ) {
             let _ = read(format!("ipam/{kind}").as_bytes(), &value);

@@ -585,7 +585,15 @@ fn a_loan_is_not_taken_when_the_return_of_an_earlier_one_may_end_it() {
 fn a_grant_by_somebody_who_owns_nothing_is_ignored_and_counted() {
     let (mut a, b) = pair();
     let genesis = a.ipam.genesis_id().expect("founded");
-    let grant = store::grant_record(genesis, id(2), Span { first: 0, last: 99 }, 1, 5);
+    let grant = Grant {
+        serial: 1,
+        taken_from: None,
+        grantor: id(2),
+        grantee: id(2),
+        chunks: Span { first: 0, last: 99 },
+        number: 1,
+    };
+    let grant = store::grant_record(genesis, &grant, 5);
     a.ipam
         .apply(id(2), 40, None, Some(&entry::Body::Grant(grant)), a.now);
     a.drain();

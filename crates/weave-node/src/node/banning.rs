@@ -2,7 +2,8 @@
 //!
 //! The log of a banned peer is held and passed on like any other: the founding of the address
 //! range, and grants that the space of others rests on, may stand in it. Nothing else in it
-//! counts, for its origin is never live. Its address space stays its own.
+//! counts, for its origin is never live. Its address space is taken
+//! over by others (`ipam/succession.rs`).
 
 use weave_wire::proto::entry;
 use weave_wire::{PeerId, Time};
@@ -11,13 +12,24 @@ use super::{Event, Node, PersistToken, TokenOwner};
 use crate::bans::{Ban, BanProgress, ban_entry, of_body};
 use crate::config::NodeConfig;
 
+/// The reason in the ban of a peer that left.
+const LEFT: &str = "left the mesh";
+
 impl Node {
     /// Bans a peer from the mesh, for ever, once that is durable: [`Node::ban_progress`] tells.
-    /// Nobody bans itself; a peer that is banned already stays so.
+    /// Nobody bans itself by this; a peer that is banned already stays so.
     pub fn ban(&mut self, peer: PeerId, reason: &str, now: Time) {
         if peer != self.me {
             self.bans.ask(peer, reason);
         }
+        self.route(now);
+    }
+
+    /// Takes this peer out of the mesh, for ever: it bans itself, so that others take its address
+    /// space over at once. [`Node::ban_progress`] tells when that is durable; peers that hear of it
+    /// end their sessions.
+    pub fn leave(&mut self, now: Time) {
+        self.bans.ask(self.me, LEFT);
         self.route(now);
     }
 
@@ -95,6 +107,7 @@ impl Node {
         }
         tracing::warn!(peer = %name, "the peer is banned from the mesh");
         self.sessions.ban(peer, now);
+        self.ipam.ban(peer, now);
         self.dirty.edges_changed();
     }
 

@@ -139,6 +139,7 @@ impl Node {
             self.dirty.record = true;
         }
         self.names.set_live(&self.live);
+        self.ipam.set_live(&self.live, now);
         self.endpoints.set_live(&self.live);
         self.logs.set_live(&self.live);
         self.set_reachable(now);

@@ -402,6 +402,7 @@ pub(crate) fn config(number: u8, target: Option<SocketAddr>) -> NodeConfig {
             _ => PostQuantum::Prefer,
         },
         conn_limit: weave_node::CONN_LIMIT,
+        take_back: weave_node::ipam::TakeBack::default(),
         port: 6783,
         range: Some(range()),
         default_subnet: Some(range()),

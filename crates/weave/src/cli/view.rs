@@ -297,11 +297,7 @@ pub(crate) fn banned(answer: &BanAnswer) -> String {
     }
     let _ = writeln!(text, "key {}", ban.key);
     if answer.ips > 0 {
-        let _ = writeln!(
-            text,
-            "its {} addresses are given to nobody else",
-            answer.ips
-        );
+        let _ = writeln!(text, "{} IPs taken over from {who}", answer.ips);
     }
     if !answer.was_banned {
         text.push_str(

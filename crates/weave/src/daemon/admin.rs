@@ -182,7 +182,8 @@ impl Router for Admin {
         Ok(())
     }
 
-    async fn reset(&self, _force: bool) -> Result<(), ApiError> {
+    async fn reset(&self, force: bool) -> Result<(), ApiError> {
+        banning::leave(self.networks.control(), force).await?;
         self.stop.notify_one();
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weave_node::{Ban, BanProgress, Node, NodeStatus};
+use weave_node::{Ban, BanProgress, ConnectionState, Node, NodeStatus};
 use weave_wire::PeerId;
 
 use super::admin::nickname_of;
@@ -41,6 +41,39 @@ pub(super) async fn rmpeer(control: &Control, request: BanRequest) -> Result<Ban
         is_known,
         ips: owned.map(|share| share.ips).sum(),
     })
+}
+
+/// Takes this host out of the mesh for good, and waits until its peers know.
+pub(super) async fn leave(control: &Control, force: bool) -> Result<(), ApiError> {
+    let me = control
+        .call(|node, now| {
+            node.leave(now);
+            node.id()
+        })
+        .await?;
+    await_ban(control, me).await?;
+    let mut heard = 0;
+    for _ in 0..LOOKS {
+        let status = control.call(|node, now| node.status(now)).await?;
+        let connections = status.connections.iter();
+        let open = connections
+            .filter(|it| it.state == ConnectionState::Established)
+            .count();
+        heard = heard.max(open);
+        let is_alone = status.ipam.shares.iter().all(|share| share.peer == me);
+        if open == 0 && (heard > 0 || is_alone || force) {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    if force {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        ApiErrorKind::Unavailable,
+        "no peer has acknowledged that this host leaves, so its address space would stay with it",
+    )
+    .with_hint("connect it and try again; or `weave reset --force`, then `weave rmpeer` on a peer"))
 }
 
 /// All bans, as people see them.

@@ -298,6 +298,7 @@ fn node_config(config: &DaemonConfig, local: Vec<IpAddr>) -> NodeConfig {
         port: config.port,
         range: Some(config.range),
         default_subnet: Some(config.default_subnet),
+        take_back: config.take_back,
         targets: config.targets.clone(),
         local,
         anycast: vec![IpAddr::V4(DNS_ADDRESS)],

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use weave_wire::PeerId;
+
 use super::mesh::{Mesh, Peer};
 use crate::ipam::chunks::Run;
 use crate::ipam::span::total;
@@ -20,10 +22,11 @@ impl Mesh {
 
     /// After a quiet time: all views agree, no address is lost, what is free can be had.
     pub(super) fn check_converged(&mut self) {
-        let maps: Vec<(usize, Option<[u8; 16]>, Vec<Run>)> = (0..self.peers.len())
+        let maps: Vec<(usize, Option<[u8; 16]>, Vec<Run>)> = self
+            .left()
             .map(|node| {
                 let ipam = self.peers[node].ipam.as_ref().expect("all peers are up");
-                (node, ipam.genesis_id(), merged(ipam.map.runs()))
+                (node, ipam.genesis_id(), merged(ipam.map.runs().cloned()))
             })
             .collect();
         for (node, genesis, runs) in &maps {
@@ -36,10 +39,34 @@ impl Mesh {
                     .violation(format!("{node} and {} differ on owners", other.0));
             }
         }
+        self.check_owners();
         self.check_books();
         self.check_loans();
         if self.foundings() == 1 {
             self.check_free_space();
+        }
+    }
+
+    /// Peers that are not gone for good.
+    fn left(&self) -> impl Iterator<Item = usize> + use<> {
+        let left = |node: &usize| !self.peers[*node].is_gone;
+        (0..self.peers.len())
+            .filter(left)
+            .collect::<Vec<_>>()
+            .into_iter()
+    }
+
+    /// Nothing belongs to a peer that is gone.
+    fn check_owners(&mut self) {
+        let mut lost = Vec::new();
+        for peer in &self.peers {
+            let Some(ipam) = &peer.ipam else { continue };
+            let gone = self.peers.iter().filter(|peer| peer.is_gone);
+            lost.extend(gone.flat_map(|gone| ipam.map.owned_by(gone.id)));
+        }
+        if let Some(chunks) = lost.first() {
+            self.oracle
+                .violation(format!("{chunks:?} belong to a peer that is gone"));
         }
     }
 
@@ -81,17 +108,26 @@ impl Mesh {
                 .filter_map(|(ip, held)| Some((ip, held.loan?)));
             borrowed.extend(loans.map(|(ip, loan)| (loan.lender, peer.id, *ip)));
         }
-        for (lender, borrower, ip) in lent.symmetric_difference(&borrowed) {
+        let gone = |id: &PeerId| self.peers.iter().any(|peer| peer.id == *id && peer.is_gone);
+        for entry in lent.symmetric_difference(&borrowed) {
+            let (lender, borrower, ip) = entry;
             let ip = Ipv4Addr::from_bits(*ip);
-            self.oracle
-                .violation(format!("loan of {ip} by {lender:?} to {borrower:?} is odd"));
+            let known = if lent.contains(entry) {
+                "lender"
+            } else {
+                "borrower"
+            };
+            let gone = (gone(lender), gone(borrower));
+            self.oracle.violation(format!(
+                "loan of {ip} by {lender:?} to {borrower:?} is known to the {known} only, gone: {gone:?}"
+            ));
         }
     }
 
     /// With everybody connected an address is refused only if there is none.
     fn check_free_space(&mut self) {
         let subnet = self.subnets[0];
-        for node in 0..self.peers.len() {
+        for node in self.left() {
             let free: u64 = self
                 .peers
                 .iter()
@@ -116,7 +152,7 @@ impl Mesh {
         }
     }
 
-    /// No chunk is owned by two peers in their own eyes.
+    /// No chunk is owned by two peers that may use it, in their own eyes.
     pub(super) fn check_chunks(&mut self) {
         if !self.next_event.is_multiple_of(16) {
             return;
@@ -125,7 +161,7 @@ impl Mesh {
         for (node, peer) in self.peers.iter_mut().enumerate() {
             let Some(ipam) = &mut peer.ipam else { continue };
             ipam.refresh_map();
-            let Some(genesis) = ipam.genesis_id() else {
+            let Some(genesis) = ipam.genesis_id().filter(|_| !ipam.is_fenced()) else {
                 continue;
             };
             for span in ipam.map.owned_by(ipam.me) {

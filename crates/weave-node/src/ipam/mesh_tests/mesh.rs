@@ -11,7 +11,7 @@ use weave_wire::{Cidr, PeerId, Time, ip_bytes};
 
 use super::oracle::Oracle;
 use crate::ipam::store::Write;
-use crate::ipam::{Ipam, IpamAction, IpamConfig, IpamError};
+use crate::ipam::{Ipam, IpamAction, IpamConfig, IpamError, TakeBack};
 
 /// Founders are apart for this long.
 const APART: Duration = Duration::from_secs(12);
@@ -30,6 +30,10 @@ pub(super) struct Options {
     /// So many peers were told of no others to connect to, and found the range at need. They are
     /// apart from each other at first.
     pub(super) founders: usize,
+    /// Space is taken back from peers that are gone after this long, and faults last as long.
+    pub(super) take_back: Option<Duration>,
+    /// Now and then a peer is banned.
+    pub(super) bans: bool,
     #[cfg(feature = "seeded-bugs")]
     pub(super) bug: bool,
 }
@@ -43,6 +47,8 @@ impl Default for Options {
             disk_errors: 0,
             faults: true,
             founders: 1,
+            take_back: None,
+            bans: false,
             #[cfg(feature = "seeded-bugs")]
             bug: false,
         }
@@ -56,6 +62,8 @@ pub(super) struct Faults {
     pub(super) doubled: usize,
     pub(super) crashes: usize,
     pub(super) partitions: usize,
+    pub(super) destroyed: usize,
+    pub(super) bans: usize,
     /// Writes that were on disk although the peer died before it heard of it.
     pub(super) unacked: usize,
 }
@@ -66,6 +74,8 @@ impl Faults {
         self.doubled += other.doubled;
         self.crashes += other.crashes;
         self.partitions += other.partitions;
+        self.destroyed += other.destroyed;
+        self.bans += other.bans;
         self.unacked += other.unacked;
     }
 }
@@ -85,6 +95,10 @@ pub(super) struct Peer {
     /// Writes on their way to the disk, oldest first.
     writing: Vec<(u64, Vec<Write>)>,
     slots: BTreeMap<String, u64>,
+    /// It never comes back.
+    pub(super) is_gone: bool,
+    /// Bans that it has heard of.
+    bans: BTreeSet<PeerId>,
     views: BTreeMap<usize, Held>,
     tables: BTreeMap<(usize, u64), entry::Body>,
 }
@@ -128,6 +142,9 @@ pub(super) struct Mesh {
     pub(super) subnets: Vec<Cidr>,
     tickets: BTreeMap<u64, Cidr>,
     churning: bool,
+    /// When each pair had a link last.
+    seen: BTreeMap<(usize, usize), Time>,
+    linked_before: BTreeSet<(usize, usize)>,
     pub(super) oracle: Oracle,
     pub(super) faults: Faults,
 }
@@ -148,6 +165,8 @@ impl Mesh {
             subnets: subnets_of(range),
             tickets: BTreeMap::new(),
             churning: false,
+            seen: BTreeMap::new(),
+            linked_before: BTreeSet::new(),
             oracle: Oracle::default(),
             faults: Faults::default(),
         };
@@ -161,6 +180,8 @@ impl Mesh {
                 disk: BTreeMap::new(),
                 writing: Vec::new(),
                 slots: BTreeMap::new(),
+                is_gone: false,
+                bans: BTreeSet::new(),
                 views: BTreeMap::new(),
                 tables: BTreeMap::new(),
             });
@@ -194,11 +215,18 @@ impl Mesh {
         self.side.fill(0);
         self.options.disk_errors = 0;
         for node in 0..self.peers.len() {
-            if self.peers[node].ipam.is_none() {
+            if self.peers[node].ipam.is_none() && !self.peers[node].is_gone {
                 self.boot(node);
             }
         }
         self.relink();
+        // where a founder is banned the other hosts that are gone must be, too
+        if self.faults.bans > 0 {
+            let gone = self.peers.iter().filter(|peer| peer.is_gone);
+            let gone: BTreeSet<PeerId> = gone.map(|peer| peer.id).collect();
+            let by = self.peers.iter().position(|peer| !peer.is_gone);
+            self.hear_bans(by.expect("somebody is left"), gone);
+        }
     }
 
     pub(super) fn run_for(&mut self, time: Duration) {
@@ -243,7 +271,7 @@ impl Mesh {
             Event::Work if self.churning => self.work(),
             Event::Fault if self.churning => self.fault(),
             Event::Restart { node } => {
-                if self.peers[node].ipam.is_none() {
+                if self.peers[node].ipam.is_none() && !self.peers[node].is_gone {
                     self.boot(node);
                     self.relink();
                 }
@@ -328,7 +356,22 @@ impl Mesh {
     fn fault(&mut self) {
         let next = 500 + self.below(3000);
         self.at(Duration::from_millis(next), Event::Fault);
-        if self.below(2) == 0 {
+        let longest = self.options.take_back.map_or(8000, |after| {
+            u64::try_from(after.as_millis()).expect("some seconds") * 2
+        });
+        let left = self.peers.iter().filter(|peer| !peer.is_gone).count();
+        let loses = self.options.bans || self.options.take_back.is_some();
+        let may_lose = loses && left > 2 && self.below(8) == 0;
+        if self.options.bans && may_lose && self.below(2) == 0 {
+            self.ban();
+        } else if self.options.take_back.is_some() && may_lose {
+            // whoever founds the range is the top, and has to be banned
+            let node = self.index(self.peers.len());
+            if node >= self.options.founders.max(1) {
+                self.lose(node);
+                self.faults.destroyed += 1;
+            }
+        } else if self.below(2) == 0 {
             let node = self.index(self.peers.len());
             self.crash(node);
             let down = 100 + self.below(8000);
@@ -338,10 +381,40 @@ impl Mesh {
             for node in 0..self.side.len() {
                 self.side[node] = self.low(2);
             }
-            let heal = 500 + self.below(8000);
+            let heal = 500 + self.below(longest);
             self.at(Duration::from_millis(heal), Event::Heal);
         }
         self.relink();
+    }
+
+    /// The host is gone for good, with its containers.
+    fn lose(&mut self, node: usize) {
+        self.crash(node);
+        self.peers[node].is_gone = true;
+        self.oracle.gone(node);
+    }
+
+    /// Somebody bans somebody else, which is cut off at once.
+    fn ban(&mut self) {
+        let (by, node) = (self.index(self.peers.len()), self.index(self.peers.len()));
+        if by == node || self.peers[by].ipam.is_none() {
+            return;
+        }
+        self.faults.bans += 1;
+        self.lose(node);
+        let banned = self.peers[node].id;
+        self.hear_bans(by, BTreeSet::from([banned]));
+    }
+
+    fn hear_bans(&mut self, node: usize, bans: BTreeSet<PeerId>) {
+        let (now, peer) = (self.now, &mut self.peers[node]);
+        for banned in bans {
+            if peer.bans.insert(banned)
+                && let Some(ipam) = &mut peer.ipam
+            {
+                ipam.ban(banned, now);
+            }
+        }
     }
 
     fn crash(&mut self, node: usize) {
@@ -369,7 +442,15 @@ impl Mesh {
         let config = IpamConfig {
             range: Some(self.options.range.parse().expect("a range")),
             boot: peer.life,
-            wall_ms: 1_700_000_000_000 + node as u64,
+            wall_ms: 1_700_000_000_000
+                + node as u64
+                + u64::try_from(Duration::from_nanos(self.now.as_nanos()).as_millis())
+                    .expect("minutes"),
+            take_back: self
+                .options
+                .take_back
+                .map(TakeBack::after)
+                .unwrap_or_default(),
             #[cfg(feature = "seeded-bugs")]
             seeded_bug: self
                 .options
@@ -378,6 +459,9 @@ impl Mesh {
             ..IpamConfig::default()
         };
         let mut ipam = Ipam::new(peer.id, config, &stored, self.now);
+        for banned in &peer.bans {
+            ipam.ban(*banned, self.now);
+        }
         let targets = usize::from(node >= self.options.founders);
         ipam.set_targets(targets, targets, self.now);
         peer.ipam = Some(ipam);
@@ -403,17 +487,50 @@ impl Mesh {
     }
 
     fn relink(&mut self) {
+        for a in 0..self.peers.len() {
+            for b in 0..self.peers.len() {
+                if self.linked_before.contains(&(a, b)) {
+                    self.seen.insert((a, b), self.now);
+                }
+            }
+        }
+        self.linked_before = self.all_links();
         for node in 0..self.peers.len() {
             let reach: Vec<PeerId> = (0..self.peers.len())
                 .filter(|other| *other != node && self.linked(node, *other))
                 .map(|other| self.peers[other].id)
                 .collect();
             let now = self.now;
+            let live: BTreeSet<PeerId> = reach.iter().copied().collect();
             if let Some(ipam) = &mut self.peers[node].ipam {
                 ipam.set_reachable(reach, now);
+                ipam.set_live(&live, now);
             }
             self.drain(node);
         }
+    }
+
+    fn all_links(&self) -> BTreeSet<(usize, usize)> {
+        let nodes = 0..self.peers.len();
+        let pairs = nodes
+            .clone()
+            .flat_map(|a| nodes.clone().map(move |b| (a, b)));
+        pairs
+            .filter(|(a, b)| a != b && self.linked(*a, *b))
+            .collect()
+    }
+
+    /// Whether two peers have been apart for so long that one may be taken for gone.
+    fn are_apart(&self, a: usize, b: usize) -> bool {
+        let Some(after) = self.options.take_back else {
+            return false;
+        };
+        let seen = self
+            .seen
+            .get(&(a, b))
+            .copied()
+            .unwrap_or(Time::from_secs(1));
+        !self.linked(a, b) && self.now.saturating_sub(seen) >= TakeBack::after(after).fence_after
     }
 
     fn linked(&self, a: usize, b: usize) -> bool {
@@ -469,8 +586,24 @@ impl Mesh {
         let rightful: Vec<usize> = (0..self.peers.len())
             .filter(|other| *other != node && rightful(&self.peers[*other]).is_some())
             .collect();
+        // of peers that do not hear each other, one has been taken for gone
+        let giver = result
+            .as_ref()
+            .ok()
+            .and_then(|ip| self.giver(node, ip.to_bits()));
+        let apart: Vec<usize> = (0..self.peers.len())
+            .filter(|other| giver.is_some_and(|giver| self.are_apart(giver, *other)))
+            .collect();
         self.oracle
-            .answered(ticket, genesis, subnet, result, &rightful, self.now);
+            .answered(ticket, genesis, subnet, result, &rightful, &apart, self.now);
+    }
+
+    /// Who owns the chunk of an address that a peer was just given.
+    fn giver(&self, node: usize, ip: u32) -> Option<usize> {
+        let ipam = self.peers[node].ipam.as_ref()?;
+        let lender = ipam.pool.held.get(&ip)?.loan.map(|loan| loan.lender);
+        let giver = lender.unwrap_or(ipam.me);
+        self.peers.iter().position(|peer| peer.id == giver)
     }
 
     fn transmit(&mut self, from: usize, to: PeerId, body: Body) {
@@ -595,6 +728,8 @@ impl Mesh {
     }
 
     fn sync(&mut self, from: usize, to: usize) {
+        let bans = self.peers[from].bans.clone();
+        self.hear_bans(to, bans);
         for origin in 0..self.peers.len() {
             if origin != to
                 && let Some(held) = self.peers[from].views.get(&origin).copied()

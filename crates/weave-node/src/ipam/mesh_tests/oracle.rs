@@ -48,6 +48,7 @@ impl Oracle {
         subnet: Cidr,
         result: &Result<Ipv4Addr, IpamError>,
         rightful: &[usize],
+        apart: &[usize],
         now: Time,
     ) {
         let Some(request) = self.open.remove(&ticket) else {
@@ -69,7 +70,7 @@ impl Oracle {
         let node = request.node;
         // who got it under another founding and has not taken it over has a conflict to tell of
         let same = |holder: usize, (of, _): &(GenesisId, Cidr)| {
-            *of == genesis || rightful.contains(&holder)
+            (*of == genesis || rightful.contains(&holder)) && !apart.contains(&holder)
         };
         let before = self.holders.range((*ip, 0)..=(*ip, usize::MAX));
         let before = before.filter(|((_, holder), given)| same(*holder, given));
@@ -77,12 +78,23 @@ impl Oracle {
             let text = format!("{ip} given to {node} while {before} holds it");
             self.violation(text);
         }
+        // nobody gave it to those that were taken for gone, as far as the others know
+        for ((_, holder), (of, _)) in self.holders.range_mut((*ip, 0)..=(*ip, usize::MAX)) {
+            if apart.contains(holder) {
+                *of = [0; 16];
+            }
+        }
         self.holders.insert((*ip, node), (genesis, subnet));
     }
 
     /// Requests of a peer that died are never answered.
     pub(super) fn crashed(&mut self, node: usize) {
         self.open.retain(|_, request| request.node != node);
+    }
+
+    /// A host is gone for good.
+    pub(super) fn gone(&mut self, node: usize) {
+        self.holders.retain(|(_, holder), _| *holder != node);
     }
 
     pub(super) fn released(&mut self, node: usize, ip: Ipv4Addr) {

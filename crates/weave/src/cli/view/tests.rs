@@ -354,7 +354,7 @@ fn rmpeer_says_what_it_did_and_what_to_do_besides() {
     insta::assert_snapshot!(banned(&answer), @r"
     7e:ae:cd:d5:23:8d(mac) is banned: all peers end their sessions with it
     key 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
-    its 64 addresses are given to nobody else
+    64 IPs taken over from 7e:ae:cd:d5:23:8d(mac)
     whoever has that host knows the password of the mesh: change it, see `weave password --help`
     ");
     answer.was_banned = true;

@@ -1,0 +1,391 @@
+//! Space of peers that are gone: who takes it back, and when an owner may not use its own.
+//!
+//! A peer is gone once it is banned, or when it has not been live for a week: then the nearest peer
+//! up the chain of its chunks that is not gone takes them back, with a grant to itself that says
+//! from whom. The top of all chains is the founder or, once that is banned, the first peer that it
+//! granted to and that is not (its heir). Whoever has had no contact with the top for three days
+//! leaves its space alone: it is *fenced*, and gives out, lends, grants and takes back nothing. So
+//! whoever is taken for gone has stopped to give out long before; and once it is in contact again,
+//! it waits a little longer, to hear what was taken from it. The top itself is never fenced, and
+//! only a ban makes it gone.
+//!
+//! Owns the times of contact. They are counted by the node's clock; across a restart by the wall
+//! clock, where a clock that went back counts as no contact.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use weave_wire::{PeerId, Time};
+
+use super::Ipam;
+use super::chunks::{Grant, Run};
+use super::pool::{Lent, Phase};
+use super::span::Span;
+use super::store::{Write, contact_write};
+
+/// An owner without contact to its chain leaves its space alone after this long.
+const FENCE_AFTER: Duration = Duration::from_secs(3 * 86_400);
+/// Space of a peer without a sign of life is taken back after this long.
+const TAKE_BACK_AFTER: Duration = Duration::from_secs(7 * 86_400);
+/// Contact is written down this often, more often where the times are shorter than usual.
+const NOTE_CONTACT: Duration = Duration::from_secs(3600);
+
+/// Who was out of contact for too long listens for so long, once it is back, before it gives out
+/// anything: lost news are repaired every ten seconds.
+const LISTEN: Duration = Duration::from_secs(20);
+/// While it is not settled which founding is in force.
+const SOON: Duration = Duration::from_secs(1);
+/// A live peer's log has been heard so long after the start.
+const HEARD_AFTER: Duration = Duration::from_secs(60);
+
+/// After how long without contact what happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TakeBack {
+    /// An owner leaves its space alone.
+    pub fence_after: Duration,
+    /// Space is taken back from its owner. Well after the former: it takes half a minute until
+    /// silence is noticed.
+    pub take_after: Duration,
+}
+
+impl Default for TakeBack {
+    fn default() -> Self {
+        Self {
+            fence_after: FENCE_AFTER,
+            take_after: TAKE_BACK_AFTER,
+        }
+    }
+}
+
+impl TakeBack {
+    /// The usual times, shortened so that space is taken back after this long.
+    pub fn after(take_after: Duration) -> Self {
+        Self {
+            fence_after: take_after * 3 / 7,
+            take_after,
+        }
+    }
+
+    fn note_every(&self) -> Duration {
+        NOTE_CONTACT.min(self.fence_after / 8)
+    }
+}
+
+/// Who is there, who was when, and who never comes back.
+#[derive(Debug)]
+pub(super) struct Succession {
+    banned: BTreeSet<PeerId>,
+    live: BTreeSet<PeerId>,
+    /// Since when peers that were live here are not.
+    left: BTreeMap<PeerId, Time>,
+    /// When peers that were away for long enough to be taken for gone came back.
+    back: BTreeMap<PeerId, Time>,
+    /// Nothing is known of contacts before this.
+    since: Time,
+    /// How long the last contact with the top of the chains was ago then.
+    contact_age: Duration,
+    noted_at: Option<Time>,
+    /// The top of the chains that this host knows of last, and since when where it is not the
+    /// founder.
+    top: Option<PeerId>,
+    top_since: Option<Time>,
+    /// Nobody looks before this, unless something changes.
+    look_at: Option<Time>,
+}
+
+impl Succession {
+    pub(super) const fn new(since: Time) -> Self {
+        Self {
+            banned: BTreeSet::new(),
+            live: BTreeSet::new(),
+            left: BTreeMap::new(),
+            back: BTreeMap::new(),
+            since,
+            contact_age: Duration::ZERO,
+            noted_at: None,
+            top: None,
+            top_since: None,
+            look_at: None,
+        }
+    }
+
+    /// The disk says when there was contact last, in Unix milliseconds; none: it does not know.
+    pub(super) fn restore(&mut self, contact_ms: Option<u64>, wall_ms: u64) {
+        let age = contact_ms.and_then(|at| wall_ms.checked_sub(at));
+        self.contact_age = age.map_or(Duration::MAX, Duration::from_millis);
+    }
+
+    /// Something has changed that decides who takes what.
+    pub(super) const fn look_again(&mut self) {
+        self.look_at = None;
+    }
+
+    /// How long a peer has not been live, as far as this start knows.
+    fn silence(&self, peer: &PeerId, now: Time) -> Duration {
+        if self.live.contains(peer) {
+            return Duration::ZERO;
+        }
+        now.saturating_sub(self.left.get(peer).copied().unwrap_or(self.since))
+    }
+
+    /// How long there has been no contact with a peer, for all that we know.
+    fn without_contact(&self, peer: &PeerId, now: Time) -> Duration {
+        let seen = self.live.contains(peer) || self.left.contains_key(peer);
+        let before = if seen {
+            Duration::ZERO
+        } else {
+            self.contact_age
+        };
+        self.silence(peer, now).saturating_add(before)
+    }
+}
+
+impl Ipam {
+    /// The peers that live, this one included or not.
+    pub fn set_live(&mut self, live: &BTreeSet<PeerId>, now: Time) {
+        self.stir(now);
+        let succession = &mut self.succession;
+        for peer in succession.live.difference(live) {
+            succession.left.insert(*peer, now);
+        }
+        let fence_after = self.config.take_back.fence_after;
+        for peer in live.difference(&succession.live) {
+            let was_away = succession.without_contact(peer, now) >= fence_after;
+            match was_away && *peer != self.me {
+                true => succession.back.insert(*peer, now),
+                false => succession.back.remove(peer),
+            };
+        }
+        for peer in live {
+            succession.left.remove(peer);
+        }
+        succession.live.clone_from(live);
+        succession.look_again();
+    }
+
+    /// A peer is banned: what it owns is others' to take.
+    pub fn ban(&mut self, peer: PeerId, now: Time) {
+        self.stir(now);
+        if self.succession.banned.insert(peer) {
+            self.succession.look_again();
+            self.map_stale = true;
+        }
+    }
+
+    pub(super) fn is_banned(&self, peer: &PeerId) -> bool {
+        self.succession.banned.contains(peer)
+    }
+
+    /// Whether a peer is taken for gone: it is banned, or silent for too long.
+    pub(super) fn is_gone(&self, peer: &PeerId) -> bool {
+        let succession = &self.succession;
+        // who does not know of a new top may be in contact with the former one
+        let knows_top = || match succession.top_since {
+            Some(since) => succession.left.get(peer).is_some_and(|left| *left >= since),
+            None => true,
+        };
+        let is_silent = || succession.silence(peer, self.now) >= self.config.take_back.take_after;
+        *peer != self.me && (self.is_banned(peer) || (is_silent() && knows_top()))
+    }
+
+    /// Whether space of ours is to be left alone, for want of contact.
+    pub(super) fn is_fenced(&self) -> bool {
+        let after = self.config.take_back.fence_after;
+        let Some(top) = self.top().filter(|top| *top != self.me) else {
+            return false;
+        };
+        let back = self.succession.back.get(&top);
+        let is_new = back.is_some_and(|back| self.now < *back + LISTEN);
+        is_new || self.succession.without_contact(&top, self.now) >= after
+    }
+
+    /// Chunks of ours that we may use.
+    pub(super) fn usable_runs(&self) -> impl Iterator<Item = &Run> + '_ {
+        let is_fenced = self.is_fenced();
+        let own = move |run: &&Run| run.owner == self.me && !is_fenced;
+        self.map.runs().filter(own)
+    }
+
+    /// A peer that is not taken for gone and uses this address: its container has it, or it was
+    /// lent by somebody else.
+    pub(super) fn user_of(&self, ip: u32) -> Option<PeerId> {
+        self.users(Span::one(ip)).next().map(|(_, user)| user)
+    }
+
+    /// Addresses between these that others use, with those peers.
+    pub(super) fn users(&self, span: Span) -> impl Iterator<Item = (u32, PeerId)> + '_ {
+        let genesis = self.genesis_id();
+        let lent = self.ledger.borrowed(span);
+        let lent =
+            lent.filter(move |(_, id, borrower)| Some(*id) == genesis && *borrower != self.me);
+        let used = self.ledger.used_by_others(span);
+        used.chain(lent.map(|(ip, _, borrower)| (ip, borrower)))
+            .filter(|(_, user)| !self.is_gone(user))
+    }
+
+    /// Takes back what peers that are gone owned or had borrowed, where that is for us to do.
+    pub(super) fn drive_succession(&mut self) {
+        let idle = self.succession.look_at.is_some_and(|at| self.now < at);
+        if idle {
+            return;
+        }
+        self.succession.look_at = None;
+        if self.genesis.is_none() || self.fault.is_some() {
+            return;
+        }
+        if self.is_unsettled() {
+            self.succession.look_at = Some(self.now + SOON);
+            return;
+        }
+        self.note_top();
+        self.note_contact();
+        self.succession.look_at = Some(self.next_look());
+        if self.is_fenced() {
+            return;
+        }
+        let inherited = |run: &&Run| self.is_ours_to_take(run);
+        let takes: Vec<Grant> = self
+            .map
+            .runs()
+            .filter(inherited)
+            .map(|run| Grant {
+                serial: run.serial + 1,
+                taken_from: Some(run.owner),
+                grantor: self.me,
+                grantee: self.me,
+                chunks: run.chunks,
+                number: 0,
+            })
+            .filter(|grant| {
+                !self
+                    .grants
+                    .contains_key(&(grant.chunks.first, grant.serial))
+            })
+            .collect();
+        for grant in takes {
+            let loser = grant.taken_from.unwrap_or(self.me);
+            tracing::info!(from = %loser.name(), chunks = grant.chunks.len(), "taking address space back");
+            self.stage_grant(grant, 0);
+        }
+        self.end_loans_of_the_gone();
+    }
+
+    fn is_ours_to_take(&self, run: &Run) -> bool {
+        if run.owner == self.me || !self.is_gone(&run.owner) {
+            return false;
+        }
+        let mut above = run.above.iter().rev();
+        match above.find(|peer| !self.is_gone(peer)) {
+            Some(taker) => *taker == self.me,
+            None => self.top() == Some(self.me),
+        }
+    }
+
+    /// Who stands above all others: the founder, or the first that it granted to and that is not
+    /// banned.
+    fn top(&self) -> Option<PeerId> {
+        let genesis = self.genesis.as_ref()?;
+        if !self.is_banned(&genesis.founder) {
+            return Some(genesis.founder);
+        }
+        let granted = self.ledger.grants(genesis.id);
+        let own = self.grants.values().map(|own| own.grant);
+        let granted = granted
+            .chain(own)
+            .filter(|grant| grant.grantor == genesis.founder);
+        let left = granted.filter(|grant| grant.serial == 1 && !self.is_banned(&grant.grantee));
+        // a log is heard from its beginning: whoever knows a later grant knows the first
+        let first = left.min_by_key(|grant| (grant.number, grant.chunks.first));
+        first.map(|grant| grant.grantee).or_else(|| {
+            let lent = self.ledger.loans(genesis.id);
+            let borrowers = lent.filter(|(lender, ..)| *lender == genesis.founder);
+            let borrowers = borrowers.map(|(_, borrower, _)| borrower);
+            borrowers.filter(|peer| !self.is_banned(peer)).min()
+        })
+    }
+
+    fn note_top(&mut self) {
+        let top = self.top();
+        if std::mem::replace(&mut self.succession.top, top) != top {
+            let founder = self.genesis.as_ref().map(|genesis| genesis.founder);
+            self.succession.top_since = (top != founder).then_some(self.now);
+        }
+    }
+
+    fn end_loans_of_the_gone(&mut self) {
+        let is_over = |lent: &Lent| lent.phase == Phase::Kept && self.is_gone(&lent.borrower);
+        let over = self.pool.lent.iter().filter(|(_, lent)| is_over(lent));
+        let over: Vec<u32> = over.map(|(ip, _)| *ip).collect();
+        for ip in over {
+            self.stage_loan_end(ip);
+        }
+    }
+
+    /// Writes down that there is contact with the top of the chains.
+    fn note_contact(&mut self) {
+        let due = self
+            .succession
+            .noted_at
+            .map(|at| at + self.config.take_back.note_every());
+        let lives = |top: PeerId| top == self.me || self.succession.live.contains(&top);
+        if due.is_some_and(|due| self.now < due)
+            || !self.has_stake()
+            || !self.top().is_some_and(lives)
+        {
+            return;
+        }
+        self.succession.noted_at = Some(self.now);
+        let write: Write = contact_write(self.wall_ms());
+        self.stage_recovered(vec![write]);
+    }
+
+    /// Whether what a peer's log says now has probably been heard.
+    pub(super) fn has_heard(&self, peer: &PeerId) -> bool {
+        self.succession.live.contains(peer) && self.now >= self.succession.since + HEARD_AFTER
+    }
+
+    /// The time by this host's wall clock, Unix milliseconds.
+    pub(super) fn wall_ms(&self) -> u64 {
+        let millis = u64::try_from(Duration::from_nanos(self.now.as_nanos()).as_millis());
+        self.config.wall_ms.saturating_add(millis.unwrap_or(0))
+    }
+
+    /// When time alone may change something.
+    fn next_look(&self) -> Time {
+        let TakeBack {
+            fence_after,
+            take_after,
+        } = self.config.take_back;
+        let succession = &self.succession;
+        let starts = succession.left.values().copied().chain([succession.since]);
+        let times = starts.flat_map(|from| [from + fence_after, from + take_after]);
+        let times = times.chain(succession.back.values().map(|back| *back + LISTEN));
+        let note = self.now + self.config.take_back.note_every();
+        times.filter(|at| *at > self.now).fold(note, Time::min)
+    }
+
+    /// When to look again who is gone.
+    pub(super) const fn succession_deadline(&self) -> Option<Time> {
+        self.succession.look_at
+    }
+
+    /// Why space of ours is left alone, in words; none where it is not.
+    pub(super) fn fenced_note(&self) -> Option<String> {
+        let owns = self.map.runs().any(|run| run.owner == self.me);
+        let peer = self.top().filter(|_| owns && self.is_fenced())?;
+        if self.succession.live.contains(&peer) {
+            let label = self.ledger.label(peer);
+            return Some(format!(
+                "this host has been without contact with peer {label} for so long that its address \
+                 space may have been taken back: it hears of that first, try again in a few seconds"
+            ));
+        }
+        let label = self.ledger.label(peer);
+        Some(format!(
+            "this host leaves its address space alone: it has not been in contact with peer {label}, \
+             which all of it comes from, for too long. Connect them, or run `weave rmpeer {}` if that \
+             one is gone for good",
+            peer.name()
+        ))
+    }
+}
