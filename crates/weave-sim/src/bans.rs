@@ -95,7 +95,9 @@ impl World {
 
     /// Whether somebody has typed that this host is banned.
     pub(crate) fn is_to_be_out(&self, host: usize) -> bool {
-        self.banned.as_ref().is_some_and(|banned| banned.host == host)
+        self.banned
+            .as_ref()
+            .is_some_and(|banned| banned.host == host)
     }
 
     /// Whether this host is banned, and whoever typed it was told that it is done.

@@ -239,7 +239,9 @@ impl Ipam {
         match self.verdict(pending.ask_key(), pending.since) {
             None if !asked_long => Step::Wait,
             None => spare.unwrap_or(Step::Wait),
-            Some(Verdict::Full) if spare.is_none() && self.fenced_note().is_some() => {
+            Some(Verdict::Full | Verdict::Unreachable(_))
+                if spare.is_none() && self.fenced_note().is_some() =>
+            {
                 Step::Refuse(self.fenced_error())
             }
             Some(verdict) => spare.unwrap_or_else(|| self.conclude(pending, verdict)),

@@ -8,6 +8,7 @@ use super::*;
 
 mod found;
 mod recover;
+mod succession;
 
 const RANGE: &str = "10.32.0.0/12";
 const WALL: u64 = 1_700_000_000_000;
@@ -43,11 +44,15 @@ impl Host {
     }
 
     fn with(number: u8, range: &str, disk: &BTreeMap<Vec<u8>, Vec<u8>>) -> Self {
+        Self::started(number, range, disk, WALL)
+    }
+
+    fn started(number: u8, range: &str, disk: &BTreeMap<Vec<u8>, Vec<u8>>, wall_ms: u64) -> Self {
         let stored: Vec<_> = disk.clone().into_iter().collect();
         let config = IpamConfig {
             range: Some(net(range)),
             boot: 1 + u64::from(!disk.is_empty()),
-            wall_ms: WALL,
+            wall_ms,
             ..IpamConfig::default()
         };
         let mut host = Self {
@@ -65,7 +70,12 @@ impl Host {
     }
 
     fn restarted(&self, number: u8) -> Self {
-        Self::with(number, RANGE, &self.disk)
+        self.restarted_after(number, 3600)
+    }
+
+    fn restarted_after(&self, number: u8, seconds: u64) -> Self {
+        let wall_ms = self.ipam.wall_ms() + seconds * 1000;
+        Self::started(number, RANGE, &self.disk, wall_ms)
     }
 
     fn drain(&mut self) {
@@ -143,8 +153,11 @@ impl Host {
     }
 
     fn reach(&mut self, peers: &[u8]) {
+        let peers: std::collections::BTreeSet<PeerId> =
+            peers.iter().map(|number| id(*number)).collect();
         self.ipam
-            .set_reachable(peers.iter().map(|number| id(*number)).collect(), self.now);
+            .set_reachable(peers.iter().copied().collect(), self.now);
+        self.ipam.set_live(&peers, self.now);
         self.drain();
     }
 

@@ -1,0 +1,135 @@
+//! When space is left alone, and when it is taken back.
+
+use super::*;
+
+const DAY: u64 = 86_400;
+
+fn owners(host: &Host) -> Vec<PeerId> {
+    host.ipam.map.runs().map(|run| run.owner).collect()
+}
+
+/// Two hosts that both own chunks; the first founded the range.
+fn owning_pair() -> (Host, Host) {
+    let (mut a, mut b) = pair();
+    b.ask(10, RANGE, None);
+    converse(&mut a, &mut b);
+    assert!(owners(&a).contains(&id(2)));
+    (a, b)
+}
+
+#[test]
+fn who_is_cut_off_from_the_founder_gives_out_nothing_new_after_three_days_and_says_why() {
+    let (_, mut b) = owning_pair();
+    b.reach(&[]);
+    b.pass(2 * DAY * 1000);
+    b.allocate(11, RANGE, None);
+    b.pass((DAY + 1) * 1000);
+    let refusal = b.refusal(12, RANGE, None);
+    assert!(
+        refusal.contains("has not been in contact with peer"),
+        "{refusal}"
+    );
+    assert!(refusal.contains("weave rmpeer"), "{refusal}");
+    assert!(
+        b.ipam
+            .status()
+            .notes
+            .iter()
+            .any(|note| note.contains("leaves its address space alone"))
+    );
+    assert!(
+        !b.ipam.lookup("c11").is_empty(),
+        "its containers keep their addresses"
+    );
+    b.reach(&[1]);
+    let refusal = b.refusal(13, RANGE, None);
+    assert!(refusal.contains("may have been taken back"), "{refusal}");
+    b.pass(20_000);
+    b.allocate(14, RANGE, None);
+}
+
+#[test]
+fn the_founder_alone_goes_on_for_ever() {
+    let (mut a, _) = owning_pair();
+    a.reach(&[]);
+    a.pass(30 * DAY * 1000);
+    a.allocate(11, RANGE, None);
+}
+
+#[test]
+fn across_a_restart_the_wall_clock_counts_and_one_that_went_back_is_not_trusted() {
+    let (_, b) = owning_pair();
+    b.restarted_after(2, 2 * DAY).allocate(11, RANGE, None);
+    let fenced = "has not been in contact";
+    let late = b.restarted_after(2, 4 * DAY).refusal(11, RANGE, None);
+    assert!(late.contains(fenced), "{late}");
+    let mut back = Host::started(2, RANGE, &b.disk, WALL - 1);
+    let back = back.refusal(11, RANGE, None);
+    assert!(back.contains(fenced), "{back}");
+}
+
+#[test]
+fn space_of_a_peer_that_is_silent_for_a_week_is_taken_back_and_it_hears_of_that() {
+    let (mut a, mut b) = owning_pair();
+    a.reach(&[]);
+    b.reach(&[]);
+    a.pass(6 * DAY * 1000);
+    assert!(owners(&a).contains(&id(2)));
+    a.pass((DAY + 1) * 1000);
+    assert!(!owners(&a).contains(&id(2)));
+    b.pass((7 * DAY + 1) * 1000);
+    let held = b.ipam.lookup("c10");
+    a.reach(&[2]);
+    b.reach(&[1]);
+    converse(&mut a, &mut b);
+    assert_eq!(owners(&b), owners(&a));
+    for _ in 0..10 {
+        b.pass(3000);
+        a.pass(3000);
+        converse(&mut a, &mut b);
+    }
+    let now = b.ipam.lookup("c10");
+    assert_eq!(
+        (now[0].ip, now[0].lender),
+        (held[0].ip, Some(id(1))),
+        "it is lent now"
+    );
+}
+
+#[test]
+fn a_banned_peer_is_followed_at_once_and_its_containers_block_nothing() {
+    let (mut a, b) = owning_pair();
+    let held = b.ipam.lookup("c10")[0].ip.to_string();
+    let record = weave_wire::proto::EndpointRecord {
+        segment: 1,
+        mac: vec![2, 0, 0, 0, 0, 1],
+        ips: vec![b.ipam.lookup("c10")[0].ip.octets().to_vec()],
+        claim: 1,
+        container: "c10".to_owned(),
+    };
+    a.ipam
+        .apply(id(2), 99, None, Some(&entry::Body::Endpoint(record)), a.now);
+    a.ipam.ban(id(2), a.now);
+    a.drain();
+    assert!(!owners(&a).contains(&id(2)));
+    a.allocate(30, RANGE, Some(&held));
+}
+
+#[test]
+fn where_the_founder_is_banned_the_first_that_it_granted_to_follows_and_is_fenced_no_more() {
+    let (a, mut b) = owning_pair();
+    b.hear(&a);
+    b.reach(&[]);
+    b.pass(4 * DAY * 1000);
+    assert!(
+        b.refusal(11, RANGE, None)
+            .contains("has not been in contact")
+    );
+    b.ipam.ban(id(1), b.now);
+    b.drain();
+    assert_eq!(
+        owners(&b).iter().filter(|owner| **owner != id(2)).count(),
+        0
+    );
+    b.allocate(12, RANGE, None);
+}
