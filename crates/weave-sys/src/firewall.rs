@@ -14,9 +14,11 @@ mod dns;
 mod expose;
 mod guard;
 mod iptables;
+mod passage;
 mod program;
 
 pub use bridge::{BridgeRules, Place, Placed};
-pub use dns::{first_redirect_dns, redirect_dns, remove_dns_redirect};
+pub use dns::{first_redirect_dns, is_dns_redirected, redirect_dns, remove_dns_redirect};
 pub use expose::Exposed;
 pub use guard::{ClosedPorts, Guard, GuardedPort};
+pub use passage::{Backends, Passage, backends, passage};

@@ -24,6 +24,7 @@ pub mod netlink;
 pub mod netns;
 pub mod poll;
 pub mod preflight;
+pub mod probe;
 pub mod sysctl;
 pub mod tap;
 pub mod terminal;

@@ -7,6 +7,7 @@
 //! is final.
 
 use super::iptables::{self, Family};
+use super::passage::drops;
 use crate::linkname::{self, DEFAULT_BRIDGE};
 use crate::{Error, NetNs, Result, sysctl};
 
@@ -211,9 +212,11 @@ fn no_table(stderr: &str) -> bool {
 }
 
 /// The two chains, one rule per line, in the form of `iptables -S`.
-struct Chains {
+pub(super) struct Chains {
     /// The policy of FORWARD, or a rule of somebody else in it, may drop what is forwarded.
     may_drop: bool,
+    /// The policy of FORWARD, or the last rule of it, drops whatever else is forwarded.
+    policy_drops: bool,
     forward: Vec<String>,
     docker_user: Option<Vec<String>>,
 }
@@ -224,7 +227,7 @@ impl Chains {
         Ok(Self::parse(&listing))
     }
 
-    fn parse(listing: &str) -> Self {
+    pub(super) fn parse(listing: &str) -> Self {
         let rules_of = |chain: &str| {
             let prefix = format!("-A {chain} ");
             let rules = listing.lines().filter(|line| line.starts_with(&prefix));
@@ -237,9 +240,10 @@ impl Chains {
         let policies = listing
             .lines()
             .filter_map(|line| line.strip_prefix(&policy));
+        let policy_drops = policies.into_iter().any(|policy| policy != "ACCEPT");
         Self {
-            may_drop: policies.into_iter().any(|policy| policy != "ACCEPT")
-                || forward.iter().any(|rule| !is_ours(rule)),
+            may_drop: policy_drops || forward.iter().any(|rule| !is_ours(rule)),
+            policy_drops,
             forward,
             docker_user: exists.then(|| rules_of(DOCKER_USER)),
         }
@@ -259,7 +263,32 @@ impl Chains {
         }
     }
 
-    fn effective(&self, rule: &str) -> Option<Place> {
+    /// Whether FORWARD drops what no rule lets through.
+    pub(super) fn drops_all(&self) -> bool {
+        self.policy_drops
+    }
+
+    /// The first rule that drops the frames of a bridge before they come to the rule of ours at
+    /// `place`, or at all where there is none.
+    pub(super) fn before(&self, place: Option<Place>, bridge: &str) -> Option<String> {
+        let ours = |chain: &str| format!("-A {chain} {}", accept(bridge));
+        let jump = format!("-A {FORWARD} -j {DOCKER_USER}");
+        let until = match place {
+            Some(Place::Forward) => Some(ours(FORWARD)),
+            Some(Place::DockerUser) => Some(jump),
+            None => None,
+        };
+        let until = |rule: &&String| until.as_ref() != Some(*rule);
+        let forward = self.forward.iter().take_while(until);
+        let inside = self.docker_user().iter();
+        let inside = inside
+            .take_while(|rule| **rule != ours(DOCKER_USER))
+            .filter(|_| place == Some(Place::DockerUser));
+        let mut reached = forward.chain(inside);
+        reached.find(|rule| drops(rule, bridge)).cloned()
+    }
+
+    pub(super) fn effective(&self, rule: &str) -> Option<Place> {
         if works(&self.forward, FORWARD, rule) {
             return Some(Place::Forward);
         }
@@ -276,7 +305,7 @@ fn is_ours(rule: &str) -> bool {
 }
 
 /// From port to port of a bridge.
-fn accept(bridge: &str) -> String {
+pub(super) fn accept(bridge: &str) -> String {
     format!("-i {bridge} -o {bridge} -j ACCEPT")
 }
 

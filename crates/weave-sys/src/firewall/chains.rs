@@ -26,6 +26,12 @@ pub(super) fn ensure(netns: &NetNs, table: &str, chains: &[OwnChain<'_>]) -> Res
     Ok(true)
 }
 
+/// Whether all `chains` hold just their rules and are led to.
+pub(super) fn stand(netns: &NetNs, table: &str, chains: &[OwnChain<'_>]) -> Result<bool> {
+    let saved = iptables::save(netns, table)?;
+    Ok(chains.iter().all(|chain| chain.stands(&saved)))
+}
+
 /// As [`ensure`] where there are none of `chains` yet, in half the time: without a look first.
 pub(super) fn make(netns: &NetNs, table: &str, chains: &[OwnChain<'_>]) -> Result<()> {
     iptables::restore(netns, &making(table, chains, ""))

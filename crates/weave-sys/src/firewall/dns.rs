@@ -21,6 +21,15 @@ pub fn redirect_dns(netns: &NetNs, upstreams: &[Ipv4Addr], server: Ipv4Addr) -> 
     chains::ensure(netns, TABLE, &redirect).map(|_| ())
 }
 
+/// Whether just the redirect stands that [`redirect_dns`] makes; changes nothing.
+///
+/// # Errors
+/// As [`redirect_dns`].
+pub fn is_dns_redirected(netns: &NetNs, upstreams: &[Ipv4Addr], server: Ipv4Addr) -> Result<bool> {
+    let redirect = own_chains(destinations(upstreams, server), sources(server));
+    chains::stand(netns, TABLE, &redirect)
+}
+
 /// As [`redirect_dns`] in a namespace without a redirect, in half the time.
 ///
 /// # Errors

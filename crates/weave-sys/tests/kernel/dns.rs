@@ -208,7 +208,7 @@ async fn add_default_route(host: &Host, container: &Container) {
     inside.add_route("eth0", default).await.unwrap();
 }
 
-async fn add_dns_route(container: &Container) {
+pub(crate) async fn add_dns_route(container: &Container) {
     let inside = Netlink::open(&container.netns).unwrap();
     inside
         .add_route("ethwe", Route::on_link(DNS_ADDRESS.into(), 32))

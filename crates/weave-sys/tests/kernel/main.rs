@@ -12,6 +12,7 @@ mod expose;
 mod firewall;
 mod guard;
 mod lab;
+mod probe;
 mod tap;
 mod tcp;
 mod udp;
