@@ -7,6 +7,7 @@ use std::sync::Arc;
 use weave_wire::Time;
 
 use crate::forward::Fib;
+use crate::inquiries::{Answer, Inquiry};
 use crate::ipam::IpamError;
 use crate::names::NameTable;
 use crate::node::{Event, PersistToken};
@@ -31,6 +32,10 @@ pub trait Sink {
     fn resolve(&mut self, target: String);
     /// An own endpoint lost its MAC or an address to a peer with a higher claim.
     fn conflict(&mut self, message: String);
+    /// A peer asks how this host is; [`Node::answer`] takes what was found. Nobody waits for long.
+    fn inquired(&mut self, inquiry: Inquiry);
+    /// The answer to [`Node::inquire`] with this ticket.
+    fn answered(&mut self, ticket: u64, answer: Answer);
 }
 
 /// Hands every waiting output to `sink`. Called after each input.
@@ -45,6 +50,8 @@ pub fn drain(node: &mut Node, now: Time, sink: &mut impl Sink) {
             Event::Allocated { ticket, result } => sink.allocated(ticket, result),
             Event::Resolve { target } => sink.resolve(target),
             Event::Conflict { message } => sink.conflict(message),
+            Event::Inquired(inquiry) => sink.inquired(inquiry),
+            Event::Answered { ticket, answer } => sink.answered(ticket, answer),
         }
     }
     while let Some(transmit) = node.poll_transmit(now) {

@@ -12,6 +12,7 @@ mod drain;
 mod endpoints;
 pub mod forward;
 mod gossip;
+mod inquiries;
 pub mod ipam;
 mod membership;
 pub mod names;
@@ -30,6 +31,11 @@ pub use clones::Clone as ClonedIdentity;
 pub use config::{CONN_LIMIT, NodeConfig};
 pub use drain::{Sink, Writes, drain};
 pub use endpoints::{EndpointError, EndpointSpec};
-pub use node::{DamagedRecord, Node, NodeStatus, PeerInfo, PersistToken, Subnet, check_stored};
+pub use inquiries::{Answer, Finding, Inquiry, InquiryError, Outcome};
+pub use node::{
+    DamagedRecord, Node, NodeStatus, PeerInfo, PersistToken, Station, Subnet, check_stored,
+};
 pub use post_quantum::PostQuantum;
-pub use session::{ConnectionState, ConnectionStatus, GenerationStatus, Retry, Transmit};
+pub use session::{
+    ConnectionState, ConnectionStatus, GenerationStatus, Knock, Retry, Transmit, Trouble,
+};

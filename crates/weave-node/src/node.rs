@@ -12,6 +12,7 @@ mod commands;
 mod discovery;
 mod fib;
 mod fitting;
+mod inquiring;
 mod relaying;
 mod remembered;
 mod routes;
@@ -34,6 +35,7 @@ use crate::drain::Writes;
 use crate::endpoints::Endpoints;
 use crate::forward::Fib;
 use crate::gossip::Logs;
+use crate::inquiries::{Answer, Inquiries, Inquiry};
 use crate::ipam::{Ipam, IpamConfig, IpamError};
 use crate::membership::Edges;
 use crate::names::{NameTable, Names};
@@ -42,6 +44,7 @@ use crate::relays::Relays;
 use crate::session::{SessionConfig, Sessions, Transmit};
 pub use commands::Subnet;
 use discovery::Neighbourhood;
+pub use inquiring::Station;
 use remembered::Remembered;
 pub use status::{NodeStatus, PeerInfo};
 use tables::Learned;
@@ -91,6 +94,11 @@ pub(crate) enum Event {
     Conflict {
         message: String,
     },
+    Inquired(Inquiry),
+    Answered {
+        ticket: u64,
+        answer: Answer,
+    },
 }
 
 /// One peer of the mesh.
@@ -111,6 +119,7 @@ pub struct Node {
     ipam: Ipam,
     relays: Relays,
     bans: Bans,
+    inquiries: Inquiries,
     /// Peers with an established session.
     reached: BTreeSet<PeerId>,
     /// The sessions of others, as they name them.
@@ -243,6 +252,7 @@ impl Node {
             ipam,
             relays: Relays::new(me, ChaCha12Rng::from_seed(random_bytes(&mut rng))),
             bans,
+            inquiries: Inquiries::default(),
             reached: BTreeSet::new(),
             edges: Edges::default(),
             silent: BTreeSet::new(),

@@ -32,6 +32,7 @@ mod hello;
 mod inbound;
 mod keepalive;
 mod keys;
+mod knocks;
 mod limits;
 mod outbound;
 mod path_mtu;
@@ -59,11 +60,13 @@ use weave_wire::{DatagramType, HandshakeHeader, PeerId, ReceiverIndex, Time};
 
 pub(crate) use config::SessionConfig;
 pub(crate) use drops::{SessionDrop, SessionDrops};
-pub use status::{ConnectionState, ConnectionStatus, GenerationStatus, Retry};
+pub use status::{ConnectionState, ConnectionStatus, GenerationStatus, Retry, Trouble};
 pub(crate) use view::attempt_status;
 
 use crate::clones::Clones;
 use inbound::Inbound;
+pub use knocks::Knock;
+use knocks::Knocks;
 use limits::canonical;
 use outbound::Outbound;
 use peer::{Session, Slots};
@@ -139,6 +142,7 @@ pub(crate) struct Sessions {
     outbound: BTreeMap<u32, Outbound>,
     /// Handshakes that others began.
     inbound: Inbound,
+    knocks: Knocks,
     /// Established sessions by our slot, also those that are not in use.
     sessions: BTreeMap<u32, Session>,
     /// Which of them belong to a peer.
@@ -162,6 +166,7 @@ impl Sessions {
             dialled: 0,
             outbound: BTreeMap::new(),
             inbound: Inbound::new(&config, &mut rng),
+            knocks: Knocks::default(),
             sessions: BTreeMap::new(),
             peers: BTreeMap::new(),
             banned: BTreeSet::new(),
@@ -383,6 +388,11 @@ impl Sessions {
     /// Our own X25519 key.
     pub(crate) fn static_public(&self) -> [u8; 32] {
         self.config.handshake.identity.static_public()
+    }
+
+    /// Who began handshakes with us in the last minute.
+    pub(crate) fn knocks(&self, now: Time) -> impl Iterator<Item = Knock> {
+        self.knocks.lately(now)
     }
 
     /// How many datagrams were dropped, and why.

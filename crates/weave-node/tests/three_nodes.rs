@@ -4,6 +4,8 @@
 mod bans;
 #[path = "three_nodes/disks.rs"]
 mod disks;
+#[path = "three_nodes/inquiries.rs"]
+mod inquiries;
 #[path = "three_nodes/mesh.rs"]
 mod mesh;
 #[path = "three_nodes/post_quantum.rs"]

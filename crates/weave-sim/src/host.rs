@@ -7,7 +7,7 @@ use std::sync::Arc;
 use weave_node::forward::{DropCounters, Egress, Fib, Forwarder, Ingress, Receiver};
 use weave_node::ipam::IpamError;
 use weave_node::names::NameTable;
-use weave_node::{Node, PersistToken, Sink, Transmit, Writes};
+use weave_node::{Answer, Inquiry, Node, PersistToken, Sink, Transmit, Writes};
 use weave_wire::offload::{Checksum, VnetHeader};
 use weave_wire::{Mac, PeerId, ReceiverIndex, SegmentId, Time, Versions};
 
@@ -155,6 +155,10 @@ impl Sink for Outbox {
     fn conflict(&mut self, _message: String) {
         self.outputs.push(Output::Conflict);
     }
+
+    fn inquired(&mut self, _inquiry: Inquiry) {}
+
+    fn answered(&mut self, _ticket: u64, _answer: Answer) {}
 }
 
 /// Something that the receiving half took out of a datagram.

@@ -11,9 +11,10 @@ use std::net::{IpAddr, SocketAddr};
 use prost::Message as _;
 
 use crate::proto::{
-    Batch, CircuitReply, CircuitRequest, ControlMessage, Delta, Digest, Entry, Hello, LoanReturn,
-    LogVersion, PathProbe, Ping, Pong, Pull, RekeyReply, RekeyRequest, SignedBatch, SocketAddress,
-    SpaceReply, SpaceRequest, Summary, control_message::Body, entry,
+    Batch, CircuitReply, CircuitRequest, ControlMessage, Delta, Digest, Entry, Finding, Hello,
+    Inquiry, InquiryReply, LoanReturn, LogVersion, PathProbe, Ping, Pong, Pull, RekeyReply,
+    RekeyRequest, SignedBatch, SocketAddress, SpaceReply, SpaceRequest, Summary,
+    control_message::Body, entry,
 };
 use crate::{Mac, PeerId, ReceiverIndex, SEALED_HEADER_LEN, TAG_LEN, WireError};
 
@@ -270,7 +271,16 @@ fn check_body(body: &Body) -> Result<(), WireError> {
             check_slot(*slot)
         }
         Body::CircuitReply(CircuitReply { slot, .. }) => check_slot(*slot),
+        Body::Inquiry(Inquiry { ip, .. }) => optional_ip(ip),
+        Body::InquiryReply(InquiryReply {
+            bridge, station, ..
+        }) => [bridge, station].into_iter().try_for_each(check_finding),
     }
+}
+
+fn check_finding(finding: &Option<Finding>) -> Result<(), WireError> {
+    let detail = finding.as_ref().map_or("", |finding| &finding.detail);
+    at_most("detail", detail.len(), MAX_TEXT_LEN)
 }
 
 fn check_hello(hello: &Hello) -> Result<(), WireError> {

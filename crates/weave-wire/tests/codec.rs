@@ -9,9 +9,9 @@ use weave_wire::codec::{
     encode_path_probe,
 };
 use weave_wire::proto::{
-    Batch, ControlMessage, Delta, Digest, EndpointRecord, Entry, GenesisRecord, Goodbye, Hello,
-    LogVersion, NameRecord, PathProbe, PeerRecord, RekeyReply, RekeyRequest, SignedBatch,
-    SocketAddress, SubnetRecord, control_message::Body, entry,
+    Batch, ControlMessage, Delta, Digest, EndpointRecord, Entry, Finding, GenesisRecord, Goodbye,
+    Hello, Inquiry, InquiryReply, LogVersion, NameRecord, PathProbe, PeerRecord, RekeyReply,
+    RekeyRequest, SignedBatch, SocketAddress, SubnetRecord, control_message::Body, entry,
 };
 use weave_wire::{
     WireError, decode_batch, decode_control, from_proto_addr, ip_bytes, ip_from_bytes,
@@ -148,6 +148,37 @@ fn a_rekey_request_has_one_key_and_a_reply_one_or_both_of_their_lengths() {
     for (public_key, ciphertext) in [(0, 1_088), (31, 0), (32, 1), (32, 1_087), (32, 1_089)] {
         assert!(!reply(public_key, ciphertext), "{public_key}, {ciphertext}");
     }
+}
+
+#[test]
+fn an_inquiry_is_about_an_address_or_about_none_and_its_answer_is_short() {
+    let asked = |ip: Vec<u8>| {
+        let (request_id, segment) = (1, 2);
+        decode_control(&message(Body::Inquiry(Inquiry {
+            request_id,
+            segment,
+            ip,
+        })))
+    };
+    for len in [0, 4, 16] {
+        asked(vec![1; len]).unwrap();
+    }
+    for len in [1, 5, 17] {
+        assert!(matches!(
+            asked(vec![1; len]),
+            Err(WireError::FieldLen { .. })
+        ));
+    }
+    let answered = |len| {
+        let detail = "x".repeat(len);
+        let station = Some(Finding { outcome: 7, detail });
+        decode_control(&message(Body::InquiryReply(InquiryReply {
+            station,
+            ..InquiryReply::default()
+        })))
+    };
+    answered(255).unwrap();
+    assert!(matches!(answered(256), Err(WireError::TooMany { .. })));
 }
 
 #[test]

@@ -17,8 +17,9 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use types::{
-    AttachRequest, BanAnswer, BanRequest, ConnectRequest, DetachRequest, ExposeRequest,
-    ForgetRequest, HideRequest, NameRequest, PasswordChange, PeerResult, PsEntry, StatusReport,
+    AttachRequest, BanAnswer, BanRequest, ConnectRequest, DetachRequest, ExposeRequest, Finding,
+    ForgetRequest, HideRequest, NameRequest, PasswordChange, PeerResult, PingReport, PingRequest,
+    PsEntry, StatusReport,
 };
 
 /// What a running router can be asked. Every answer comes within five seconds
@@ -100,6 +101,15 @@ pub(crate) trait Router: Send + Sync + 'static {
         &self,
         change: PasswordChange,
     ) -> impl Future<Output = Result<u16, ApiError>> + Send;
+
+    /// What is between here and a container or peer, layer by layer.
+    fn ping(
+        &self,
+        request: PingRequest,
+    ) -> impl Future<Output = Result<PingReport, ApiError>> + Send;
+
+    /// What the router finds wrong with the mesh and with this host.
+    fn doctor(&self) -> impl Future<Output = Result<Vec<Finding>, ApiError>> + Send;
 
     /// Says goodbye to all peers; the process ends soon after the answer, with
     /// everything local left as it is.

@@ -10,6 +10,7 @@ mod args;
 mod choices;
 mod commands;
 mod config;
+mod doctor;
 mod failure;
 mod host;
 mod launch;
@@ -17,6 +18,7 @@ mod log;
 mod options;
 mod output;
 pub(crate) mod password;
+mod ping;
 mod progress;
 mod reset;
 mod router;
@@ -55,6 +57,8 @@ fn run(cli: Cli, settings: Settings) -> anyhow::Result<()> {
         Command::Stop => stop::run(&socket),
         Command::Reset(args) => reset::run(args.force, &socket),
         Command::Password(args) => password::run(args, &socket),
+        Command::Ping(args) => ping::run(&args, &socket),
+        Command::Doctor(args) => doctor::run(&args, &socket),
         Command::Completions(args) => {
             output::out_raw(&completions(args.shell));
             Ok(())

@@ -40,6 +40,8 @@ impl Node {
                 self.relays.handle_request(from, &request, &direct, now);
             }
             Body::CircuitReply(reply) => self.relays.handle_reply(from, &reply, now),
+            Body::Inquiry(inquiry) => self.handle_inquiry(from, &inquiry, now),
+            Body::InquiryReply(reply) => self.handle_inquiry_reply(from, reply),
             // the session layer keeps these to itself
             Body::Hello(_)
             | Body::Ping(_)

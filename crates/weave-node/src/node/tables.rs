@@ -9,6 +9,7 @@ use weave_wire::{Mac, PeerId, SegmentId, Time, proto_addr};
 
 use super::{Event, LEARNED_FOR, Node};
 use crate::gossip::PEER_KEY;
+use crate::inquiries::ANSWERS;
 use crate::membership;
 
 /// At most this many addresses of ourselves are told to others.
@@ -180,7 +181,7 @@ impl Node {
             neighbours: membership::named_neighbours(&self.me, &direct, is_large, &self.logs),
             min_protocol: self.config.versions.lowest.into(),
             max_protocol: self.config.versions.highest.into(),
-            capabilities: self.config.pq.capabilities(),
+            capabilities: self.config.pq.capabilities() | ANSWERS,
             version: self.config.version.clone(),
             awaits_targets: self.ipam.awaits_targets(),
         };

@@ -192,7 +192,9 @@ impl Sessions {
             | Body::SpaceReply(_)
             | Body::LoanReturn(_)
             | Body::CircuitRequest(_)
-            | Body::CircuitReply(_)) => Some(other),
+            | Body::CircuitReply(_)
+            | Body::Inquiry(_)
+            | Body::InquiryReply(_)) => Some(other),
         }
     }
 

@@ -45,7 +45,7 @@ pub(super) fn introduce(config: &SessionConfig, context: &HelloContext, to: Sock
         nickname: shown(&config.nickname),
         observed: Some(proto_addr(to)),
         max_protocol: config.handshake.versions.highest.into(),
-        capabilities: config.pq.capabilities(),
+        capabilities: config.pq.capabilities() | crate::inquiries::ANSWERS,
         version: shown(&config.version),
     })
 }

@@ -245,6 +245,7 @@ impl Sessions {
                 return;
             }
         };
+        self.knocks.finished(from, now);
         if completed.remote_static == self.static_public() {
             return self.drops.count(SessionDrop::Ourself);
         }
@@ -296,6 +297,7 @@ impl Sessions {
                 if self.inbound.keep(slot, one) {
                     self.drops.count(SessionDrop::HalfOpenEvicted);
                 }
+                self.knocks.answered(from, now);
                 self.transmit(from, reply);
             }
             Err(error) => {
@@ -321,6 +323,7 @@ impl Sessions {
             return self.drops.count(SessionDrop::HandshakeInvalid);
         }
         self.drops.count(SessionDrop::WrongPassword);
+        self.knocks.refused(from, now);
         if self.inbound.warnings.take(from, now) {
             let source = source_of(from);
             tracing::warn!(%source, "a peer has another password and was refused");

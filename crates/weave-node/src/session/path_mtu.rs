@@ -189,6 +189,11 @@ impl PathMtu {
         confirmed.map(|confirmed| confirmed + self.headers)
     }
 
+    /// The smallest length that got lost, in bytes of IP.
+    pub(super) fn lost_mtu(&self) -> Option<u16> {
+        self.failed.map(|failed| failed + self.headers)
+    }
+
     /// A probe was answered. Tells how long that took, if it was one of ours.
     pub(super) fn handle_ack(&mut self, nonce: u64, now: Time) -> Option<Duration> {
         let at = self

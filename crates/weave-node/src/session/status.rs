@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use weave_crypto::Suite;
+use weave_crypto::{RejectReason, Suite};
 use weave_wire::{PeerId, Time};
 
 /// One line of `status connections`.
@@ -35,6 +35,10 @@ pub struct ConnectionStatus {
     pub pq: Option<bool>,
     /// MTU of the path in bytes of IP, once probes have found it.
     pub mtu: Option<u16>,
+    /// The smallest packet in bytes of IP that got lost for its length, if any did.
+    pub lost_mtu: Option<u16>,
+    /// What keeps it from being up, where that is known.
+    pub trouble: Option<Trouble>,
     /// Smoothed round trip time, once it was measured.
     pub rtt: Option<Duration>,
     /// How old the session is, once there is one.
@@ -43,6 +47,15 @@ pub struct ConnectionStatus {
     pub rekeys: Option<u32>,
     /// When the next attempt is made, while none is under way.
     pub retry: Option<Retry>,
+}
+
+/// What keeps a connection from being up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nothing comes from there.
+    NoAnswer,
+    /// The peer refused, for this reason.
+    Refused(RejectReason),
 }
 
 /// A generation of the password.

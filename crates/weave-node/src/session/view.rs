@@ -8,8 +8,8 @@ use weave_wire::{Circuit, PeerId, Time};
 
 use super::outbound::Outbound;
 use super::peer::{Session, Slots};
-use super::targets::{Dial, DialState, Lookup, no_answer};
-use super::{ConnectionState, ConnectionStatus, Retry, Sessions};
+use super::targets::{Dial, DialState, Failure, Lookup, no_answer};
+use super::{ConnectionState, ConnectionStatus, Retry, Sessions, Trouble};
 use crate::forward::{FibSession, OpenLane};
 
 /// The sessions as the data path needs them.
@@ -93,7 +93,8 @@ impl Sessions {
     }
 
     fn connected_status(&self, session: &Session, now: Time) -> ConnectionStatus {
-        let (state, info) = if self.is_quiet(session, now) {
+        let quiet = self.is_quiet(session, now);
+        let (state, info) = if quiet {
             (ConnectionState::Pending, no_answer(session.addr))
         } else if self.carries_no_frames(&session.peer()) {
             let info = match (session.is_outlived(), session.standing.confirmed) {
@@ -107,6 +108,8 @@ impl Sessions {
         };
         ConnectionStatus {
             relay: None,
+            lost_mtu: session.path.lost_mtu(),
+            trouble: quiet.then_some(Trouble::NoAnswer),
             address: session.addr.to_string(),
             outbound: session.outbound,
             state,
@@ -152,13 +155,17 @@ impl Sessions {
             .as_ref()
             .map(|failure| failure.text(addr))
             .unwrap_or_default();
-        Some(attempt_status(
-            addr.to_string(),
-            state,
-            info,
-            retry,
-            dial.peer,
-        ))
+        let trouble = match &dial.failure {
+            Some(Failure::NoAnswer) => Some(Trouble::NoAnswer),
+            Some(Failure::Refused(reason)) => Some(Trouble::Refused(*reason)),
+            Some(Failure::Ourself | Failure::Banned | Failure::Left | Failure::Parted) | None => {
+                None
+            }
+        };
+        Some(ConnectionStatus {
+            trouble,
+            ..attempt_status(addr.to_string(), state, info, retry, dial.peer)
+        })
     }
 
     fn is_unconfirmed(&self, slot: u32) -> bool {
@@ -206,6 +213,8 @@ pub(crate) const fn attempt_status(
         cipher: None,
         pq: None,
         mtu: None,
+        lost_mtu: None,
+        trouble: None,
         rtt: None,
         age: None,
         rekeys: None,

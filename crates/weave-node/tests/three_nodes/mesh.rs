@@ -10,7 +10,8 @@ use weave_node::forward::{DropCounters, Fib, Ingress, Receiver};
 use weave_node::ipam::IpamError;
 use weave_node::names::NameTable;
 use weave_node::{
-    Node, NodeConfig, NodeStatus, PersistToken, PostQuantum, Sink, Transmit, Writes, drain,
+    Answer, Inquiry, Node, NodeConfig, NodeStatus, PersistToken, PostQuantum, Sink, Transmit,
+    Writes, drain,
 };
 use weave_wire::offload::Checksum;
 use weave_wire::{Cidr, DatagramType, Mac, PeerId, ReceiverIndex, SegmentId, Time};
@@ -31,6 +32,8 @@ pub(crate) struct Outbox {
     pub(crate) answers: BTreeMap<u64, Result<IpAddr, IpamError>>,
     pub(crate) sent: usize,
     pub(crate) conflicts: Vec<String>,
+    pub(crate) inquired: Vec<Inquiry>,
+    pub(crate) answered: Vec<(u64, Answer)>,
 }
 
 impl Sink for Outbox {
@@ -62,6 +65,14 @@ impl Sink for Outbox {
 
     fn conflict(&mut self, message: String) {
         self.conflicts.push(message);
+    }
+
+    fn inquired(&mut self, inquiry: Inquiry) {
+        self.inquired.push(inquiry);
+    }
+
+    fn answered(&mut self, ticket: u64, answer: Answer) {
+        self.answered.push((ticket, answer));
     }
 }
 

@@ -19,8 +19,8 @@ use axum::routing::{get, post};
 use tokio::net::UnixListener;
 
 use super::types::{
-    AttachRequest, BanAnswer, BanRequest, ConnectRequest, DetachRequest, ExposeRequest,
-    ForgetRequest, HideRequest, NameRequest, PasswordChange, ResetRequest,
+    AttachRequest, BanAnswer, BanRequest, ConnectRequest, DetachRequest, ExposeRequest, Finding,
+    ForgetRequest, HideRequest, NameRequest, PasswordChange, PingReport, PingRequest, ResetRequest,
 };
 use super::{ApiError, ApiErrorKind, Router};
 
@@ -118,6 +118,8 @@ fn routes<R: Router>(router: Arc<R>) -> axum::Router {
         .route("/dns-remove", post(dns_remove::<R>))
         .route("/name/{name}", get(dns_lookup::<R>))
         .route("/passwords", post(change_passwords::<R>))
+        .route("/ping", post(ping::<R>))
+        .route("/doctor", get(doctor::<R>))
         .route("/stop", post(stop::<R>))
         .route("/reset", post(reset::<R>))
         .fallback(unknown)
@@ -274,6 +276,17 @@ async fn change_passwords<R: Router>(
     change: Body<PasswordChange>,
 ) -> Answer<u16> {
     router.change_passwords(body(change)?).await.map(Json)
+}
+
+async fn ping<R: Router>(
+    State(router): State<Arc<R>>,
+    request: Body<PingRequest>,
+) -> Answer<PingReport> {
+    router.ping(body(request)?).await.map(Json)
+}
+
+async fn doctor<R: Router>(State(router): State<Arc<R>>) -> Answer<Vec<Finding>> {
+    router.doctor().await.map(Json)
 }
 
 async fn stop<R: Router>(State(router): State<Arc<R>>) -> Answer<()> {

@@ -132,6 +132,21 @@ impl Router for Fake {
         Ok(Vec::new())
     }
 
+    async fn ping(&self, request: PingRequest) -> Result<PingReport, ApiError> {
+        self.note(format!("ping {}", request.target));
+        Ok(PingReport {
+            target: request.target,
+            address: None,
+            peer: None,
+            layers: Vec::new(),
+            rtt_us: None,
+        })
+    }
+
+    async fn doctor(&self) -> Result<Vec<Finding>, ApiError> {
+        Ok(vec![Finding::info("version", "old").with_fix("upgrade")])
+    }
+
     async fn dns_lookup(&self, name: String) -> Result<Vec<IpAddr>, ApiError> {
         self.note(format!("lookup {name}"));
         Ok(Vec::new())

@@ -3,6 +3,7 @@
 //! All values are text or numbers: nothing here depends on how the router keeps
 //! them. Fields may be added, never renamed: scripts read them.
 
+mod diagnosis;
 mod passwords;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use diagnosis::{Finding, Layer, LayerState, Level, PingReport, PingRequest};
 pub(crate) use passwords::{PasswordChange, PasswordStatus};
 
 /// Everything there is to know about a running router.

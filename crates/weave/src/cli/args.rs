@@ -1,5 +1,6 @@
 //! The grammar of the command line, and its help.
 
+mod diagnosis;
 mod password;
 
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::choices::{CipherChoice, PqChoice};
+pub(crate) use diagnosis::{DoctorArgs, PingArgs};
 pub(crate) use password::{PasswordAddArgs, PasswordArgs, PasswordCommand, PasswordRemoveArgs};
 
 /// A network for containers on several Docker hosts: encrypted, by name.
@@ -72,6 +74,21 @@ pub(crate) enum Command {
         weave status connections\n  \
         weave status peers --json")]
     Status(StatusArgs),
+    /// Say on which layer a container or peer is not reached, and why
+    #[command(after_help = "Examples:\n  \
+        weave ping db\n  \
+        weave ping 10.32.0.5 -c 1\n  \
+        weave ping web-1 --json            a peer, by its nickname\n\n\
+        Layers: its name, who has the address, the path to that host, the router there, its bridge\n\
+        and firewall, the container. Exit status 1: one of them fails.")]
+    Ping(PingArgs),
+    /// Look for what is wrong on this host and in the mesh, and say what to do
+    #[command(after_help = "Examples:\n  \
+        weave doctor\n  \
+        weave doctor --json | jq -r '.findings[].check'\n\n\
+        Works without a running router, too, and changes nothing. Exit status 1: there are errors;\n\
+        warnings and notes alone are none.")]
+    Doctor(DoctorArgs),
     /// List the containers of this host that are on the network
     #[command(after_help = "Examples:\n  weave ps\n  weave ps db web")]
     Ps(PsArgs),

@@ -60,6 +60,8 @@ pub(crate) fn run(command: Command, socket: &Path) -> Result<()> {
             | Command::Setup(_)
             | Command::Completions(_)
             | Command::Reset(_)
+            | Command::Ping(_)
+            | Command::Doctor(_)
             | Command::Password(_) => Err(Failure::usage("this command needs no router").into()),
         }
     })

@@ -3,6 +3,8 @@
 //! Pure: a report gives the text. Names that peers chose for themselves are
 //! untrusted: control characters in them never reach the terminal.
 
+mod diagnosis;
+
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,6 +13,8 @@ use crate::api::types::{
     IpamStatus, OffloadStatus, PasswordStatus, PeerConnection, PeerStatus, PsEntry, RouterStatus,
     StatusReport,
 };
+
+pub(crate) use diagnosis::{findings, round, rounds};
 
 /// Column at which labels end.
 const LABEL_WIDTH: usize = 15;

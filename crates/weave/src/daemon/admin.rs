@@ -17,18 +17,21 @@ use super::attach::Attacher;
 use super::banning;
 use super::control::SharedNames;
 use super::data::Shared;
+use super::doctor;
 use super::expose::Exposer;
 use super::listen::Listeners;
 use super::names::AddedNames;
 use super::networks::{EXPOSED, EndpointRecord, Kind, Networks};
 use super::passwords::Rotation;
+use super::ping;
 use super::resolve;
 use super::{DaemonConfig, VERSIONS};
 use crate::api::types::{
     AttachRequest, BanAnswer, BanRequest, ConnectRequest, ConnectionState, ConnectionStatus,
-    DetachRequest, DnsEntry, DnsStatus, ExposeRequest, ForgetRequest, HideRequest, IpamOwner,
-    IpamStatus, NameRequest, OffloadStatus, PasswordChange, PeerConnection, PeerResult, PeerStatus,
-    PluginStatus, ProcessStatus, PsEntry, RouterStatus, StatusReport, TapStatus,
+    DetachRequest, DnsEntry, DnsStatus, ExposeRequest, Finding, ForgetRequest, HideRequest,
+    IpamOwner, IpamStatus, NameRequest, OffloadStatus, PasswordChange, PeerConnection, PeerResult,
+    PeerStatus, PingReport, PingRequest, PluginStatus, ProcessStatus, PsEntry, RouterStatus,
+    StatusReport, TapStatus,
 };
 use crate::api::{ApiError, ApiErrorKind, Router};
 use crate::dns::{Dns, TTL};
@@ -177,6 +180,14 @@ impl Router for Admin {
         self.passwords.change(change).await
     }
 
+    async fn ping(&self, request: PingRequest) -> Result<PingReport, ApiError> {
+        ping::ping(self, request).await
+    }
+
+    async fn doctor(&self) -> Result<Vec<Finding>, ApiError> {
+        doctor::findings(self).await
+    }
+
     async fn stop(&self) -> Result<(), ApiError> {
         self.stop.notify_one();
         Ok(())
@@ -288,7 +299,7 @@ impl Admin {
     }
 }
 
-fn cloned(clone: &ClonedIdentity, status: &NodeStatus) -> String {
+pub(super) fn cloned(clone: &ClonedIdentity, status: &NodeStatus) -> String {
     let whose = match clone.peer == status.peer {
         true => "of this host".to_owned(),
         false => format!(
@@ -341,7 +352,7 @@ pub(super) fn nickname_of(status: &NodeStatus, peer: &PeerId) -> String {
     status.nicknames.get(peer).cloned().unwrap_or_default()
 }
 
-fn connection_status(
+pub(super) fn connection_status(
     connection: &NodeConnection,
     status: &NodeStatus,
     offloads: &[String],

@@ -13,13 +13,14 @@ use tokio::sync::{mpsc, oneshot};
 use weave_node::forward::Fib;
 use weave_node::ipam::IpamError;
 use weave_node::names::NameTable;
-use weave_node::{Node, PersistToken};
+use weave_node::{Answer, Inquiry, InquiryError, Node, PersistToken};
 use weave_node::{Sink, Transmit, Writes, drain};
 use weave_sys::udp::Underlay;
-use weave_wire::{Cidr, Time};
+use weave_wire::{Cidr, PeerId, SegmentId, Time};
 
 use super::clock::Clock;
 use super::data::{FromData, Handshake, Incoming, Shared, Wanted};
+use super::inquiries;
 use super::resolve;
 use super::store::Store;
 use crate::api::{ApiError, ApiErrorKind};
@@ -99,6 +100,29 @@ impl Control {
         }
     }
 
+    /// Asks a peer how it is, and how a station of its own is; its answer comes by what is
+    /// returned, if it comes.
+    ///
+    /// # Errors
+    /// When the peer cannot be asked, or the router is going down.
+    pub(crate) async fn inquire(
+        &self,
+        peer: PeerId,
+        about: Option<(SegmentId, IpAddr)>,
+    ) -> Result<Result<oneshot::Receiver<Answer>, InquiryError>, Stopped> {
+        let (sender, receiver) = oneshot::channel();
+        self.submit(move |shell, now| {
+            let (answered, answer) = oneshot::channel();
+            let asked = shell.node.inquire(peer, about, now).map(|ticket| {
+                shell.outputs.asked.retain(|_, asker| !asker.is_closed());
+                shell.outputs.asked.insert(ticket, answered);
+                answer
+            });
+            let _ = sender.send(asked);
+        });
+        receiver.await.map_err(|_| Stopped)
+    }
+
     fn submit(&self, command: impl FnOnce(&mut Shell, Time) + Send + 'static) {
         // a closed channel drops the command, and with it whoever waits for an answer
         let _ = self.commands.send(Box::new(command));
@@ -122,11 +146,14 @@ impl std::fmt::Debug for Shell {
     }
 }
 
+/// Where questions of peers come from.
+pub(crate) type Inquiries = mpsc::Receiver<Inquiry>;
+
 /// Where names are read from, by the DNS server.
 pub(crate) type SharedNames = Arc<ArcSwap<NameTable>>;
 
 impl Shell {
-    /// A control loop around `node`, and the handle to send it work.
+    /// A control loop around `node`, the handle to send it work, and what it hands out.
     pub(crate) fn new(
         node: Node,
         clock: Clock,
@@ -135,9 +162,10 @@ impl Shell {
         shared: Arc<Shared>,
         incoming: FromData,
         port: u16,
-    ) -> (Self, Control, SharedNames) {
+    ) -> (Self, Control, SharedNames, Inquiries) {
         let (sender, commands) = mpsc::unbounded_channel();
         let control = Control { commands: sender };
+        let (inquire, inquiries) = mpsc::channel(inquiries::WAITING);
         let names: SharedNames = Arc::default();
         let outputs = Outputs {
             store,
@@ -146,6 +174,8 @@ impl Shell {
             names: Arc::clone(&names),
             waiting: HashMap::new(),
             next_ticket: 0,
+            inquiries: inquire,
+            asked: HashMap::new(),
             control: control.clone(),
             port,
         };
@@ -159,6 +189,7 @@ impl Shell {
             },
             control,
             names,
+            inquiries,
         )
     }
 
@@ -241,6 +272,10 @@ struct Outputs {
     names: SharedNames,
     waiting: HashMap<u64, oneshot::Sender<Result<IpAddr, IpamError>>>,
     next_ticket: u64,
+    /// What peers ask.
+    inquiries: mpsc::Sender<Inquiry>,
+    /// Who waits for the answer of a peer.
+    asked: HashMap<u64, oneshot::Sender<Answer>>,
     control: Control,
     port: u16,
 }
@@ -329,6 +364,17 @@ impl Sink for Outputs {
 
     fn conflict(&mut self, message: String) {
         tracing::warn!(message, "address conflict");
+    }
+
+    fn inquired(&mut self, inquiry: Inquiry) {
+        // with too many before it, or nobody to look yet, it stays without an answer
+        let _ = self.inquiries.try_send(inquiry);
+    }
+
+    fn answered(&mut self, ticket: u64, answer: Answer) {
+        if let Some(sender) = self.asked.remove(&ticket) {
+            let _ = sender.send(answer);
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod exposed;
 mod guard;
 mod keep;
 mod leaks;
+mod look;
 mod plumbing;
 mod records;
 
@@ -34,6 +35,7 @@ use super::store::{Contents, Store};
 pub(crate) use exposed::EXPOSED;
 pub(crate) use guard::Defaults;
 use guard::Warden;
+pub(crate) use look::millis;
 pub(crate) use records::{Address, EndpointRecord, Kind, NetworkRecord};
 
 /// Why a network or endpoint cannot be had, in words for people.

@@ -24,6 +24,7 @@ use super::control::{LINGER, SharedNames, Shell};
 use super::data::{self, DataPath};
 use super::driver::WeaveDriver;
 use super::expose::Exposer;
+use super::inquiries;
 use super::listen::Listeners;
 use super::names::AddedNames;
 use super::networks::{Defaults, Networks, Parts};
@@ -89,7 +90,7 @@ async fn serve(config: DaemonConfig) -> anyhow::Result<()> {
     );
     let me = node.id();
     let shared = Arc::clone(data.shared());
-    let (shell, control, names) = Shell::new(
+    let (shell, control, names, asked) = Shell::new(
         node,
         clock,
         store.clone(),
@@ -119,6 +120,7 @@ async fn serve(config: DaemonConfig) -> anyhow::Result<()> {
         status_addr: config.status_addr,
     };
     let networks = Arc::new(Networks::restore(parts, &contents).await?);
+    tokio::spawn(inquiries::serve(Arc::clone(&networks), asked));
     let stop = Arc::new(Notify::new());
     let services = start_services(&config, &networks, &names, &contents, &stop).await?;
     tracing::info!(name = %me.name(), port = config.port, "router ready");

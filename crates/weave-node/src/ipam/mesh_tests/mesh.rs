@@ -665,6 +665,8 @@ impl Mesh {
             | Body::PathProbeAck(_)
             | Body::CircuitRequest(_)
             | Body::CircuitReply(_)
+            | Body::Inquiry(_)
+            | Body::InquiryReply(_)
             | Body::Delta(_)
             | Body::Digest(_)
             | Body::Summary(_)

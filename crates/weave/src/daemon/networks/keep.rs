@@ -314,8 +314,8 @@ impl Networks {
         Ok(())
     }
 
-    /// Containers whose queries are led to us.
-    async fn redirected(&self) -> Vec<(PathBuf, Vec<String>)> {
+    /// Containers whose queries are led to us, by id, with sandbox and resolvers of their own.
+    pub(super) async fn redirected(&self) -> Vec<(String, PathBuf, Vec<String>)> {
         let state = self.state.lock().await;
         let joined = state
             .endpoints
@@ -330,7 +330,7 @@ impl Networks {
                     .get(network)
                     .is_some_and(|network| network.dns) =>
                 {
-                    Some((sandbox.clone(), dns.clone()))
+                    Some((record.container.clone(), sandbox.clone(), dns.clone()))
                 }
                 Kind::Docker { .. } | Kind::Attached { .. } | Kind::Exposed { .. } => None,
             });
@@ -341,7 +341,7 @@ impl Networks {
         if !self.parts.dns {
             return;
         }
-        for (sandbox, dns) in self.redirected().await {
+        for (_, sandbox, dns) in self.redirected().await {
             // one that is gone, or not there yet, is no concern of ours
             if let Err(error) = self.redirect_dns(&sandbox, upstreams(&dns)).await {
                 tracing::debug!(sandbox = %sandbox.display(), %error, "no DNS redirect");

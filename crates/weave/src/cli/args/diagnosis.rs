@@ -1,0 +1,25 @@
+//! Arguments of the commands that look for faults.
+
+use clap::Args;
+
+/// `weave ping`.
+#[derive(Debug, Args)]
+pub(crate) struct PingArgs {
+    /// How many times
+    #[arg(short = 'c', long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) count: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// A name, an address, or a peer by name, nickname or key
+    #[arg(value_name = "NAME|IP|PEER")]
+    pub(crate) target: String,
+}
+
+/// `weave doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,99 @@
+//! Questions of this host and of its peers about how they are: asks them, and answers them.
+//!
+//! Owns how long an answer is waited for, and how many questions are looked into at a time.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{Semaphore, mpsc};
+use weave_node::{Answer, Inquiry, InquiryError};
+use weave_wire::{PeerId, SegmentId};
+
+use super::control::{Control, Stopped};
+use super::networks::Networks;
+
+/// Questions of peers that are looked into at a time.
+const AT_A_TIME: usize = 8;
+/// Questions of peers that wait, at most.
+pub(super) const WAITING: usize = 256;
+/// How long a peer has to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Shifts the clock that peers are told, in seconds: for tests of what is said about clocks.
+const SHIFT: &str = "WEAVE_TEST_CLOCK_SHIFT";
+
+/// Why a peer did not answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum AskError {
+    /// It cannot be asked.
+    #[error(transparent)]
+    Inquiry(#[from] InquiryError),
+    /// It was asked, and nothing came.
+    #[error("no answer within {} s", PATIENCE.as_secs())]
+    Silent,
+    /// The router is going down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Asks a peer how it is, and how a station of its own is; with how long the answer took.
+///
+/// # Errors
+/// When it cannot be asked, or does not answer.
+pub(crate) async fn ask(
+    control: &Control,
+    peer: PeerId,
+    about: Option<(SegmentId, IpAddr)>,
+) -> Result<(Answer, Duration), AskError> {
+    let begun = Instant::now();
+    let receiver = control.inquire(peer, about).await??;
+    match tokio::time::timeout(PATIENCE, receiver).await {
+        Ok(Ok(answer)) => Ok((answer, begun.elapsed())),
+        Ok(Err(_)) => Err(Stopped.into()),
+        Err(_) => Err(AskError::Silent),
+    }
+}
+
+/// Answers what peers ask, for ever.
+pub(crate) async fn serve(networks: Arc<Networks>, mut inquiries: mpsc::Receiver<Inquiry>) {
+    let permits = Arc::new(Semaphore::new(AT_A_TIME));
+    while let Some(inquiry) = inquiries.recv().await {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+            return;
+        };
+        let networks = Arc::clone(&networks);
+        tokio::spawn(async move {
+            let answer = look(&networks, &inquiry).await;
+            networks
+                .control()
+                .post(move |node, now| node.answer(&inquiry, answer, now));
+            drop(permit);
+        });
+    }
+}
+
+async fn look(networks: &Networks, inquiry: &Inquiry) -> Answer {
+    let (bridge, station) = match inquiry.about {
+        Some((segment, ip)) => networks.look_at(segment, ip).await,
+        None => Default::default(),
+    };
+    Answer {
+        wall_ms: wall_ms(),
+        bridge,
+        station,
+        ..Answer::default()
+    }
+}
+
+/// What the clock of this host says, in Unix milliseconds.
+pub(crate) fn wall_ms() -> u64 {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let now = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
+    let shift = std::env::var(SHIFT).ok();
+    let shift: i64 = shift.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let shifted = now.saturating_add(shift.saturating_mul(1_000));
+    u64::try_from(shifted).unwrap_or(0)
+}
