@@ -12,6 +12,7 @@ mod commands;
 mod config;
 mod doctor;
 mod failure;
+mod graph;
 mod host;
 mod launch;
 mod log;
@@ -58,6 +59,7 @@ fn run(cli: Cli, settings: Settings) -> anyhow::Result<()> {
         Command::Reset(args) => reset::run(args.force, &socket),
         Command::Password(args) => password::run(args, &socket),
         Command::Ping(args) => ping::run(&args, &socket),
+        Command::Graph(args) => graph::run(&args, &socket),
         Command::Doctor(args) => doctor::run(&args, &socket),
         Command::Completions(args) => {
             output::out_raw(&completions(args.shell));

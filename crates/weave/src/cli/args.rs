@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::choices::{CipherChoice, PqChoice};
-pub(crate) use diagnosis::{DoctorArgs, PingArgs};
+pub(crate) use diagnosis::{DoctorArgs, GraphArgs, PingArgs};
 pub(crate) use password::{PasswordAddArgs, PasswordArgs, PasswordCommand, PasswordRemoveArgs};
 
 /// A network for containers on several Docker hosts: encrypted, by name.
@@ -89,6 +89,13 @@ pub(crate) enum Command {
         Works without a running router, too, and changes nothing. Exit status 1: there are errors;\n\
         warnings and notes alone are none.")]
     Doctor(DoctorArgs),
+    /// Draw the mesh: who reaches whom directly, through a relay, or not at all
+    #[command(after_help = "Examples:\n  \
+        weave graph\n  \
+        weave graph --svg > mesh.svg\n  \
+        weave graph --dot | dot -Tpng > mesh.png\n\n\
+        Of other hosts it shows what they tell, which is sixteen neighbours each.")]
+    Graph(GraphArgs),
     /// List the containers of this host that are on the network
     #[command(after_help = "Examples:\n  weave ps\n  weave ps db web")]
     Ps(PsArgs),

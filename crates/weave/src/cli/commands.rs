@@ -62,6 +62,7 @@ pub(crate) fn run(command: Command, socket: &Path) -> Result<()> {
             | Command::Reset(_)
             | Command::Ping(_)
             | Command::Doctor(_)
+            | Command::Graph(_)
             | Command::Password(_) => Err(Failure::usage("this command needs no router").into()),
         }
     })

@@ -441,7 +441,7 @@ fn or_none(text: &str) -> String {
 }
 
 /// Replaces what could move the cursor or hide text.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     let is_odd = |c: char| {
         c.is_control()
             || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

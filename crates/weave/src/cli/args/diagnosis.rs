@@ -16,6 +16,20 @@ pub(crate) struct PingArgs {
     pub(crate) target: String,
 }
 
+/// `weave graph`.
+#[derive(Debug, Args)]
+pub(crate) struct GraphArgs {
+    /// Print it for Graphviz
+    #[arg(long, conflicts_with_all = ["svg", "json"])]
+    pub(crate) dot: bool,
+    /// Print it as a picture for browsers
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) svg: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `weave doctor`.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
