@@ -30,8 +30,19 @@ pub struct Inquiry {
     pub from: PeerId,
     /// Its number of this question.
     pub id: u64,
-    /// The station that it is about, if any.
-    pub about: Option<(SegmentId, IpAddr)>,
+    /// What it is about.
+    pub about: About,
+}
+
+/// What a question is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// The host.
+    Host,
+    /// A station of it, too.
+    Station(SegmentId, IpAddr),
+    /// A station to test with, which it is to lend.
+    StandIn,
 }
 
 /// What one look came to.
@@ -64,8 +75,10 @@ pub struct Answer {
     pub unfinished: u32,
     /// The bridge of the segment, with the port of the station.
     pub bridge: Finding,
-    /// The station itself.
+    /// The station itself, or why none is lent.
     pub station: Finding,
+    /// The station lent.
+    pub stand_in: Option<IpAddr>,
 }
 
 /// Why a peer cannot be asked.
@@ -97,7 +110,7 @@ impl Inquiries {
     pub(crate) fn ask(
         &mut self,
         peer: PeerId,
-        about: Option<(SegmentId, IpAddr)>,
+        about: About,
         now: Time,
     ) -> Result<(u64, proto::Inquiry), InquiryError> {
         self.asked.retain(|_, (_, at)| *at + KEPT_FOR > now);
@@ -106,10 +119,15 @@ impl Inquiries {
         }
         self.last += 1;
         self.asked.insert(self.last, (peer, now));
+        let (segment, ip) = match about {
+            About::Host | About::StandIn => (0, Vec::new()),
+            About::Station(segment, ip) => (segment.0, ip_bytes(ip)),
+        };
         let inquiry = proto::Inquiry {
             request_id: self.last,
-            segment: about.map_or(0, |(segment, _)| segment.0),
-            ip: about.map_or_else(Vec::new, |(_, ip)| ip_bytes(ip)),
+            segment,
+            ip,
+            stand_in: about == About::StandIn,
         };
         Ok((self.last, inquiry))
     }
@@ -130,11 +148,15 @@ impl Inquiries {
         if !ANSWERED.take(self.paces.entry(from).or_insert(Time::ZERO), now) {
             return None;
         }
-        let ip = ip_from_bytes(&inquiry.ip);
+        let about = match (inquiry.stand_in, ip_from_bytes(&inquiry.ip)) {
+            (true, _) => About::StandIn,
+            (false, Ok(ip)) => About::Station(SegmentId(inquiry.segment), ip),
+            (false, Err(_)) => About::Host,
+        };
         Some(Inquiry {
             from,
             id: inquiry.request_id,
-            about: ip.ok().map(|ip| (SegmentId(inquiry.segment), ip)),
+            about,
         })
     }
 
@@ -152,6 +174,7 @@ impl Inquiries {
             unfinished: reply.unfinished,
             bridge: Finding::read(reply.bridge),
             station: Finding::read(reply.station),
+            stand_in: ip_from_bytes(&reply.stand_in).ok(),
         };
         Some((id, answer))
     }
@@ -166,6 +189,7 @@ impl Answer {
             unfinished: self.unfinished,
             bridge: self.bridge.write(),
             station: self.station.write(),
+            stand_in: self.stand_in.map(ip_bytes).unwrap_or_default(),
         }
     }
 }
@@ -233,6 +257,7 @@ mod tests {
             unfinished: 2,
             bridge: Finding::fine("weave"),
             station: Finding::failed(detail),
+            stand_in: Some([10, 32, 0, 1].into()),
         }
     }
 
@@ -240,7 +265,7 @@ mod tests {
     fn an_answer_is_taken_once_and_from_the_peer_that_was_asked() {
         let mut inquiries = Inquiries::default();
         let now = Time::from_secs(1);
-        let (id, sent) = inquiries.ask(PEER, None, now).unwrap();
+        let (id, sent) = inquiries.ask(PEER, About::Host, now).unwrap();
         assert_eq!(sent.request_id, id);
         let reply = answer("no answer").to_reply(id);
         let other = PeerId([2; 32]);
@@ -276,9 +301,12 @@ mod tests {
         let mut inquiries = Inquiries::default();
         let now = Time::from_secs(1);
         for _ in 0..MOST_ASKED {
-            inquiries.ask(PEER, None, now).unwrap();
+            inquiries.ask(PEER, About::Host, now).unwrap();
         }
-        assert_eq!(inquiries.ask(PEER, None, now), Err(InquiryError::Busy));
-        assert!(inquiries.ask(PEER, None, now + KEPT_FOR).is_ok());
+        assert_eq!(
+            inquiries.ask(PEER, About::Host, now),
+            Err(InquiryError::Busy)
+        );
+        assert!(inquiries.ask(PEER, About::Host, now + KEPT_FOR).is_ok());
     }
 }

@@ -31,7 +31,7 @@ pub use clones::Clone as ClonedIdentity;
 pub use config::{CONN_LIMIT, NodeConfig};
 pub use drain::{Sink, Writes, drain};
 pub use endpoints::{EndpointError, EndpointSpec};
-pub use inquiries::{Answer, Finding, Inquiry, InquiryError, Outcome};
+pub use inquiries::{About, Answer, Finding, Inquiry, InquiryError, Outcome};
 pub use node::{
     DamagedRecord, Node, NodeStatus, PeerInfo, PersistToken, Station, Subnet, check_stored,
 };

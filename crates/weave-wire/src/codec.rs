@@ -273,8 +273,14 @@ fn check_body(body: &Body) -> Result<(), WireError> {
         Body::CircuitReply(CircuitReply { slot, .. }) => check_slot(*slot),
         Body::Inquiry(Inquiry { ip, .. }) => optional_ip(ip),
         Body::InquiryReply(InquiryReply {
-            bridge, station, ..
-        }) => [bridge, station].into_iter().try_for_each(check_finding),
+            bridge,
+            station,
+            stand_in,
+            ..
+        }) => {
+            optional_ip(stand_in)?;
+            [bridge, station].into_iter().try_for_each(check_finding)
+        }
     }
 }
 

@@ -158,6 +158,7 @@ fn an_inquiry_is_about_an_address_or_about_none_and_its_answer_is_short() {
             request_id,
             segment,
             ip,
+            stand_in: false,
         })))
     };
     for len in [0, 4, 16] {

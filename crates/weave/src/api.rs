@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use types::{
     AttachRequest, BanAnswer, BanRequest, ConnectRequest, DetachRequest, ExposeRequest, Finding,
     ForgetRequest, HideRequest, NameRequest, PasswordChange, PeerResult, PingReport, PingRequest,
-    PsEntry, StatusReport,
+    PsEntry, StandInRequest, StatusReport,
 };
 
 /// What a running router can be asked. Every answer comes within five seconds
@@ -107,6 +107,12 @@ pub(crate) trait Router: Send + Sync + 'static {
         &self,
         request: PingRequest,
     ) -> impl Future<Output = Result<PingReport, ApiError>> + Send;
+
+    /// Has a peer lend a station to test with.
+    fn stand_in(
+        &self,
+        request: StandInRequest,
+    ) -> impl Future<Output = Result<IpAddr, ApiError>> + Send;
 
     /// What the router finds wrong with the mesh and with this host.
     fn doctor(&self) -> impl Future<Output = Result<Vec<Finding>, ApiError>> + Send;

@@ -23,6 +23,7 @@ mod ping;
 mod progress;
 mod reset;
 mod router;
+mod selftest;
 mod stop;
 mod systemd;
 pub(crate) mod view;
@@ -60,6 +61,7 @@ fn run(cli: Cli, settings: Settings) -> anyhow::Result<()> {
         Command::Password(args) => password::run(args, &socket),
         Command::Ping(args) => ping::run(&args, &socket),
         Command::Graph(args) => graph::run(&args, &socket),
+        Command::Test(args) => selftest::run(&args, &socket),
         Command::Doctor(args) => doctor::run(&args, &socket),
         Command::Completions(args) => {
             output::out_raw(&completions(args.shell));

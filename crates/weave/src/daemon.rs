@@ -21,6 +21,7 @@ mod passwords;
 mod ping;
 mod reconcile;
 mod resolve;
+mod stand_in;
 mod start;
 mod stopping;
 mod store;
@@ -33,6 +34,7 @@ use weave_wire::{Cidr, Versions};
 
 use crate::passwords::PasswordSet;
 
+pub(crate) use stand_in::{DISCARD_PORT, ECHO_PORT, GROUP};
 pub(crate) use start::run;
 
 /// Protocol versions spoken here.

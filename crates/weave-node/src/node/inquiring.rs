@@ -8,7 +8,7 @@ use weave_wire::proto::{self};
 use weave_wire::{Mac, PeerId, SegmentId, Time, from_proto_addr};
 
 use super::{Event, Node};
-use crate::inquiries::{ANSWERS, Answer, Inquiry, InquiryError};
+use crate::inquiries::{ANSWERS, About, Answer, Inquiry, InquiryError};
 use crate::pace::source_of;
 use crate::session::Knock;
 
@@ -29,12 +29,7 @@ impl Node {
     ///
     /// # Errors
     /// When it cannot be asked; nothing was sent.
-    pub fn inquire(
-        &mut self,
-        peer: PeerId,
-        about: Option<(SegmentId, IpAddr)>,
-        now: Time,
-    ) -> Result<u64, InquiryError> {
+    pub fn inquire(&mut self, peer: PeerId, about: About, now: Time) -> Result<u64, InquiryError> {
         let record = self.logs.peer_record(&peer);
         if record.is_some_and(|record| record.capabilities & ANSWERS == 0) {
             return Err(InquiryError::TooOld);

@@ -1,21 +1,13 @@
 //! What peers ask each other for their operators.
 
-use std::net::IpAddr;
-
-use weave_node::{Answer, Finding, Inquiry, InquiryError};
+use weave_node::{About, Answer, Finding, Inquiry, InquiryError};
 use weave_wire::SegmentId;
 
 use crate::{Disk, HOST, Mesh, SECOND, addr_of};
 
 impl Mesh {
     /// One host asks another, which answers what it is told to.
-    fn ask(
-        &mut self,
-        host: usize,
-        to: usize,
-        about: Option<(SegmentId, IpAddr)>,
-        found: Answer,
-    ) -> (Inquiry, Answer) {
+    fn ask(&mut self, host: usize, to: usize, about: About, found: Answer) -> (Inquiry, Answer) {
         let peer = self.hosts[to].node.id();
         let ticket = self.with(host, |node, now| node.inquire(peer, about, now));
         let ticket = ticket.expect("there is a session");
@@ -38,8 +30,9 @@ fn what_a_peer_finds_comes_back_to_whoever_asked() {
         unfinished: 0,
         bridge: Finding::fine("weave"),
         station: Finding::failed("no answer to ARP"),
+        stand_in: Some(HOST),
     };
-    let about = Some((SegmentId(7), HOST));
+    let about = About::Station(SegmentId(7), HOST);
     let (inquiry, answer) = mesh.ask(0, 1, about, found.clone());
     assert_eq!(inquiry.from, mesh.hosts[0].node.id());
     assert_eq!(inquiry.about, about);
@@ -61,7 +54,7 @@ fn a_peer_is_expected_where_its_record_says_that_it_is() {
 fn who_has_no_session_cannot_be_asked() {
     let mut mesh = Mesh::new([Disk::Works; 3]);
     let peer = mesh.hosts[1].node.id();
-    let asked = mesh.with(0, |node, now| node.inquire(peer, None, now));
+    let asked = mesh.with(0, |node, now| node.inquire(peer, About::Host, now));
     assert_eq!(asked, Err(InquiryError::NoSession));
 }
 
@@ -79,9 +72,9 @@ fn where_one_direction_is_cut_both_ends_can_tell_which() {
     };
     assert!(unfinished(&mesh, 1, 2) >= 2, "its answers get lost");
     assert_eq!(unfinished(&mesh, 2, 1), 0, "it hears nothing");
-    let (_, answer) = mesh.ask(2, 1, None, Answer::default());
+    let (_, answer) = mesh.ask(2, 1, About::Host, Answer::default());
     assert!(answer.unfinished >= 2, "{answer:?}");
-    let (_, answer) = mesh.ask(1, 2, None, Answer::default());
+    let (_, answer) = mesh.ask(1, 2, About::Host, Answer::default());
     assert_eq!(answer.unfinished, 0);
     mesh.cut.clear();
     mesh.run(120 * SECOND);

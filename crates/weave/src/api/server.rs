@@ -21,6 +21,7 @@ use tokio::net::UnixListener;
 use super::types::{
     AttachRequest, BanAnswer, BanRequest, ConnectRequest, DetachRequest, ExposeRequest, Finding,
     ForgetRequest, HideRequest, NameRequest, PasswordChange, PingReport, PingRequest, ResetRequest,
+    StandInRequest,
 };
 use super::{ApiError, ApiErrorKind, Router};
 
@@ -119,6 +120,7 @@ fn routes<R: Router>(router: Arc<R>) -> axum::Router {
         .route("/name/{name}", get(dns_lookup::<R>))
         .route("/passwords", post(change_passwords::<R>))
         .route("/ping", post(ping::<R>))
+        .route("/stand-in", post(stand_in::<R>))
         .route("/doctor", get(doctor::<R>))
         .route("/stop", post(stop::<R>))
         .route("/reset", post(reset::<R>))
@@ -283,6 +285,13 @@ async fn ping<R: Router>(
     request: Body<PingRequest>,
 ) -> Answer<PingReport> {
     router.ping(body(request)?).await.map(Json)
+}
+
+async fn stand_in<R: Router>(
+    State(router): State<Arc<R>>,
+    request: Body<StandInRequest>,
+) -> Answer<std::net::IpAddr> {
+    router.stand_in(body(request)?).await.map(Json)
 }
 
 async fn doctor<R: Router>(State(router): State<Arc<R>>) -> Answer<Vec<Finding>> {

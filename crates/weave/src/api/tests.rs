@@ -143,6 +143,11 @@ impl Router for Fake {
         })
     }
 
+    async fn stand_in(&self, request: StandInRequest) -> Result<IpAddr, ApiError> {
+        self.note(format!("stand-in {}", request.peer));
+        Ok(IpAddr::from([10, 32, 0, 3]))
+    }
+
     async fn doctor(&self) -> Result<Vec<Finding>, ApiError> {
         Ok(vec![Finding::info("version", "old").with_fix("upgrade")])
     }

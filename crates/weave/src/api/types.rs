@@ -12,7 +12,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use diagnosis::{Finding, Layer, LayerState, Level, PingReport, PingRequest};
+pub(crate) use diagnosis::{
+    Finding, Layer, LayerState, Level, PingReport, PingRequest, StandInRequest,
+};
 pub(crate) use passwords::{PasswordChange, PasswordStatus};
 
 /// Everything there is to know about a running router.

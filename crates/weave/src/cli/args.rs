@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::choices::{CipherChoice, PqChoice};
-pub(crate) use diagnosis::{DoctorArgs, GraphArgs, PingArgs};
+pub(crate) use diagnosis::{DoctorArgs, GraphArgs, PingArgs, TestArgs};
 pub(crate) use password::{PasswordAddArgs, PasswordArgs, PasswordCommand, PasswordRemoveArgs};
 
 /// A network for containers on several Docker hosts: encrypted, by name.
@@ -89,6 +89,14 @@ pub(crate) enum Command {
         Works without a running router, too, and changes nothing. Exit status 1: there are errors;\n\
         warnings and notes alone are none.")]
     Doctor(DoctorArgs),
+    /// Send real traffic to every peer, and say what comes through
+    #[command(after_help = "Examples:\n  \
+        weave test\n  \
+        weave test web-1 db-2 --json\n\n\
+        From a throw-away namespace here to one that each peer lends for a minute: ping, packets as\n\
+        long as the MTU, UDP, multicast, TCP for a second. Takes about two seconds for each peer.\n\
+        Nothing stays. Exit status 1: something did not come through.")]
+    Test(TestArgs),
     /// Draw the mesh: who reaches whom directly, through a relay, or not at all
     #[command(after_help = "Examples:\n  \
         weave graph\n  \

@@ -63,6 +63,7 @@ pub(crate) fn run(command: Command, socket: &Path) -> Result<()> {
             | Command::Ping(_)
             | Command::Doctor(_)
             | Command::Graph(_)
+            | Command::Test(_)
             | Command::Password(_) => Err(Failure::usage("this command needs no router").into()),
         }
     })

@@ -14,7 +14,7 @@ use crate::api::types::{
     StatusReport,
 };
 
-pub(crate) use diagnosis::{findings, round, rounds};
+pub(crate) use diagnosis::{findings, round, rounds, tested};
 
 /// Column at which labels end.
 const LABEL_WIDTH: usize = 15;

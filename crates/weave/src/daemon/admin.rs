@@ -31,7 +31,7 @@ use crate::api::types::{
     DetachRequest, DnsEntry, DnsStatus, ExposeRequest, Finding, ForgetRequest, HideRequest,
     IpamOwner, IpamStatus, NameRequest, OffloadStatus, PasswordChange, PeerConnection, PeerResult,
     PeerStatus, PingReport, PingRequest, PluginStatus, ProcessStatus, PsEntry, RouterStatus,
-    StatusReport, TapStatus,
+    StandInRequest, StatusReport, TapStatus,
 };
 use crate::api::{ApiError, ApiErrorKind, Router};
 use crate::dns::{Dns, TTL};
@@ -182,6 +182,10 @@ impl Router for Admin {
 
     async fn ping(&self, request: PingRequest) -> Result<PingReport, ApiError> {
         ping::ping(self, request).await
+    }
+
+    async fn stand_in(&self, request: StandInRequest) -> Result<IpAddr, ApiError> {
+        ping::stand_in(self, &request.peer).await
     }
 
     async fn doctor(&self) -> Result<Vec<Finding>, ApiError> {

@@ -13,10 +13,10 @@ use tokio::sync::{mpsc, oneshot};
 use weave_node::forward::Fib;
 use weave_node::ipam::IpamError;
 use weave_node::names::NameTable;
-use weave_node::{Answer, Inquiry, InquiryError, Node, PersistToken};
+use weave_node::{About, Answer, Inquiry, InquiryError, Node, PersistToken};
 use weave_node::{Sink, Transmit, Writes, drain};
 use weave_sys::udp::Underlay;
-use weave_wire::{Cidr, PeerId, SegmentId, Time};
+use weave_wire::{Cidr, PeerId, Time};
 
 use super::clock::Clock;
 use super::data::{FromData, Handshake, Incoming, Shared, Wanted};
@@ -108,7 +108,7 @@ impl Control {
     pub(crate) async fn inquire(
         &self,
         peer: PeerId,
-        about: Option<(SegmentId, IpAddr)>,
+        about: About,
     ) -> Result<Result<oneshot::Receiver<Answer>, InquiryError>, Stopped> {
         let (sender, receiver) = oneshot::channel();
         self.submit(move |shell, now| {

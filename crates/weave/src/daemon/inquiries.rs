@@ -2,16 +2,16 @@
 //!
 //! Owns how long an answer is waited for, and how many questions are looked into at a time.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Semaphore, mpsc};
-use weave_node::{Answer, Inquiry, InquiryError};
-use weave_wire::{PeerId, SegmentId};
+use weave_node::{About, Answer, Finding, Inquiry, InquiryError};
+use weave_wire::PeerId;
 
 use super::control::{Control, Stopped};
 use super::networks::Networks;
+use super::stand_in::StandIns;
 
 /// Questions of peers that are looked into at a time.
 const AT_A_TIME: usize = 8;
@@ -44,7 +44,7 @@ pub(crate) enum AskError {
 pub(crate) async fn ask(
     control: &Control,
     peer: PeerId,
-    about: Option<(SegmentId, IpAddr)>,
+    about: About,
 ) -> Result<(Answer, Duration), AskError> {
     let begun = Instant::now();
     let receiver = control.inquire(peer, about).await??;
@@ -56,15 +56,19 @@ pub(crate) async fn ask(
 }
 
 /// Answers what peers ask, for ever.
-pub(crate) async fn serve(networks: Arc<Networks>, mut inquiries: mpsc::Receiver<Inquiry>) {
+pub(crate) async fn serve(
+    networks: Arc<Networks>,
+    stand_ins: Arc<StandIns>,
+    mut inquiries: mpsc::Receiver<Inquiry>,
+) {
     let permits = Arc::new(Semaphore::new(AT_A_TIME));
     while let Some(inquiry) = inquiries.recv().await {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
             return;
         };
-        let networks = Arc::clone(&networks);
+        let (networks, stand_ins) = (Arc::clone(&networks), Arc::clone(&stand_ins));
         tokio::spawn(async move {
-            let answer = look(&networks, &inquiry).await;
+            let answer = look(&networks, &stand_ins, &inquiry).await;
             networks
                 .control()
                 .post(move |node, now| node.answer(&inquiry, answer, now));
@@ -73,17 +77,22 @@ pub(crate) async fn serve(networks: Arc<Networks>, mut inquiries: mpsc::Receiver
     }
 }
 
-async fn look(networks: &Networks, inquiry: &Inquiry) -> Answer {
-    let (bridge, station) = match inquiry.about {
-        Some((segment, ip)) => networks.look_at(segment, ip).await,
-        None => Default::default(),
-    };
-    Answer {
+async fn look(networks: &Networks, stand_ins: &Arc<StandIns>, inquiry: &Inquiry) -> Answer {
+    let mut answer = Answer {
         wall_ms: wall_ms(),
-        bridge,
-        station,
         ..Answer::default()
+    };
+    match inquiry.about {
+        About::Host => {}
+        About::Station(segment, ip) => {
+            (answer.bridge, answer.station) = networks.look_at(segment, ip).await;
+        }
+        About::StandIn => match stand_ins.lend().await {
+            Ok(ip) => answer.stand_in = Some(ip),
+            Err(error) => answer.station = Finding::failed(error.to_string()),
+        },
     }
+    answer
 }
 
 /// What the clock of this host says, in Unix milliseconds.

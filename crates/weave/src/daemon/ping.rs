@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use weave_node::{
-    ConnectionState, ConnectionStatus, Finding, InquiryError, NodeStatus, Outcome, Station,
+    About, ConnectionState, ConnectionStatus, Finding, InquiryError, NodeStatus, Outcome, Station,
 };
 use weave_wire::{PeerId, SegmentId};
 
@@ -45,6 +45,38 @@ pub(super) async fn ping(admin: &Admin, request: PingRequest) -> Result<PingRepo
         }
     }
     Ok(probe.finish())
+}
+
+/// Has a peer lend a station to test with.
+///
+/// # Errors
+/// When there is not just one such peer, or it cannot or does not.
+pub(super) async fn stand_in(admin: &Admin, text: &str) -> Result<IpAddr, ApiError> {
+    let control = admin.networks.control();
+    let wanted = text.to_owned();
+    let peers = control
+        .call(move |node, _| node.find_peers(&wanted))
+        .await?;
+    let [peer] = peers.as_slice() else {
+        return Err(ApiError::new(
+            ApiErrorKind::NotFound,
+            format!("no single peer `{text}` is known"),
+        )
+        .with_hint("`weave status peers` shows their names"));
+    };
+    match inquiries::ask(control, *peer, About::StandIn).await {
+        Ok((answer, _)) => answer.stand_in.ok_or_else(|| {
+            let why = match answer.station.detail.as_str() {
+                "" => "no reason was given",
+                why => why,
+            };
+            ApiError::new(
+                ApiErrorKind::Unavailable,
+                format!("it lends no station to test with: {why}"),
+            )
+        }),
+        Err(error) => Err(ApiError::new(ApiErrorKind::Unavailable, error.to_string())),
+    }
 }
 
 /// Why no further layer is looked at.
@@ -255,7 +287,7 @@ impl<'a> Probe<'a> {
 
     async fn ask_router(&mut self, peer: PeerId) -> Result<(), Stop> {
         let control = self.admin.networks.control();
-        match inquiries::ask(control, peer, None).await {
+        match inquiries::ask(control, peer, About::Host).await {
             Ok((_, took)) => {
                 self.report.rtt_us = u64::try_from(took.as_micros()).ok();
                 self.ok(&format!("answers in {}", millis(took)));
@@ -279,7 +311,7 @@ impl<'a> Probe<'a> {
 
     async fn ask_station(&mut self, peer: PeerId, about: (SegmentId, IpAddr)) -> Result<(), Stop> {
         let control = self.admin.networks.control();
-        match inquiries::ask(control, peer, Some(about)).await {
+        match inquiries::ask(control, peer, About::Station(about.0, about.1)).await {
             Ok((answer, _)) => self.take(&answer.bridge, &answer.station),
             Err(AskError::Stopped(stopped)) => Err(stopped.into()),
             Err(error @ (AskError::Silent | AskError::Inquiry(_))) => {

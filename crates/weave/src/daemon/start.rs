@@ -30,6 +30,7 @@ use super::names::AddedNames;
 use super::networks::{Defaults, Networks, Parts};
 use super::passwords::Rotation;
 use super::reconcile::{Reconciler, follow_docker};
+use super::stand_in::StandIns;
 use super::stopping;
 use super::store::{Contents, Store, Writes};
 use super::{DaemonConfig, VERSIONS};
@@ -120,9 +121,10 @@ async fn serve(config: DaemonConfig) -> anyhow::Result<()> {
         status_addr: config.status_addr,
     };
     let networks = Arc::new(Networks::restore(parts, &contents).await?);
-    tokio::spawn(inquiries::serve(Arc::clone(&networks), asked));
     let stop = Arc::new(Notify::new());
     let services = start_services(&config, &networks, &names, &contents, &stop).await?;
+    let stand_ins = Arc::new(StandIns::new(Arc::clone(&services.admin.attacher)));
+    tokio::spawn(inquiries::serve(Arc::clone(&networks), stand_ins, asked));
     tracing::info!(name = %me.name(), port = config.port, "router ready");
     if let Err(error) = tell_systemd() {
         tracing::warn!(%error, "cannot tell systemd that the router is ready");

@@ -9,6 +9,13 @@ pub(crate) struct PingRequest {
     pub(crate) target: String,
 }
 
+/// `POST /stand-in`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StandInRequest {
+    /// Name of the peer.
+    pub(crate) peer: String,
+}
+
 /// The answer to `POST /ping`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PingReport {

@@ -30,6 +30,17 @@ pub(crate) struct GraphArgs {
     pub(crate) json: bool,
 }
 
+/// `weave test`.
+#[derive(Debug, Args)]
+pub(crate) struct TestArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Only these peers, by name or nickname
+    #[arg(value_name = "PEER")]
+    pub(crate) peers: Vec<String>,
+}
+
 /// `weave doctor`.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::clean;
 use crate::api::types::{Finding, Layer, LayerState, Level, PingReport};
+use crate::cli::selftest::Tested;
 
 /// One round of `weave ping`: all layers of the first one, a line of any other.
 pub(crate) fn round(report: &PingReport, first: bool) -> String {
@@ -75,6 +76,38 @@ pub(crate) fn rounds(sent: u32, answered: u32, rtts_us: &[u64]) -> String {
 
 fn millis(us: u64) -> String {
     format!("{}.{:02} ms", us / 1000, us % 1000 / 10)
+}
+
+/// `weave test`: a line for each peer.
+pub(crate) fn tested(dns: Option<bool>, peers: &[Tested]) -> String {
+    let mut text = format!(
+        "{:<37} {:>10} {:<5} {:>8} {:<9} {:>11}\n",
+        "peer", "ping", "whole", "udp", "multicast", "tcp"
+    );
+    text.extend(peers.iter().map(tested_peer));
+    if let Some(answers) = dns {
+        let verdict = if answers { "ok" } else { "FAILED" };
+        let _ = writeln!(text, "names: {verdict}");
+    }
+    text
+}
+
+fn tested_peer(peer: &Tested) -> String {
+    let who = clean(&peer.peer);
+    if let Some(error) = &peer.error {
+        return format!("{who:<37} not tested: {}\n", clean(error));
+    }
+    let verdict = |well: bool| if well { "ok" } else { "FAILED" };
+    let ping = peer.ping_us.map_or_else(|| "FAILED".to_owned(), millis);
+    let tcp = peer
+        .mbits
+        .map_or_else(|| "FAILED".to_owned(), |rate| format!("{rate} Mbit/s"));
+    format!(
+        "{who:<37} {ping:>10} {:<5} {:>4}/100 {:<9} {tcp:>11}\n",
+        verdict(peer.whole),
+        peer.udp,
+        verdict(peer.multicast)
+    )
 }
 
 /// `weave doctor`.
@@ -169,6 +202,32 @@ mod tests {
     fn several_rounds_are_summed_up() {
         insta::assert_snapshot!(rounds(3, 2, &[900, 1_234]), @"2 of 3 rounds found every layer well; the router answered in 0.90 ms to 1.23 ms, 1.06 ms on average");
         assert_eq!(rounds(1, 1, &[900]), "");
+    }
+
+    #[test]
+    fn a_test_has_a_line_for_each_peer() {
+        let well = Tested {
+            peer: "2e:77:01:aa:00:01(lon)".to_owned(),
+            error: None,
+            ping_us: Some(812),
+            whole: true,
+            udp: 100,
+            multicast: true,
+            mbits: Some(934),
+        };
+        let bad = Tested {
+            peer: "9c:77:01:aa:00:02(mac)".to_owned(),
+            udp: 3,
+            ..Tested::default()
+        };
+        let old = Tested {
+            peer: "c0:77:01:aa:00:03(old)".to_owned(),
+            error: Some("that host runs an older weave, which cannot be asked".to_owned()),
+            ..Tested::default()
+        };
+        assert!(well.is_well() && !bad.is_well() && !old.is_well());
+        insta::assert_snapshot!(tested(Some(true), &[well, bad, old]));
+        assert!(!tested(None, &[]).contains("names"));
     }
 
     #[test]

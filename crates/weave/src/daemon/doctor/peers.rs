@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
-use weave_node::{ConnectionState, InquiryError, NodeStatus};
+use weave_node::{About, ConnectionState, InquiryError, NodeStatus};
 use weave_wire::PeerId;
 
 use crate::api::types::Finding;
@@ -49,7 +49,7 @@ pub(super) async fn ask_all(control: &Control, status: &NodeStatus) -> Answers {
 }
 
 async fn ask(control: &Control, peer: PeerId) -> (PeerId, Said) {
-    let said = match inquiries::ask(control, peer, None).await {
+    let said = match inquiries::ask(control, peer, About::Host).await {
         Ok((answer, _)) => Said::Answer {
             ahead_ms: ahead(answer.wall_ms, wall_ms()),
             unfinished: answer.unfinished,
