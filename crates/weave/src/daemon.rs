@@ -30,6 +30,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use weave_node::PostQuantum;
+use weave_node::ipam::TakeBack;
 use weave_wire::{Cidr, Versions};
 
 use crate::passwords::PasswordSet;
@@ -57,6 +58,8 @@ pub(crate) struct DaemonConfig {
     pub(crate) range: Cidr,
     /// Subnet of the Docker network `weave`; inside `range`.
     pub(crate) default_subnet: Cidr,
+    /// When address space is taken back from hosts that are gone.
+    pub(crate) take_back: TakeBack,
     /// Name of this host for people; the host name unless given.
     pub(crate) nickname: String,
     /// Peers to connect to, as the user typed them.

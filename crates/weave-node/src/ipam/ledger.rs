@@ -164,11 +164,6 @@ impl Ledger {
         })
     }
 
-    /// Everybody who has said something.
-    pub(crate) fn known_peers(&self) -> impl Iterator<Item = PeerId> + '_ {
-        self.nicknames.keys().copied()
-    }
-
     /// Addresses between these that containers of other peers have, with those peers.
     pub(crate) fn used_by_others(&self, span: Span) -> impl Iterator<Item = (u32, PeerId)> + '_ {
         let uses = self.announced.range(all_of(span));

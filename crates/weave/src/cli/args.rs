@@ -237,6 +237,9 @@ pub(crate) struct RouterOptions {
     /// Subnet of the Docker network `weave` [default: the whole range]
     #[arg(long, env = "WEAVE_IPALLOC_DEFAULT_SUBNET", value_name = "CIDR")]
     pub(crate) ipalloc_default_subnet: Option<String>,
+    /// Seconds after which space of hosts without a sign of life is taken back; for tests, the same on every host [default: 604800]
+    #[arg(long, hide = true, env = "WEAVE_IPALLOC_TAKE_BACK", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(60..))]
+    pub(crate) ipalloc_take_back: Option<u64>,
     /// UDP port of the mesh, the same on every host [default: 6783]
     #[arg(long, env = "WEAVE_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,

@@ -43,6 +43,8 @@ pub(crate) struct Options {
     pub(crate) range: Cidr,
     /// Subnet of the Docker network `weave`, within the range.
     pub(crate) default_subnet: Cidr,
+    /// Seconds after which space of hosts that are gone is taken back, where not the usual.
+    pub(crate) take_back: Option<u64>,
     /// UDP port of the mesh.
     pub(crate) port: u16,
     /// Where the state can be read by HTTP, if anywhere.
@@ -110,6 +112,7 @@ impl Options {
             nickname,
             range,
             default_subnet,
+            take_back: flags.ipalloc_take_back,
             port: flags.port.or(file.port).unwrap_or(PORT),
             status_addr: status.map_or(Ok(Some(DEFAULT_STATUS)), parse_status)?,
             cipher: flags.cipher.or(file.cipher).unwrap_or_default(),
@@ -135,6 +138,9 @@ impl Options {
         ];
         if self.status_addr != Some(DEFAULT_STATUS) {
             args.push(format!("--status-addr={}", status_text(self.status_addr)));
+        }
+        if let Some(seconds) = self.take_back {
+            args.push(format!("--ipalloc-take-back={seconds}"));
         }
         if self.cipher != CipherChoice::Auto {
             args.push(format!("--cipher={}", name(self.cipher)));

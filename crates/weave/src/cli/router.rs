@@ -2,8 +2,10 @@
 
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
+use weave_node::ipam::TakeBack;
 
 use crate::api::server::ServeError;
 use crate::daemon::{self, DaemonConfig};
@@ -57,6 +59,9 @@ pub(crate) fn run(args: &RouterArgs, settings: &Settings, socket: &Path) -> Resu
         port: options.port,
         range: options.range,
         default_subnet: options.default_subnet,
+        take_back: options.take_back.map_or_else(TakeBack::default, |seconds| {
+            TakeBack::after(Duration::from_secs(seconds))
+        }),
         nickname: options.nickname,
         targets: options.peers,
         launch_id: args.launch_id.clone(),

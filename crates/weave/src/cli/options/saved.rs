@@ -84,6 +84,7 @@ pub(crate) fn load(state_dir: &Path) -> Option<Options> {
         nickname: saved.nickname,
         range: saved.range.parse().ok()?,
         default_subnet: saved.default_subnet.parse().ok()?,
+        take_back: None,
         port: saved.port,
         status_addr: parse_status(&saved.status_addr).ok()?,
         cipher: saved.cipher,
