@@ -79,6 +79,9 @@ pub struct ContainerNames {
     pub names: Vec<(String, IpAddr)>,
     /// Endpoint ids on networks of ours, sorted.
     pub endpoints: Vec<String>,
+    /// Names that it was given and does not get, because they lie outside of the domain or are
+    /// none; sorted.
+    pub refused: Vec<String>,
 }
 
 impl ContainerInfo {
@@ -193,13 +196,15 @@ pub fn names_of(
     let domain = domain.trim_matches('.').to_ascii_lowercase();
     let mut names = BTreeSet::new();
     let mut endpoints = BTreeSet::new();
+    let mut refused = BTreeSet::new();
     for network in info
         .networks
         .iter()
         .filter(|network| ours.contains(&network.network_id))
     {
         endpoints.insert(network.endpoint_id.clone());
-        let found = names_on(info, network, &domain);
+        let (found, elsewhere) = names_on(info, network, &domain);
+        refused.extend(elsewhere);
         for &(ip, _) in &network.addresses {
             names.extend(found.iter().map(|name| (name.clone(), ip)));
         }
@@ -211,32 +216,48 @@ pub fn names_of(
         container: info.short_id().to_owned(),
         names: names.into_iter().collect(),
         endpoints: endpoints.into_iter().filter(|id| !id.is_empty()).collect(),
+        refused: refused.into_iter().collect(),
     })
 }
 
-fn names_on(info: &ContainerInfo, network: &ContainerNetwork, domain: &str) -> BTreeSet<String> {
-    let is_id = |text: &str| text == info.id || text == info.short_id();
-    let aliases = network.aliases.iter().filter(|alias| !is_id(alias));
-    let mut names: BTreeSet<String> = aliases.filter_map(|alias| bare(alias, domain)).collect();
+/// The names on one network, and those that it was given in vain.
+fn names_on(
+    info: &ContainerInfo,
+    network: &ContainerNetwork,
+    domain: &str,
+) -> (BTreeSet<String>, BTreeSet<String>) {
+    let is_own = |text: &str| text == info.id || text == info.short_id() || text == info.name;
+    let (mut names, mut refused) = (BTreeSet::new(), BTreeSet::new());
+    let aliases = network.aliases.iter().filter(|alias| !is_own(alias));
+    for alias in aliases {
+        // a single label is put under the domain
+        let name = match alias.contains('.') {
+            true => under(alias, domain),
+            false => under(&format!("{alias}.{domain}"), domain),
+        };
+        match name {
+            Some(name) => names.insert(name),
+            None => refused.insert(alias.clone()),
+        };
+    }
     names.extend(under(&info.name, domain).or_else(|| {
         let qualified = format!("{}.{domain}", info.name);
         under(&qualified, domain)
     }));
-    let hostname = if info.domainname.is_empty() {
-        info.hostname.clone()
-    } else {
-        format!("{}.{}", info.hostname, info.domainname)
+    let hostname = match info.domainname.is_empty() {
+        true => info.hostname.clone(),
+        false => format!("{}.{}", info.hostname, info.domainname),
     };
-    names.extend(under(&hostname, domain));
-    names
-}
-
-/// An alias: put under the domain if it is a single label, taken as it is if it lies there.
-fn bare(alias: &str, domain: &str) -> Option<String> {
-    if alias.contains('.') {
-        return under(alias, domain);
+    match under(&hostname, domain) {
+        Some(name) => {
+            names.insert(name);
+        }
+        None if hostname.contains('.') && hostname != info.name => {
+            refused.insert(hostname);
+        }
+        None => {}
     }
-    under(&format!("{alias}.{domain}"), domain)
+    (names, refused)
 }
 
 /// The name in lower case, if it is a legal one that lies under the domain.
@@ -342,6 +363,17 @@ mod tests {
             &["db.example.org", "weave.local", "-.x", "a b"],
         );
         assert_eq!(names(&info), ["n1b.weave.local"]);
+        let refused = names_of(&info, &ours(), "weave.local").unwrap().refused;
+        assert_eq!(
+            refused,
+            [
+                "-.x",
+                "a b",
+                "db.example.org",
+                "nyc.example.org",
+                "weave.local"
+            ]
+        );
         assert_eq!(
             names(&inspect("nyc", "notweave.local", &[])),
             ["n1b.weave.local"]
@@ -369,6 +401,10 @@ mod tests {
             ..inspect("x", "", &[])
         };
         assert_eq!(names(&dotted), ["my.app_1.weave.local"]);
+        let mut newer = dotted;
+        newer.networks[1].aliases = vec![newer.name.clone()];
+        let found = names_of(&newer, &ours(), "weave.local").unwrap();
+        assert_eq!(found.refused, Vec::<String>::new(), "it has a name for it");
     }
 
     #[test]

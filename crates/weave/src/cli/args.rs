@@ -252,6 +252,9 @@ pub(crate) struct RouterOptions {
     /// Key exchange that withstands quantum computers (ML-KEM-768 beside X25519) [default: prefer]
     #[arg(long, env = "WEAVE_PQ", value_name = "WHEN")]
     pub(crate) pq: Option<PqChoice>,
+    /// Domain that names lie in, the same on every host [default: weave.local.]
+    #[arg(long, env = "WEAVE_DNS_DOMAIN", value_name = "DOMAIN")]
+    pub(crate) dns_domain: Option<String>,
     /// Serve no DNS
     #[arg(long, env = "WEAVE_NO_DNS", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_dns: bool,

@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) cipher: Option<CipherChoice>,
     /// `--pq`.
     pub(crate) pq: Option<PqChoice>,
+    /// `--dns-domain`.
+    pub(crate) dns_domain: Option<String>,
     /// `--no-dns`.
     pub(crate) no_dns: bool,
     /// `--no-offloads`.
@@ -111,7 +113,7 @@ mod tests {
             "socket = '/a'\nstate-dir = '/b'\npassword-file = '/c'\npassword-generation = 2\nnickname = 'n'\n\
              ipalloc-range = '10.2.0.0/16'\nipalloc-default-subnet = '10.2.1.0/24'\n\
              port = 7000\nstatus-addr = 'off'\ncipher = 'aes-256-gcm'\n\
-             pq = 'require'\nno-dns = true\nno-offloads = true\nstrict = true\nno-guard = true\npeers = ['192.0.2.1']\n",
+             pq = 'require'\ndns-domain = 'corp.example.'\nno-dns = true\nno-offloads = true\nstrict = true\nno-guard = true\npeers = ['192.0.2.1']\n",
         )
         .unwrap();
         assert_eq!(settings.socket(None), Path::new("/a"));
@@ -121,6 +123,7 @@ mod tests {
         assert_eq!(settings.status_addr.as_deref(), Some("off"));
         assert_eq!(settings.cipher, Some(CipherChoice::Aes256Gcm));
         assert_eq!(settings.pq, Some(PqChoice::Require));
+        assert_eq!(settings.dns_domain.as_deref(), Some("corp.example."));
         assert!(settings.strict && settings.no_guard);
         assert_eq!(settings.peers, ["192.0.2.1"]);
         assert_eq!(Settings::default().socket(None), Path::new(DEFAULT_SOCKET));

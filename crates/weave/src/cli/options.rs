@@ -6,6 +6,7 @@ mod saved;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Result;
+use weave_docker::DEFAULT_DOMAIN;
 use weave_node::CONN_LIMIT;
 use weave_wire::{Cidr, PORT};
 
@@ -53,6 +54,8 @@ pub(crate) struct Options {
     pub(crate) cipher: CipherChoice,
     /// Key exchange that withstands quantum computers.
     pub(crate) pq: PqChoice,
+    /// Domain that names lie in: lower case, no dot at its end.
+    pub(crate) dns_domain: String,
     /// Serve no DNS.
     pub(crate) no_dns: bool,
     /// Leave nothing to the kernel.
@@ -107,6 +110,7 @@ impl Options {
         peers.iter().try_for_each(|peer| check_peer(peer))?;
         let status = flags.status_addr.as_deref();
         let status = status.or(file.status_addr.as_deref());
+        let domain = flags.dns_domain.as_deref().or(file.dns_domain.as_deref());
         Ok(Self {
             peers,
             nickname,
@@ -117,6 +121,7 @@ impl Options {
             status_addr: status.map_or(Ok(Some(DEFAULT_STATUS)), parse_status)?,
             cipher: flags.cipher.or(file.cipher).unwrap_or_default(),
             pq: flags.pq.or(file.pq).unwrap_or_default(),
+            dns_domain: parse_domain(domain.unwrap_or(DEFAULT_DOMAIN))?,
             no_dns: flags.no_dns || file.no_dns,
             no_offloads: flags.no_offloads || file.no_offloads,
             strict: flags.strict || file.strict,
@@ -147,6 +152,9 @@ impl Options {
         }
         if self.pq != PqChoice::Prefer {
             args.push(format!("--pq={}", name(self.pq)));
+        }
+        if self.dns_domain != DEFAULT_DOMAIN {
+            args.push(format!("--dns-domain={}", self.dns_domain));
         }
         if self.no_dns {
             args.push("--no-dns".to_owned());
@@ -182,6 +190,9 @@ impl Options {
                 " --ipalloc-default-subnet {}",
                 self.default_subnet
             ));
+        }
+        if self.dns_domain != DEFAULT_DOMAIN {
+            args.push_str(&format!(" --dns-domain {}", self.dns_domain));
         }
         if self.pq == PqChoice::Require {
             args.push_str(" --pq require");
@@ -222,6 +233,11 @@ impl Options {
         );
         compare("--cipher", name(self.cipher), name(new.cipher));
         compare("--pq", name(self.pq), name(new.pq));
+        compare(
+            "--dns-domain",
+            self.dns_domain.clone(),
+            new.dns_domain.clone(),
+        );
         compare("--no-dns", yes_no(self.no_dns), yes_no(new.no_dns));
         compare(
             "--no-offloads",
@@ -304,6 +320,32 @@ fn parse_status(text: &str) -> Result<Option<SocketAddr>> {
     }
 }
 
+/// Longest domain, in bytes: a label and a dot still fit before it (RFC 1035 section 2.3.4).
+const MAX_DOMAIN: usize = 253 - 2;
+
+fn parse_domain(text: &str) -> Result<String> {
+    let domain = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let legal =
+        |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' || byte == b'.';
+    let is_arpa = domain == "arpa" || domain.ends_with(".arpa");
+    if domain.len() <= MAX_DOMAIN
+        && domain.bytes().all(legal)
+        && weave_node::names::is_valid(&domain)
+        && !is_arpa
+    {
+        return Ok(domain);
+    }
+    let why = match is_arpa {
+        true => "is where addresses have their names",
+        false => "is no DNS domain",
+    };
+    Err(
+        Failure::usage(format!("--dns-domain: `{}` {why}", text.escape_debug()))
+            .with_hint("give one that no other DNS server has, such as weave.local")
+            .into(),
+    )
+}
+
 fn check_nickname(nickname: String) -> Result<String> {
     let fits = (1..=MAX_NICKNAME).contains(&nickname.len());
     if fits
@@ -371,6 +413,7 @@ mod tests {
         let mut given = flags("a");
         given.password = Some("do-not-show-me".to_owned());
         given.peers = vec!["192.0.2.1".to_owned(), "192.0.2.1".to_owned()];
+        given.dns_domain = Some("Corp.Example.".to_owned());
         given.no_dns = true;
         given.no_offloads = true;
         given.strict = true;
@@ -380,10 +423,10 @@ mod tests {
         given.pq = Some(PqChoice::Require);
         given.ipalloc_range = Some("10.2.0.0/16".to_owned());
         let args = resolved(&given).router_args("7f");
-        insta::assert_snapshot!(args.join(" "), @"router --launch-id=7f --nickname=a --ipalloc-range=10.2.0.0/16 --ipalloc-default-subnet=10.2.0.0/16 --port=6783 --status-addr=off --cipher=aes-256-gcm --pq=require --no-dns --no-offloads --strict --no-guard -- 192.0.2.1");
+        insta::assert_snapshot!(args.join(" "), @"router --launch-id=7f --nickname=a --ipalloc-range=10.2.0.0/16 --ipalloc-default-subnet=10.2.0.0/16 --port=6783 --status-addr=off --cipher=aes-256-gcm --pq=require --dns-domain=corp.example --no-dns --no-offloads --strict --no-guard -- 192.0.2.1");
         assert_eq!(
             resolved(&given).shared_args(),
-            " --ipalloc-range 10.2.0.0/16 --pq require --strict"
+            " --ipalloc-range 10.2.0.0/16 --dns-domain corp.example --pq require --strict"
         );
     }
 
@@ -406,6 +449,40 @@ mod tests {
             let error = Options::resolve(&given, &Settings::default()).unwrap_err();
             assert_eq!(exit_code(&error), 2);
             assert!(render(&error).contains(wrong), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_domain_is_the_same_with_a_dot_at_its_end_and_without_and_in_any_case() {
+        let chosen = |text: Option<&str>| {
+            let mut given = flags("a");
+            given.dns_domain = text.map(str::to_owned);
+            Options::resolve(&given, &Settings::default()).map(|options| options.dns_domain)
+        };
+        assert_eq!(chosen(None).unwrap(), "weave.local");
+        for (text, domain) in [
+            ("weave.local.", "weave.local"),
+            ("Corp.Example", "corp.example"),
+            ("a.b.corp.example.", "a.b.corp.example"),
+            ("mesh", "mesh"),
+        ] {
+            assert_eq!(chosen(Some(text)).unwrap(), domain);
+        }
+        let long = ["abc"; 64].join(".");
+        for wrong in [
+            "",
+            ".",
+            "..",
+            "a..b",
+            ".a",
+            "a b",
+            "weavé.local",
+            "10.in-addr.arpa",
+            &long,
+        ] {
+            let error = chosen(Some(wrong)).unwrap_err();
+            assert_eq!(exit_code(&error), 2, "{wrong}");
+            assert!(render(&error).contains("--dns-domain"), "{error}");
         }
     }
 

@@ -76,7 +76,7 @@ pub(crate) fn run(args: &RouterArgs, settings: &Settings, socket: &Path) -> Resu
         no_discovery: options.no_discovery,
         conn_limit: options.conn_limit,
         no_docker: args.no_docker,
-        dns_domain: weave_docker::DEFAULT_DOMAIN.to_owned(),
+        dns_domain: options.dns_domain,
         docker_socket: weave_docker::client::SOCKETS[0].into(),
     })
 }

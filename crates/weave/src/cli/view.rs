@@ -39,6 +39,9 @@ pub(crate) fn status(report: &StatusReport) -> String {
         line(&mut text, "Upstream", &or_none(&dns.upstream.join(", ")));
         line(&mut text, "TTL", &dns.ttl.to_string());
         line(&mut text, "Entries", &dns.entries.len().to_string());
+        if let Some(elsewhere) = elsewhere(dns) {
+            line(&mut text, "Elsewhere", &elsewhere);
+        }
     }
     if let Some(plugin) = &report.plugin {
         text.push('\n');
@@ -353,6 +356,27 @@ pub(crate) fn dns(dns: Option<&DnsStatus>) -> String {
         .collect()
 }
 
+/// What hosts of another domain announce: nobody is given it here, where their domain is not ours.
+fn elsewhere(dns: &DnsStatus) -> Option<String> {
+    let entries = dns.entries.iter();
+    let count = entries
+        .filter(|entry| host_in(entry, &dns.domain).is_none())
+        .count();
+    (count > 0).then(|| {
+        format!(
+            "{count} of them outside of the domain, not answered here: give all hosts the same --dns-domain"
+        )
+    })
+}
+
+/// The name of an entry without the domain, if it lies in it.
+fn host_in<'a>(entry: &'a DnsEntry, domain: &str) -> Option<&'a str> {
+    let end = entry.hostname.len().checked_sub(domain.len())?;
+    let (host, rest) = entry.hostname.split_at_checked(end)?;
+    let host = host.strip_suffix('.')?;
+    rest.eq_ignore_ascii_case(domain).then_some(host)
+}
+
 /// Options of `docker run` for containers of other networks: they reach the server where it
 /// listens on Docker's bridge.
 pub(crate) fn dns_args(dns: &DnsStatus) -> Option<String> {
@@ -364,11 +388,7 @@ pub(crate) fn dns_args(dns: &DnsStatus) -> Option<String> {
 }
 
 fn dns_entry(entry: &DnsEntry, domain: &str) -> String {
-    let host = entry
-        .hostname
-        .strip_suffix(domain)
-        .and_then(|host| host.strip_suffix('.'))
-        .unwrap_or(&entry.hostname);
+    let host = host_in(entry, domain).unwrap_or(&entry.hostname);
     let container: String = entry.container.chars().take(12).collect();
     let text = format!(
         "{host:<12} {:<15} {container:>12} {}",

@@ -117,7 +117,8 @@ impl AddedNames {
     /// # Errors
     /// With the reason, also when there is no such name.
     pub(crate) async fn remove(&self, request: &NameRequest) -> Result<(), ApiError> {
-        let names = all_checked(&request.names, self.domain.as_deref())?;
+        // also one that was given while the domain was another
+        let names: Vec<&str> = request.names.iter().map(|name| without_dot(name)).collect();
         let container = self.container(request.container.as_deref()).await?;
         let owner = owner_of(container.as_ref());
         let mut added = self.added.lock().await;
@@ -129,6 +130,7 @@ impl AddedNames {
         };
         let left: BTreeSet<_> = before.iter().filter(|it| !is_meant(it)).cloned().collect();
         if left == before {
+            all_checked(&request.names, self.domain.as_deref())?;
             return Err(ApiError::new(
                 ApiErrorKind::NotFound,
                 "no such name was added on this host",
@@ -272,9 +274,13 @@ fn owner_of(container: Option<&ContainerInfo>) -> String {
     container.map_or_else(|| EXTERN.to_owned(), |it| it.short_id().to_owned())
 }
 
+fn without_dot(name: &str) -> &str {
+    name.strip_suffix('.').unwrap_or(name)
+}
+
 /// The name without a dot at the end, if it lies in the domain.
 fn in_domain<'a>(name: &'a str, domain: &str) -> Option<&'a str> {
-    let name = name.strip_suffix('.').unwrap_or(name);
+    let name = without_dot(name);
     let label = name
         .len()
         .checked_sub(domain.len() + 1)

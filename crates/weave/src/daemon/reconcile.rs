@@ -80,11 +80,21 @@ pub(crate) fn follow_docker(
         sender,
     ));
     let mut reconciler = Reconciler::new(config, networks);
+    let domain = config.dns_domain.clone();
     let (attacher, added) = (Arc::clone(attacher), Arc::clone(added));
     tokio::spawn(async move {
         while let Some(change) = changes.recv().await {
             match change {
                 Change::Set(named) => {
+                    if !named.refused.is_empty() {
+                        let (container, names) = (&named.container, &named.refused);
+                        tracing::info!(
+                            container,
+                            ?names,
+                            domain,
+                            "names outside of the domain are not announced"
+                        );
+                    }
                     for endpoint in &named.endpoints {
                         reconciler
                             .networks

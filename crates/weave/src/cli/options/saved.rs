@@ -4,9 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use weave_docker::DEFAULT_DOMAIN;
 use weave_node::CONN_LIMIT;
 
-use super::{DEFAULT_STATUS, Options, parse_status, status_text};
+use super::{DEFAULT_STATUS, Options, parse_domain, parse_status, status_text};
 use crate::cli::choices::{CipherChoice, PqChoice};
 use crate::cli::host;
 
@@ -31,6 +32,8 @@ struct Saved {
     cipher: CipherChoice,
     #[serde(default)]
     pq: PqChoice,
+    #[serde(default = "default_domain")]
+    dns_domain: String,
     no_dns: bool,
     #[serde(default)]
     no_offloads: bool,
@@ -42,6 +45,10 @@ struct Saved {
     no_discovery: bool,
     #[serde(default = "default_conn_limit")]
     conn_limit: usize,
+}
+
+fn default_domain() -> String {
+    DEFAULT_DOMAIN.to_owned()
 }
 
 /// What was not kept before there was a choice.
@@ -63,6 +70,7 @@ pub(crate) fn save(state_dir: &Path, options: &Options) -> Result<()> {
         status_addr: status_text(options.status_addr),
         cipher: options.cipher,
         pq: options.pq,
+        dns_domain: options.dns_domain.clone(),
         no_dns: options.no_dns,
         no_offloads: options.no_offloads,
         strict: options.strict,
@@ -89,6 +97,7 @@ pub(crate) fn load(state_dir: &Path) -> Option<Options> {
         status_addr: parse_status(&saved.status_addr).ok()?,
         cipher: saved.cipher,
         pq: saved.pq,
+        dns_domain: parse_domain(&saved.dns_domain).ok()?,
         no_dns: saved.no_dns,
         no_offloads: saved.no_offloads,
         strict: saved.strict,
@@ -143,6 +152,7 @@ mod tests {
         other.ipalloc_range = Some("10.2.0.0/16".to_owned());
         other.ipalloc_default_subnet = Some("10.2.1.0/24".to_owned());
         other.port = Some(7000);
+        other.dns_domain = Some("corp.example".to_owned());
         other.no_dns = true;
         other.no_offloads = true;
         other.strict = true;

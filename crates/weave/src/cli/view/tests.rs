@@ -374,6 +374,25 @@ fn names_without_their_domain() {
 }
 
 #[test]
+fn names_of_hosts_with_another_domain_are_shown_whole_and_counted() {
+    let mut report = full();
+    let status = report.dns.as_mut().unwrap();
+    status.domain = "Corp.weave.local.".to_owned();
+    status.entries.truncate(2);
+    "db.corp.Weave.local.".clone_into(&mut status.entries[0].hostname);
+    insta::assert_snapshot!(dns(report.dns.as_ref()), @r"
+    db           10.32.0.1       a1b2c3d4e5f6 4a:0f:f6:ec:1c:93
+    a-rather-long-name.weave.local. 10.40.0.1       a1b2c3d4e5f6 4a:0f:f6:ec:1c:93
+    ");
+    let text = super::status(&report);
+    assert!(
+        text.contains("Elsewhere: 1 of them outside of the domain"),
+        "{text}"
+    );
+    assert!(!super::status(&full()).contains("Elsewhere"));
+}
+
+#[test]
 fn owners_of_addresses_ourselves_first() {
     let mut status = full().ipam.unwrap();
     insta::assert_snapshot!(ipam(Some(&status)));
