@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hickory_proto::op::{Edns, Message, Metadata, OpCode, ResponseCode};
+use hickory_proto::op::{Edns, LowerQuery, Message, Metadata, OpCode, ResponseCode};
 use hickory_proto::rr::Record;
 use hickory_server::net::runtime::Time;
 use hickory_server::net::xfer::Protocol;
@@ -56,16 +56,16 @@ impl Handler {
             Verdict::Answer(records) => {
                 Reply::local(request, ResponseCode::NoError, shuffle(records))
             }
-            Verdict::NoData => self.negative(request, ResponseCode::NoError),
-            Verdict::NoSuchName => self.negative(request, ResponseCode::NXDomain),
+            Verdict::NoData => self.negative(request, query, ResponseCode::NoError),
+            Verdict::NoSuchName => self.negative(request, query, ResponseCode::NXDomain),
             Verdict::Refuse => Reply::error(request, ResponseCode::Refused),
             Verdict::Forward => self.forward(request).await,
         }
     }
 
-    fn negative(&self, request: &Request, code: ResponseCode) -> Reply {
+    fn negative(&self, request: &Request, query: &LowerQuery, code: ResponseCode) -> Reply {
         let mut reply = Reply::local(request, code, Vec::new());
-        reply.authorities.push(self.zone.soa());
+        reply.authorities.push(self.zone.soa_of(&query.original().name));
         reply
     }
 

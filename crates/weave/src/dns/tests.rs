@@ -17,6 +17,9 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 use super::*;
 
+/// More than this is not sent in one datagram.
+const MAX_UDP: u16 = 4096;
+
 /// A fixed table of names.
 pub(super) struct Names {
     forward: BTreeMap<String, Vec<IpAddr>>,
@@ -279,9 +282,12 @@ async fn negative_answers_carry_a_soa_and_say_whether_the_name_exists() {
             panic!("no SOA for {name}");
         };
         assert_eq!(soa.record_type(), RecordType::SOA);
+        let RData::SOA(data) = &soa.data else {
+            panic!("no SOA: {soa}");
+        };
         assert_eq!(
-            (soa.name.to_string(), soa.ttl),
-            ("weave.local.".to_owned(), 1)
+            (soa.name.to_string(), soa.ttl, data.minimum),
+            ("weave.local.".to_owned(), 1, 1)
         );
     }
 }
@@ -315,6 +321,11 @@ async fn answers_are_cut_to_what_the_client_takes_and_tcp_is_never_cut() {
     assert_eq!(whole.edns.unwrap().max_payload(), 4096);
     let less = ask(rig.address, &with_edns(plain.clone(), 1000)).await;
     assert!(less.metadata.truncation && less.answers.len() > cut.answers.len());
+    let bytes = with_edns(plain.clone(), 0).to_vec().unwrap();
+    let tiny = exchange_udp(rig.address, &bytes).await.unwrap();
+    assert!((400..=512).contains(&tiny.len()), "as if it had said 512");
+    let huge = ask(rig.address, &with_edns(plain.clone(), 65_535)).await;
+    assert_eq!(huge.edns.unwrap().max_payload(), MAX_UDP);
     assert_eq!(ask_tcp(rig.address, &plain).await.answers.len(), 100);
 }
 
@@ -422,16 +433,19 @@ async fn odd_requests_get_an_error_of_their_own() {
         Name::from_ascii("web.").unwrap(),
         RecordType::A,
     ));
-    assert_eq!(
-        ask(rig.address, &twice).await.metadata.response_code,
-        ResponseCode::FormErr
-    );
-    let mut notify = query("web.weave.local.", RecordType::A);
-    notify.metadata.op_code = OpCode::Notify;
-    assert_eq!(
-        ask(rig.address, &notify).await.metadata.response_code,
-        ResponseCode::NotImp
-    );
+    let mut never = query("web.weave.local.", RecordType::A);
+    never.queries.clear();
+    for wrong in [twice, never] {
+        let answer = ask(rig.address, &wrong).await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::FormErr);
+    }
+    for code in [1, 2, 3, 4, 6, 15] {
+        let mut other = query("web.weave.local.", RecordType::A);
+        other.metadata.op_code = OpCode::from_u8(code);
+        let answer = ask(rig.address, &other).await;
+        assert_eq!(answer.metadata.response_code, ResponseCode::NotImp, "{code}");
+        assert_eq!(u8::from(answer.metadata.op_code), code);
+    }
     let mut newer = with_edns(query("web.weave.local.", RecordType::A), 1232);
     newer.edns.as_mut().unwrap().set_version(1);
     let refused = ask(rig.address, &newer).await.metadata.response_code;

@@ -17,6 +17,9 @@ use super::{NameSource, TTL};
 #[non_exhaustive]
 pub(crate) struct InvalidDomain(String);
 
+/// Where addresses have their names.
+const REVERSE: [&str; 2] = ["in-addr.arpa", "ip6.arpa"];
+
 /// What becomes of a query.
 #[derive(Debug, PartialEq)]
 pub(super) enum Verdict {
@@ -75,7 +78,7 @@ impl Zone {
         if !name.contains('.') {
             return Some(format!("{name}.{}", self.suffix));
         }
-        self.is_within(&name).then_some(name)
+        is_below(&name, &self.suffix).then_some(name)
     }
 
     /// What becomes of this query.
@@ -95,13 +98,23 @@ impl Zone {
         }
     }
 
-    /// The record that goes with a negative answer: how long it may be kept.
-    pub(super) fn soa(&self) -> Record {
+    /// The record that goes with a negative answer (RFC 2308): whose word it is, and how long it
+    /// may be kept.
+    pub(super) fn soa_of(&self, name: &Name) -> Record {
+        let text = text_of(name);
+        let tree = REVERSE.iter().find(|tree| is_below(&text, tree));
+        match tree.and_then(|tree| Name::from_ascii(format!("{tree}.")).ok()) {
+            Some(tree) => self.soa(tree),
+            None => self.soa(self.apex.clone()),
+        }
+    }
+
+    fn soa(&self, owner: Name) -> Record {
         let mname = self.within("ns");
         let rname = self.within("hostmaster");
         let ttl = i32::try_from(TTL).unwrap_or(1);
         let soa = SOA::new(mname, rname, 1, ttl, ttl, ttl, TTL);
-        Record::from_rdata(self.apex.clone(), TTL, RData::SOA(soa))
+        Record::from_rdata(owner, TTL, RData::SOA(soa))
     }
 
     fn within(&self, label: &str) -> Name {
@@ -112,14 +125,13 @@ impl Zone {
 
     fn judge_apex(&self, query: &Query) -> Verdict {
         if matches!(query.query_type, RecordType::SOA | RecordType::ANY) {
-            return Verdict::Answer(vec![self.soa()]);
+            return Verdict::Answer(vec![self.soa(self.apex.clone())]);
         }
         Verdict::NoData
     }
 
     fn place(&self, name: &Name) -> Place {
-        let text = name.to_ascii().to_ascii_lowercase();
-        let text = text.trim_end_matches('.');
+        let text = text_of(name);
         if text.is_empty() {
             return Place::Outside;
         }
@@ -129,28 +141,44 @@ impl Zone {
         if name.num_labels() == 1 && name.iter().len() == 1 {
             return Place::Within(format!("{text}.{}", self.suffix));
         }
-        if self.is_within(text) {
-            return Place::Within(text.to_owned());
+        if is_below(&text, &self.suffix) {
+            return Place::Within(text);
         }
-        if text.ends_with(".in-addr.arpa") || text.ends_with(".ip6.arpa") {
+        if REVERSE.iter().any(|tree| is_below(&text, tree)) {
             return Place::Reverse;
         }
         Place::Outside
     }
+}
 
-    fn is_within(&self, name: &str) -> bool {
-        name.strip_suffix(self.suffix.as_str())
-            .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
-    }
+/// Lower case, no dot at its end.
+fn text_of(name: &Name) -> String {
+    let mut text = name.to_ascii();
+    text.truncate(text.trim_end_matches('.').len());
+    text.make_ascii_lowercase();
+    text
+}
+
+fn is_below(name: &str, zone: &str) -> bool {
+    name.strip_suffix(zone)
+        .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
 }
 
 fn judge_host(query: &Query, addresses: Vec<IpAddr>) -> Verdict {
     if addresses.is_empty() {
         return Verdict::NoSuchName;
     }
+    // RFC 8482 section 4.1: one kind of records is answer enough to ANY
+    let asked = if query.query_type != RecordType::ANY {
+        query.query_type
+    } else if addresses.iter().any(IpAddr::is_ipv4) {
+        RecordType::A
+    } else {
+        RecordType::AAAA
+    };
     let records: Vec<Record> = addresses
         .into_iter()
-        .filter_map(|ip| address_data(query.query_type, ip))
+        .filter_map(|ip| address_data(asked, ip))
         .map(|data| Record::from_rdata(query.name.clone(), TTL, data))
         .collect();
     if records.is_empty() {
@@ -161,8 +189,8 @@ fn judge_host(query: &Query, addresses: Vec<IpAddr>) -> Verdict {
 
 fn address_data(asked: RecordType, ip: IpAddr) -> Option<RData> {
     match (asked, ip) {
-        (RecordType::A | RecordType::ANY, IpAddr::V4(ip)) => Some(RData::A(A(ip))),
-        (RecordType::AAAA | RecordType::ANY, IpAddr::V6(ip)) => Some(RData::AAAA(AAAA(ip))),
+        (RecordType::A, IpAddr::V4(ip)) => Some(RData::A(A(ip))),
+        (RecordType::AAAA, IpAddr::V6(ip)) => Some(RData::AAAA(AAAA(ip))),
         _ => None,
     }
 }
@@ -200,8 +228,7 @@ enum Reverse {
 }
 
 fn parse_reverse(name: &Name) -> Reverse {
-    let text = name.to_ascii().to_ascii_lowercase();
-    let text = text.trim_end_matches('.');
+    let text = text_of(name);
     if let Some(labels) = text.strip_suffix(".in-addr.arpa") {
         return parse_v4(labels);
     }
@@ -215,7 +242,8 @@ fn parse_v4(labels: &str) -> Reverse {
     let mut octets = [0u8; 4];
     let mut count = 0;
     for label in labels.rsplit('.') {
-        let is_number = !label.is_empty() && label.bytes().all(|b| b.is_ascii_digit());
+        let is_number = label == "0"
+            || (label.bytes().all(|b| b.is_ascii_digit()) && !label.starts_with('0'));
         let (Some(octet), Ok(value), true) = (octets.get_mut(count), label.parse(), is_number)
         else {
             return Reverse::Malformed;
@@ -307,6 +335,41 @@ mod tests {
     }
 
     #[test]
+    fn a_question_for_anything_is_answered_with_one_kind_of_records() {
+        let names = Names::of(&[
+            ("both.weave.local", "fd00::1"),
+            ("both.weave.local", "10.32.0.1"),
+            ("six.weave.local", "fd00::2"),
+        ]);
+        let zone = Zone::new("weave.local").unwrap();
+        let any = |name| {
+            let name = Name::from_ascii(name).unwrap();
+            zone.judge(&Query::query(name, RecordType::ANY), &names)
+        };
+        assert_eq!(
+            answers(&any("both.weave.local.")),
+            ["both.weave.local. 1 10.32.0.1"]
+        );
+        assert_eq!(
+            answers(&any("six.weave.local.")),
+            ["six.weave.local. 1 fd00::2"]
+        );
+        assert_eq!(any("none.weave.local."), Verdict::NoSuchName);
+        assert_eq!(answers(&any("weave.local.")).len(), 1);
+        assert_eq!(answers(&any("1.0.32.10.in-addr.arpa.")).len(), 1);
+    }
+
+    #[test]
+    fn who_denies_a_name_is_the_zone_above_it() {
+        let zone = Zone::new("weave.local").unwrap();
+        let owner = |name| zone.soa_of(&Name::from_ascii(name).unwrap()).name.to_string();
+        assert_eq!(owner("none.weave.local."), "weave.local.");
+        assert_eq!(owner("none."), "weave.local.", "it was looked for there");
+        assert_eq!(owner("x.0.32.10.IN-ADDR.arpa."), "in-addr.arpa.");
+        assert_eq!(owner("x.ip6.arpa."), "ip6.arpa.");
+    }
+
+    #[test]
     fn the_domain_ends_at_a_label() {
         assert_eq!(
             judge("none.weave.local.", RecordType::A),
@@ -342,6 +405,13 @@ mod tests {
             judge("x.0.32.10.in-addr.arpa.", RecordType::PTR),
             Verdict::NoSuchName
         );
+        for malformed in ["01.0.32.10", "256.0.32.10", "1..32.10", "-1.0.32.10"] {
+            let Ok(name) = Name::from_ascii(format!("{malformed}.in-addr.arpa.")) else {
+                continue;
+            };
+            let verdict = judge(&name.to_string(), RecordType::PTR);
+            assert_eq!(verdict, Verdict::NoSuchName, "{malformed}");
+        }
         assert_eq!(
             judge("1.1.0.32.10.in-addr.arpa.", RecordType::PTR),
             Verdict::NoSuchName
