@@ -6,9 +6,11 @@
 //! it reads a [`NameSource`] afresh for every query.
 //!
 //! Invariants: a name of one label or within the domain never leaves this
-//! host; no query is forwarded to an address on which this server listens.
+//! host; no query is forwarded to an address on which this server listens, nor to a server that
+//! asks this one ([`loops`]).
 
 mod handler;
+mod loops;
 mod resolv_conf;
 mod upstream;
 mod zone;
@@ -16,9 +18,10 @@ mod zone;
 #[cfg(test)]
 mod tests;
 
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +30,7 @@ use hickory_server::Server;
 use weave_node::names::NameTable;
 
 use handler::Handler;
+use resolv_conf::ResolvConf;
 use upstream::{OwnAddresses, Upstream};
 use zone::Zone;
 
@@ -68,13 +72,18 @@ impl NameSource for ArcSwap<NameTable> {
     }
 }
 
+/// Opens a file for reading, if it is there.
+pub(crate) type OpenFile = fn(&Path) -> Option<File>;
+
 /// How the server behaves, whatever it listens on.
 #[derive(Debug, Clone)]
 pub(crate) struct DnsConfig {
     /// Domain of the mesh, with or without a dot at its end.
     pub(crate) domain: String,
-    /// The host's resolv.conf; read again when it changes.
+    /// The host's resolv.conf; read again and again.
     pub(crate) resolv_conf: PathBuf,
+    /// How it is opened: the host's files may not be ours.
+    pub(crate) open: OpenFile,
     /// Port of upstream servers; 53 but for tests.
     pub(crate) upstream_port: u16,
 }
@@ -120,7 +129,7 @@ impl Dns {
         Ok(Self {
             zone: Arc::new(Zone::new(&config.domain)?),
             upstream: Arc::new(Upstream::new(
-                config.resolv_conf,
+                ResolvConf::new(config.resolv_conf, config.open),
                 config.upstream_port,
                 own.clone(),
             )),

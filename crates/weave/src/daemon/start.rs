@@ -168,7 +168,8 @@ async fn start_services(
 ) -> anyhow::Result<Services> {
     let dns_config = DnsConfig {
         domain: config.dns_domain.clone(),
-        resolv_conf: weave_sys::host::path("/etc/resolv.conf"),
+        resolv_conf: "/etc/resolv.conf".into(),
+        open: |path| weave_sys::host::open(path).ok(),
         upstream_port: 53,
     };
     let dns = Dns::new(dns_config, Arc::clone(names) as Arc<dyn NameSource>)?;

@@ -59,13 +59,18 @@ impl Handler {
             Verdict::NoData => self.negative(request, query, ResponseCode::NoError),
             Verdict::NoSuchName => self.negative(request, query, ResponseCode::NXDomain),
             Verdict::Refuse => Reply::error(request, ResponseCode::Refused),
+            Verdict::Forward if self.upstream.came_back(query.original()) => {
+                Reply::error(request, ResponseCode::Refused)
+            }
             Verdict::Forward => self.forward(request).await,
         }
     }
 
     fn negative(&self, request: &Request, query: &LowerQuery, code: ResponseCode) -> Reply {
         let mut reply = Reply::local(request, code, Vec::new());
-        reply.authorities.push(self.zone.soa_of(&query.original().name));
+        reply
+            .authorities
+            .push(self.zone.soa_of(&query.original().name));
         reply
     }
 

@@ -1,35 +1,39 @@
-//! The host's resolv.conf: which servers it names, read again when it changes.
+//! The host's resolv.conf: which servers it names, read again and again.
+//!
+//! It is opened anew each time: it may be replaced, or be a link that leads elsewhere now.
 
+use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// The file is looked at no more often than this.
+use super::OpenFile;
+
+/// The file is read no more often than this.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// More servers than this are ignored, as libc ignores more than three.
 const MAX_SERVERS: usize = 8;
 
-/// What tells one state of a file from another.
-type Stamp = (u64, i64, i64, u64);
+/// No more of the file is read, in bytes.
+const MAX_LEN: u64 = 64 << 10;
 
 /// Name servers of a resolv.conf.
 #[derive(Debug)]
 pub(super) struct ResolvConf {
     path: PathBuf,
+    open: OpenFile,
     looked: Option<Instant>,
-    stamp: Option<Stamp>,
     servers: Vec<IpAddr>,
 }
 
 impl ResolvConf {
     /// Reads nothing yet.
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(super) fn new(path: PathBuf, open: OpenFile) -> Self {
         Self {
             path,
+            open,
             looked: None,
-            stamp: None,
             servers: Vec::new(),
         }
     }
@@ -47,23 +51,19 @@ impl ResolvConf {
     }
 
     fn reload(&mut self) {
-        let stamp = stamp(&self.path);
-        if stamp.is_some() && stamp == self.stamp {
+        let mut text = Vec::new();
+        if let Some(file) = (self.open)(&self.path)
+            && let Err(error) = file.take(MAX_LEN).read_to_end(&mut text)
+        {
+            tracing::debug!(path = %self.path.display(), %error, "cannot read DNS servers");
             return;
         }
-        self.stamp = stamp;
-        let text = std::fs::read(&self.path).unwrap_or_default();
         let servers = parse(&String::from_utf8_lossy(&text));
         if servers != self.servers {
             tracing::info!(path = %self.path.display(), ?servers, "upstream DNS servers");
             self.servers = servers;
         }
     }
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let meta = std::fs::metadata(path).ok()?;
-    Some((meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.len()))
 }
 
 /// Name servers of the text of a resolv.conf; lines of no meaning are skipped.
@@ -96,6 +96,9 @@ fn parse_server(word: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::path::Path;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -111,12 +114,16 @@ mod tests {
         assert_eq!(parse(text), ips(&["192.0.2.1", "2001:db8::1"]));
     }
 
+    fn conf_at(path: &Path) -> ResolvConf {
+        ResolvConf::new(path.to_owned(), |path| File::open(path).ok())
+    }
+
     #[test]
     fn a_changed_file_is_read_again_and_a_removed_one_names_no_server() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("resolv.conf");
         std::fs::write(&path, "nameserver 192.0.2.1\n").unwrap();
-        let mut conf = ResolvConf::new(path.clone());
+        let mut conf = conf_at(&path);
         let start = Instant::now();
         assert_eq!(conf.servers(start), ips(&["192.0.2.1"]));
         std::fs::write(&path, "nameserver 192.0.2.2\nnameserver 192.0.2.3\n").unwrap();
@@ -129,6 +136,54 @@ mod tests {
         assert_eq!(conf.servers(later), ips(&["192.0.2.2", "192.0.2.3"]));
         std::fs::remove_file(&path).unwrap();
         assert_eq!(conf.servers(later + LOOK_EVERY), ips(&[]));
+        std::fs::write(&path, "nameserver 192.0.2.4\n").unwrap();
+        assert_eq!(conf.servers(later + LOOK_EVERY * 2), ips(&["192.0.2.4"]));
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(conf.servers(later + LOOK_EVERY * 3), ips(&[]));
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_is_followed_and_so_is_a_link_that_leads_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let write = |name: &str, ip: &str| {
+            std::fs::write(at(name), format!("nameserver {ip}\n")).unwrap();
+        };
+        write("stub", "127.0.0.53");
+        write("real", "192.0.2.1");
+        std::os::unix::fs::symlink(at("stub"), at("resolv.conf")).unwrap();
+        let mut conf = conf_at(&at("resolv.conf"));
+        let mut now = Instant::now();
+        let mut servers = || {
+            now += LOOK_EVERY;
+            conf.servers(now).to_vec()
+        };
+        assert_eq!(servers(), ips(&["127.0.0.53"]));
+        std::os::unix::fs::symlink("real", at("link")).unwrap();
+        std::fs::rename(at("link"), at("resolv.conf")).unwrap();
+        assert_eq!(servers(), ips(&["192.0.2.1"]), "another link");
+        write("new", "192.0.2.2");
+        std::fs::rename(at("new"), at("real")).unwrap();
+        assert_eq!(servers(), ips(&["192.0.2.2"]), "another file behind it");
+        // as long as before, and as old
+        let real = File::options().write(true).open(at("real")).unwrap();
+        let then = real.metadata().unwrap().modified().unwrap();
+        write("real", "192.0.2.3");
+        real.set_modified(then).unwrap();
+        assert_eq!(servers(), ips(&["192.0.2.3"]), "other text");
+        std::fs::remove_file(at("real")).unwrap();
+        assert_eq!(servers(), ips(&[]), "a link that leads nowhere");
+        std::fs::remove_file(at("resolv.conf")).unwrap();
+        write("new", "192.0.2.4");
+        std::fs::rename(at("new"), at("resolv.conf")).unwrap();
+        assert_eq!(servers(), ips(&["192.0.2.4"]), "a file in its place");
+        std::fs::remove_file(at("resolv.conf")).unwrap();
+        std::fs::create_dir(at("resolv.conf")).unwrap();
+        assert_eq!(
+            servers(),
+            ips(&["192.0.2.4"]),
+            "what cannot be read says nothing"
+        );
     }
 
     proptest! {

@@ -84,6 +84,7 @@ fn rig(servers: &[IpAddr], port: u16) -> Rig {
     let config = DnsConfig {
         domain: "weave.local".to_owned(),
         resolv_conf,
+        open: |path| File::open(path).ok(),
         upstream_port: port,
     };
     let dns = Dns::new(config, Arc::new(names())).unwrap();
@@ -182,7 +183,9 @@ async fn serve_udp(socket: UdpSocket, manner: Manner, count: Arc<AtomicUsize>) {
     let mut buffer = [0; 2048];
     loop {
         let (len, from) = socket.recv_from(&mut buffer).await.unwrap();
-        count.fetch_add(1, Ordering::Relaxed);
+        if !is_of_our_own(&buffer[..len]) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
         let Some(mut answer) = respond(&buffer[..len], manner) else {
             continue;
         };
@@ -218,6 +221,16 @@ async fn serve_tcp(listener: TcpListener, manner: Manner) {
         stream.write_all(&len.to_be_bytes()).await.unwrap();
         stream.write_all(&bytes).await.unwrap();
     }
+}
+
+/// Whether this looks for loops: clients are counted only.
+fn is_of_our_own(query: &[u8]) -> bool {
+    Message::from_vec(query).is_ok_and(|query| query.queries[0].query_type == RecordType::TXT)
+        && query.windows(10).any(|it| it == b"weave-loop")
+}
+
+fn asked(count: &AtomicUsize) -> usize {
+    count.load(Ordering::Relaxed)
 }
 
 fn respond(bytes: &[u8], manner: Manner) -> Option<Message> {
@@ -415,6 +428,64 @@ async fn a_truncated_answer_from_upstream_is_fetched_over_tcp() {
 }
 
 #[tokio::test]
+async fn a_truncated_answer_is_passed_on_where_tcp_does_not_help() {
+    let port = free_port();
+    let udp = UdpSocket::bind((loopback(91), port)).await.unwrap();
+    tokio::spawn(serve_udp(udp, Manner::LongText, Arc::default()));
+    let second = upstream(loopback(92), port, Manner::Code(ResponseCode::NXDomain)).await;
+    let rig = rig(&[loopback(91), loopback(92)], port);
+    let answer = ask(rig.address, &query("example.com.", RecordType::TXT)).await;
+    assert!(answer.metadata.truncation && answer.answers.is_empty());
+    assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
+    assert_eq!(asked(&second), 0);
+}
+
+/// A server that asks `rig` everything, as Docker's resolver or one of the host might.
+async fn asks_back(ip: IpAddr, port: u16, rig: SocketAddr) -> Arc<AtomicUsize> {
+    let count = Arc::new(AtomicUsize::new(0));
+    let udp = Arc::new(UdpSocket::bind((ip, port)).await.unwrap());
+    let asked = Arc::clone(&count);
+    tokio::spawn(async move {
+        let mut buffer = [0; 2048];
+        loop {
+            let (len, from) = udp.recv_from(&mut buffer).await.unwrap();
+            asked.fetch_add(1, Ordering::Relaxed);
+            let (udp, mut query) = (Arc::clone(&udp), buffer[..len].to_vec());
+            tokio::spawn(async move {
+                let id = [query[0], query[1]];
+                query[0] ^= 0x55;
+                let Some(mut answer) = exchange_udp(rig, &query).await else {
+                    return;
+                };
+                answer[..2].copy_from_slice(&id);
+                udp.send_to(&answer, from).await.unwrap();
+            });
+        }
+    });
+    count
+}
+
+#[tokio::test]
+async fn a_server_that_asks_us_is_found_out_and_left_out() {
+    let port = free_port();
+    // where Docker's own resolver listens
+    let loops = Ipv4Addr::new(127, 0, 0, 11).into();
+    let rig = rig(&[loops, loopback(93)], port);
+    let count = asks_back(loops, port, rig.address).await;
+    let there = Manner::Address(Ipv4Addr::new(192, 0, 2, 7));
+    upstream(loopback(93), port, there).await;
+    for number in 0..20 {
+        let asked = query(&format!("n{number}.example.com."), RecordType::A);
+        assert_eq!(addresses_in(&ask(rig.address, &asked).await), ["192.0.2.7"]);
+    }
+    assert_eq!(rig.dns.upstream_servers(), [loopback(93)]);
+    let queries = count.load(Ordering::Relaxed);
+    assert!(queries < 10, "{queries} queries until it was found out");
+    let ours = ask(rig.address, &query("web.", RecordType::A)).await;
+    assert_eq!(addresses_in(&ours), ["10.32.0.1"]);
+}
+
+#[tokio::test]
 async fn the_server_never_asks_itself() {
     let port = free_port();
     let rig = rig(&[loopback(90)], port);
@@ -443,7 +514,11 @@ async fn odd_requests_get_an_error_of_their_own() {
         let mut other = query("web.weave.local.", RecordType::A);
         other.metadata.op_code = OpCode::from_u8(code);
         let answer = ask(rig.address, &other).await;
-        assert_eq!(answer.metadata.response_code, ResponseCode::NotImp, "{code}");
+        assert_eq!(
+            answer.metadata.response_code,
+            ResponseCode::NotImp,
+            "{code}"
+        );
         assert_eq!(u8::from(answer.metadata.op_code), code);
     }
     let mut newer = with_edns(query("web.weave.local.", RecordType::A), 1232);

@@ -1,21 +1,23 @@
 //! Forwarding: asks the servers of the host's resolv.conf in turn.
 //!
 //! A server that does not answer, or answers SERVFAIL or REFUSED, hands over
-//! to the next one, and stands at the end of the row for a while. Answers are
-//! accepted only from the asked address, with the right id and question.
+//! to the next one; one that does not answer stands at the end of the row for a
+//! while. Answers are accepted only from the asked address, with the right id and
+//! question. Servers that ask us in turn are left out.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::RecordType;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 
+use super::loops::{self, Loops};
 use super::resolv_conf::ResolvConf;
 
 /// How long one server may take. Resolvers in containers give up after 5 s.
@@ -45,6 +47,20 @@ pub(super) struct Question {
     pub(super) edns: Option<Edns>,
     /// Whether the client asked over TCP.
     pub(super) over_tcp: bool,
+}
+
+impl Question {
+    /// A plain question of our own.
+    fn new(query: Query) -> Self {
+        Self {
+            query,
+            recursion_desired: true,
+            checking_disabled: false,
+            authentic_data: false,
+            edns: None,
+            over_tcp: false,
+        }
+    }
 }
 
 /// Addresses on which this server itself listens, shared by all who add some.
@@ -91,23 +107,38 @@ pub(super) struct Upstream {
     port: u16,
     own: OwnAddresses,
     demoted: Mutex<BTreeMap<SocketAddr, Instant>>,
+    loops: Mutex<Loops>,
     under_way: Semaphore,
 }
 
 impl Upstream {
     /// Servers of this resolv.conf, but for our own addresses.
-    pub(super) fn new(resolv_conf: PathBuf, port: u16, own: OwnAddresses) -> Self {
+    pub(super) fn new(resolv_conf: ResolvConf, port: u16, own: OwnAddresses) -> Self {
         Self {
-            resolv_conf: Mutex::new(ResolvConf::new(resolv_conf)),
+            resolv_conf: Mutex::new(resolv_conf),
             port,
             own,
             demoted: Mutex::new(BTreeMap::new()),
+            loops: Mutex::default(),
             under_way: Semaphore::new(MAX_UNDER_WAY),
         }
     }
 
-    /// Servers in the order of the file, without our own addresses.
+    /// Servers in the order of the file, without our own addresses and those that ask us.
     pub(super) fn servers(&self) -> Vec<SocketAddr> {
+        let mut servers = self.named();
+        let loops = lock(&self.loops);
+        servers.retain(|server| !loops.contains(server));
+        servers
+    }
+
+    /// Whether this question is one of our own, and has come back to us.
+    pub(super) fn came_back(&self, query: &Query) -> bool {
+        lock(&self.loops).came_back(&query.name)
+    }
+
+    /// Servers of the file but for our own addresses.
+    fn named(&self) -> Vec<SocketAddr> {
         let mut conf = lock(&self.resolv_conf);
         let servers = conf.servers(Instant::now());
         let servers = servers.iter().map(|ip| SocketAddr::new(*ip, self.port));
@@ -117,29 +148,46 @@ impl Upstream {
     }
 
     /// The first good answer, else the first bad one, else none.
-    pub(super) async fn ask(&self, question: &Question) -> Option<Message> {
+    pub(super) async fn ask(self: &Arc<Self>, question: &Question) -> Option<Message> {
         let _permit = self.under_way.try_acquire().ok()?;
+        self.look_for_loops();
         let mut refusal = None;
         for server in self.in_turn() {
-            match tokio::time::timeout(PATIENCE, ask_server(server, question)).await {
-                Ok(Ok(answer)) if !is_refusal(&answer) => {
+            match ask_server(server, question).await {
+                Ok(answer) if !is_refusal(&answer) => {
                     lock(&self.demoted).remove(&server);
                     return Some(answer);
                 }
-                Ok(Ok(answer)) => {
+                Ok(answer) => {
+                    lock(&self.loops).suspect(&server);
                     refusal.get_or_insert(answer);
                 }
-                Ok(Err(error)) => {
+                Err(error) => {
                     tracing::debug!(%server, %error, "upstream DNS server failed");
-                    self.demote(server);
-                }
-                Err(_) => {
-                    tracing::debug!(%server, "upstream DNS server did not answer");
+                    lock(&self.loops).suspect(&server);
                     self.demote(server);
                 }
             }
         }
         refusal
+    }
+
+    /// Tries new servers, and those in doubt, beside the question under way.
+    fn look_for_loops(self: &Arc<Self>) {
+        let servers = self.named();
+        let due = lock(&self.loops).due(&servers, Instant::now(), || getrandom::u64().ok());
+        for (server, number) in due {
+            let Some(name) = loops::name_with(number) else {
+                continue;
+            };
+            let this = Arc::clone(self);
+            tokio::spawn(async move {
+                let question = Question::new(Query::query(name, RecordType::TXT));
+                // what it answers is of no interest
+                let _ = ask_server(server, &question).await;
+                lock(&this.loops).ended(&server, number);
+            });
+        }
     }
 
     /// Servers in the order in which to ask: those that failed lately last.
@@ -164,13 +212,21 @@ fn is_refusal(answer: &Message) -> bool {
 async fn ask_server(server: SocketAddr, question: &Question) -> io::Result<Message> {
     let id = random_id()?;
     let datagram = encode(id, question)?;
-    if !question.over_tcp {
-        let answer = ask_udp(server, id, question, &datagram).await?;
-        if !answer.metadata.truncation {
-            return Ok(answer);
-        }
+    if question.over_tcp {
+        return in_time(ask_tcp(server, id, question, &datagram)).await;
     }
-    ask_tcp(server, id, question, &datagram).await
+    let answer = in_time(ask_udp(server, id, question, &datagram)).await?;
+    if !answer.metadata.truncation {
+        return Ok(answer);
+    }
+    let whole = in_time(ask_tcp(server, id, question, &datagram)).await;
+    // cut, and marked so, is better than nothing
+    Ok(whole.unwrap_or(answer))
+}
+
+async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let ended = tokio::time::timeout(PATIENCE, work).await;
+    ended.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// A fresh socket for each query: its port is a secret as good as the id.
@@ -190,7 +246,8 @@ async fn ask_udp(
     let mut buffer = vec![0; 65_535];
     loop {
         let len = socket.recv(&mut buffer).await?;
-        let answer = buffer.get(..len).and_then(|b| decode(b, id, question));
+        let bytes = buffer.get(..len).unwrap_or_default();
+        let answer = decode(bytes, id, question).or_else(|| decode_cut(bytes, id, question));
         // Anything else may be forged; the true answer may still come.
         if let Some(answer) = answer {
             return Ok(answer);
@@ -250,22 +307,25 @@ fn decode(bytes: &[u8], id: u16, question: &Question) -> Option<Message> {
     sound.then_some(answer)
 }
 
+/// An answer that was cut anywhere: its question, and that it was cut.
+fn decode_cut(bytes: &[u8], id: u16, question: &Question) -> Option<Message> {
+    let mut start = bytes.to_vec();
+    // RFC 1035 section 4.1.1: the numbers of records that follow the question
+    start.get_mut(6..12)?.fill(0);
+    decode(&start, id, question).filter(|answer| answer.metadata.truncation)
+}
+
 #[cfg(test)]
 mod tests {
-    use hickory_proto::rr::{Name, RecordType};
+    use hickory_proto::rr::rdata::A;
+    use hickory_proto::rr::{Name, RData, Record};
     use proptest::prelude::*;
 
     use super::*;
 
     fn question() -> Question {
-        Question {
-            query: Query::query(Name::from_ascii("example.com.").unwrap(), RecordType::A),
-            recursion_desired: true,
-            checking_disabled: false,
-            authentic_data: false,
-            edns: None,
-            over_tcp: false,
-        }
+        let name = Name::from_ascii("example.com.").unwrap();
+        Question::new(Query::query(name, RecordType::A))
     }
 
     #[test]
@@ -285,6 +345,24 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_ends_within_a_record_is_taken_if_it_says_that_it_was_cut() {
+        let mut answer = Message::from_vec(&encode(7, &question()).unwrap()).unwrap();
+        answer.metadata.message_type = MessageType::Response;
+        let a = RData::A(A::new(192, 0, 2, 1));
+        let name = question().query.name;
+        answer.add_answer(Record::from_rdata(name, 60, a));
+        let cut = |answer: &Message| {
+            let mut bytes = answer.to_vec().unwrap();
+            bytes.truncate(bytes.len() - 3);
+            assert!(decode(&bytes, 7, &question()).is_none());
+            decode_cut(&bytes, 7, &question())
+        };
+        assert!(cut(&answer).is_none());
+        answer.metadata.truncation = true;
+        assert!(cut(&answer).is_some_and(|it| it.answers.is_empty()));
+    }
+
+    #[test]
     fn own_addresses_count_how_often_they_were_added() {
         let own = OwnAddresses::default();
         let address: SocketAddr = "10.0.0.1:53".parse().unwrap();
@@ -299,6 +377,7 @@ mod tests {
         #[test]
         fn arbitrary_answers_are_dropped_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
             prop_assert!(decode(&bytes, 7, &question()).is_none_or(|m| m.metadata.id == 7));
+            prop_assert!(decode_cut(&bytes, 7, &question()).is_none_or(|m| m.metadata.id == 7));
         }
     }
 }

@@ -242,8 +242,8 @@ fn parse_v4(labels: &str) -> Reverse {
     let mut octets = [0u8; 4];
     let mut count = 0;
     for label in labels.rsplit('.') {
-        let is_number = label == "0"
-            || (label.bytes().all(|b| b.is_ascii_digit()) && !label.starts_with('0'));
+        let is_number =
+            label == "0" || (label.bytes().all(|b| b.is_ascii_digit()) && !label.starts_with('0'));
         let (Some(octet), Ok(value), true) = (octets.get_mut(count), label.parse(), is_number)
         else {
             return Reverse::Malformed;
@@ -362,7 +362,11 @@ mod tests {
     #[test]
     fn who_denies_a_name_is_the_zone_above_it() {
         let zone = Zone::new("weave.local").unwrap();
-        let owner = |name| zone.soa_of(&Name::from_ascii(name).unwrap()).name.to_string();
+        let owner = |name| {
+            zone.soa_of(&Name::from_ascii(name).unwrap())
+                .name
+                .to_string()
+        };
         assert_eq!(owner("none.weave.local."), "weave.local.");
         assert_eq!(owner("none."), "weave.local.", "it was looked for there");
         assert_eq!(owner("x.0.32.10.IN-ADDR.arpa."), "in-addr.arpa.");
