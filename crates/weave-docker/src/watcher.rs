@@ -55,6 +55,13 @@ pub enum Change {
         /// First 12 characters of its id.
         container: String,
     },
+    /// The container runs, and is on no network of ours: it has no names by itself.
+    Other {
+        /// First 12 characters of its id.
+        container: String,
+    },
+    /// All containers that there were at the first look have been reported; or Docker is away.
+    Complete,
     /// A look at all networks of the driver, with the containers on them.
     Looked {
         /// The networks.
@@ -71,9 +78,17 @@ pub async fn watch_docker(config: WatcherConfig, changes: mpsc::Sender<Change>) 
     let mut tracker = Tracker::new(&config.driver, &config.domain);
     let mut backoff = BACKOFF;
     let mut is_away = false;
+    let mut is_complete = false;
     while !changes.is_closed() {
         let began = backoff;
-        match connected(&config, &mut tracker, &changes, &mut backoff).await {
+        let mut watch = Watch {
+            config: &config,
+            tracker: &mut tracker,
+            changes: &changes,
+            backoff: &mut backoff,
+            is_complete: &mut is_complete,
+        };
+        match watch.connected().await {
             Ok(()) => return,
             // once for each time that it is away
             Err(error) if !is_away || backoff < began => {
@@ -82,6 +97,10 @@ pub async fn watch_docker(config: WatcherConfig, changes: mpsc::Sender<Change>) 
             Err(error) => tracing::debug!(%error, "still no news from Docker"),
         }
         is_away = true;
+        if !std::mem::replace(&mut is_complete, true) {
+            // whoever waits for names of containers that Docker has yet to start waits in vain
+            let _ = changes.send(Change::Complete).await;
+        }
         tokio::select! {
             () = changes.closed() => return,
             () = tokio::time::sleep(backoff) => {}
@@ -90,63 +109,78 @@ pub async fn watch_docker(config: WatcherConfig, changes: mpsc::Sender<Change>) 
     }
 }
 
-/// One connection's worth of watching; `Ok` when the receiver is gone.
-async fn connected(
-    config: &WatcherConfig,
-    tracker: &mut Tracker,
-    changes: &mpsc::Sender<Change>,
-    backoff: &mut Duration,
-) -> Result<(), Error> {
-    let client = match &config.socket {
-        Some(socket) => DockerClient::connect(socket).await?,
-        None => DockerClient::connect_default().await?,
-    };
-    let mut events = pin!(client.api().events(Some(events_since_now())));
-    let mut reconcile = tokio::time::interval(config.reconcile);
-    reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut inspections = FuturesUnordered::new();
-    tracker.forget_inspections();
-    let mut reconnected = true;
-    loop {
-        while inspections.len() < PARALLEL
-            && let Some(id) = tracker.next_inspection()
-        {
-            inspections.push(inspect(client.clone(), id).boxed());
-        }
-        tokio::select! {
-            biased;
-            () = changes.closed() => return Ok(()),
-            Some((id, result)) = inspections.next() => {
-                let change = match result {
-                    Ok(info) => tracker.handle_inspected(&id, info.as_ref()),
-                    Err(error) => {
-                        tracing::debug!(container = id, %error, "cannot look at a container");
-                        tracker.handle_failed(&id);
-                        None
+/// One connection's worth of watching.
+struct Watch<'a> {
+    config: &'a WatcherConfig,
+    tracker: &'a mut Tracker,
+    changes: &'a mpsc::Sender<Change>,
+    backoff: &'a mut Duration,
+    is_complete: &'a mut bool,
+}
+
+impl Watch<'_> {
+    /// `Ok` when the receiver is gone.
+    async fn connected(&mut self) -> Result<(), Error> {
+        let client = match &self.config.socket {
+            Some(socket) => DockerClient::connect(socket).await?,
+            None => DockerClient::connect_default().await?,
+        };
+        let mut events = pin!(client.api().events(Some(events_since_now())));
+        let mut reconcile = tokio::time::interval(self.config.reconcile);
+        reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut inspections = FuturesUnordered::new();
+        self.tracker.forget_inspections();
+        let mut reconnected = true;
+        loop {
+            while inspections.len() < PARALLEL
+                && let Some(id) = self.tracker.next_inspection()
+            {
+                inspections.push(inspect(client.clone(), id).boxed());
+            }
+            if !reconnected && inspections.is_empty() && !std::mem::replace(self.is_complete, true)
+            {
+                self.send(Change::Complete).await;
+            }
+            tokio::select! {
+                biased;
+                () = self.changes.closed() => return Ok(()),
+                Some((id, result)) = inspections.next() => self.take_in(&id, result).await,
+                _ = reconcile.tick() => {
+                    let networks = client.networks_with_containers(&self.config.driver).await?;
+                    self.tracker.handle_snapshot(&networks);
+                    *self.backoff = BACKOFF;
+                    let reconnected = std::mem::take(&mut reconnected);
+                    self.send(Change::Looked { networks, reconnected }).await;
+                }
+                event = events.next() => {
+                    let what = || "watch Docker's events".to_owned();
+                    let ended = || Error::Broken { what: what(), message: "they ended".to_owned() };
+                    let event = event.ok_or_else(ended)?.map_err(|error| translate(what(), error))?;
+                    if let Some(notice) = Notice::read(event) {
+                        self.tracker.handle_notice(notice);
                     }
-                };
-                if let Some(change) = change && changes.send(change).await.is_err() {
-                    return Ok(());
-                }
-            }
-            _ = reconcile.tick() => {
-                let networks = client.networks_with_containers(&config.driver).await?;
-                tracker.handle_snapshot(&networks);
-                *backoff = BACKOFF;
-                let reconnected = std::mem::take(&mut reconnected);
-                if changes.send(Change::Looked { networks, reconnected }).await.is_err() {
-                    return Ok(());
-                }
-            }
-            event = events.next() => {
-                let what = || "watch Docker's events".to_owned();
-                let ended = || Error::Broken { what: what(), message: "they ended".to_owned() };
-                let event = event.ok_or_else(ended)?.map_err(|error| translate(what(), error))?;
-                if let Some(notice) = Notice::read(event) {
-                    tracker.handle_notice(notice);
                 }
             }
         }
+    }
+
+    async fn take_in(&mut self, id: &str, result: Result<Option<ContainerInfo>, Error>) {
+        match result {
+            Ok(info) => {
+                if let Some(change) = self.tracker.handle_inspected(id, info.as_ref()) {
+                    self.send(change).await;
+                }
+            }
+            Err(error) => {
+                tracing::debug!(container = id, %error, "cannot look at a container");
+                self.tracker.handle_failed(id);
+            }
+        }
+    }
+
+    /// If the receiver is gone, the next round ends.
+    async fn send(&self, change: Change) {
+        let _ = self.changes.send(change).await;
     }
 }
 

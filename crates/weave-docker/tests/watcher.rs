@@ -133,7 +133,7 @@ async fn next(changes: &mut mpsc::Receiver<Change>) -> String {
     let change = loop {
         let change = tokio::time::timeout(Duration::from_secs(10), changes.recv()).await;
         match change.unwrap().unwrap() {
-            Change::Looked { .. } => {}
+            Change::Looked { .. } | Change::Other { .. } | Change::Complete => {}
             change @ (Change::Set(_) | Change::Removed { .. }) => break change,
         }
     };
@@ -147,7 +147,9 @@ async fn next(changes: &mut mpsc::Receiver<Change>) -> String {
             names.join(" ")
         }
         Change::Removed { container } => format!("-{container}"),
-        Change::Looked { .. } => unreachable!("left out above"),
+        Change::Looked { .. } | Change::Other { .. } | Change::Complete => {
+            unreachable!("left out above")
+        }
     }
 }
 

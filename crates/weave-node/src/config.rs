@@ -43,6 +43,11 @@ pub struct NodeConfig {
     pub take_back: TakeBack,
     /// Peers to connect to, as the user typed them.
     pub targets: Vec<String>,
+    /// After a restart, nothing is said to others until [`Node::names_are_complete`] is called,
+    /// for some seconds at most.
+    ///
+    /// [`Node::names_are_complete`]: crate::Node::names_are_complete
+    pub awaits_names: bool,
     /// Addresses of this host: a target there that answers as ourselves is no other host.
     pub local: Vec<IpAddr>,
     /// Addresses that are each host's own, on every host alike: never announced, never forwarded.

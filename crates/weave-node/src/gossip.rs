@@ -118,6 +118,8 @@ pub(crate) struct Logs {
     wants: BTreeMap<PeerId, Want>,
     /// No want is due before.
     wants_at: Option<Time>,
+    /// A neighbour has told what it has.
+    compared: bool,
     actions: VecDeque<GossipAction>,
     drops: GossipDrops,
     rng: ChaCha12Rng,
@@ -147,6 +149,7 @@ impl Logs {
             neighbours: Neighbours::new(&me),
             wants: BTreeMap::new(),
             wants_at: None,
+            compared: false,
             actions: VecDeque::new(),
             drops: GossipDrops::default(),
             rng,
@@ -170,11 +173,19 @@ impl Logs {
         self.merge.older_boot_accepted = bug == Some(crate::seeded::SeededBug::Merge);
     }
 
+    /// Whether a neighbour has told what it has, and nothing of that is lacking here.
+    pub(crate) fn has_caught_up(&self) -> bool {
+        self.compared && self.wants.is_empty()
+    }
+
     /// Writes nothing before this time, so that the first words after a start are complete.
     /// What is set until then replaces what the former start said, in one step.
     pub(crate) fn hold_until(&mut self, until: Time) {
-        self.hold_until = until;
-        self.flush_at = self.flush_at.map(|at| at.max(until));
+        let former = std::mem::replace(&mut self.hold_until, until);
+        self.flush_at = self.flush_at.map(|at| match at <= former {
+            true => until,
+            false => at.max(until),
+        });
     }
 
     /// Sets or removes an entry of our own log. The same body again is no change.

@@ -141,6 +141,8 @@ pub struct Node {
     learned: Learned,
     targets: BTreeSet<String>,
     stored_targets: BTreeSet<String>,
+    /// Our log is not written before, after a restart.
+    first_words_at: Time,
     events: VecDeque<Event>,
     dirty: Dirty,
     record_due: Option<Time>,
@@ -267,6 +269,7 @@ impl Node {
             learned: Learned::default(),
             targets,
             stored_targets,
+            first_words_at: Time::ZERO,
             events,
             dirty: Dirty::ALL,
             record_due: None,
@@ -411,7 +414,11 @@ impl Node {
         tracing::info!(name = %self.me.name(), boot = self.boot, "node started");
         if self.boot > 1 {
             // what peers know of our former life is replaced in one step
-            self.logs.hold_until(now + FIRST_WORDS_AFTER);
+            self.first_words_at = now + FIRST_WORDS_AFTER;
+            self.logs.hold_until(match self.config.awaits_names {
+                true => now + NAMES_WITHIN,
+                false => self.first_words_at,
+            });
         }
         if let Some(former) = self.resyncs_from {
             self.logs.resync(former, now);
@@ -552,5 +559,8 @@ fn random_bytes(rng: &mut ChaCha12Rng) -> [u8; 32] {
 
 /// After a restart, the log is first written this much later: with all that still holds.
 const FIRST_WORDS_AFTER: Duration = Duration::from_millis(300);
+/// The same while the names of containers are awaited, at most: dockerd answers late while it waits
+/// for the driver of a network, and no container starts meanwhile.
+const NAMES_WITHIN: Duration = Duration::from_secs(10);
 /// Unannounced source MACs are forgotten after this long without a frame.
 const LEARNED_FOR: Duration = Duration::from_secs(300);

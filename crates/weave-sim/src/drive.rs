@@ -339,6 +339,7 @@ impl World {
             self.with_node(index, |node, now| node.claim(&owner, subnet, ip, now));
             self.announce(index, container);
         }
+        self.with_node(index, |node, now| node.names_are_complete(now));
     }
 }
 

@@ -325,6 +325,7 @@ impl World {
                 .map(|target| format!("host{target}"))
                 .into_iter()
                 .collect(),
+            awaits_names: true,
             local: self.network.local_ip(index).into_iter().collect(),
             anycast: Vec::new(),
             wall_ms: host.map_or(0, |host| host.wall_ms + passed),

@@ -22,6 +22,7 @@ mod ping;
 mod reconcile;
 mod resolve;
 mod stand_in;
+mod settling;
 mod start;
 mod stopping;
 mod store;

@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hickory_server::Server;
+use tokio::sync::watch;
 use weave_node::names::NameTable;
 
 use handler::Handler;
@@ -95,6 +96,7 @@ pub(crate) struct Dns {
     upstream: Arc<Upstream>,
     own: OwnAddresses,
     source: Source,
+    complete: watch::Receiver<bool>,
 }
 
 /// A shared [`NameSource`].
@@ -117,13 +119,14 @@ pub(crate) struct Listening {
 }
 
 impl Dns {
-    /// A server for one domain.
+    /// A server for one domain. Until `complete` says so, names may yet come, and none is denied.
     ///
     /// # Errors
     /// When the domain is no domain name.
     pub(crate) fn new(
         config: DnsConfig,
         source: Arc<dyn NameSource>,
+        complete: watch::Receiver<bool>,
     ) -> Result<Self, InvalidDomain> {
         let own = OwnAddresses::default();
         Ok(Self {
@@ -135,6 +138,7 @@ impl Dns {
             )),
             own,
             source: Source(source),
+            complete,
         })
     }
 

@@ -150,8 +150,10 @@ impl Tracker {
         let Some(names) = names else {
             let was_known = self.known.remove(id).is_some();
             let runs = info.is_some_and(|info| info.running);
-            return (was_known || !runs).then(|| Change::Removed {
-                container: short_id(id).to_owned(),
+            let container = short_id(id).to_owned();
+            return Some(match was_known || !runs {
+                true => Change::Removed { container },
+                false => Change::Other { container },
             });
         };
         if self.known.get(id) == Some(&names) {
@@ -217,7 +219,10 @@ mod tests {
             networks: Vec::new(),
             ..running("10.32.0.1")
         };
-        assert_eq!(inspected(&mut tracker, Some(&elsewhere)), None);
+        let other = Change::Other {
+            container: "f34ef1c4c4ef".to_owned(),
+        };
+        assert_eq!(inspected(&mut tracker, Some(&elsewhere)), Some(other));
         assert_eq!(
             inspected(&mut tracker, None),
             Some(removed),

@@ -101,6 +101,7 @@ impl Logs {
             return;
         }
         let parts = self.summary.differing(&summary.sums);
+        self.compared |= parts == 0;
         self.neighbours.send_parts(&from, parts, now);
         self.send_digests(now);
     }
@@ -124,6 +125,7 @@ impl Logs {
                 self.want(*origin, held, from, true, now);
             }
         }
+        self.compared = true;
         self.note_digest(from, &window, now);
         self.tell_what_is_missing(from, &window, now);
         self.send_pulls(now);

@@ -261,6 +261,41 @@ fn what_is_set_before_the_first_words_comes_as_one() {
 }
 
 #[test]
+fn the_first_words_come_early_when_they_are_let_go() {
+    let mut net = Net::chain(2, 1);
+    net.add_names(0, many("old", 3));
+    net.run(SECOND);
+    net.restart(0, 2);
+    let until = net.now + 60 * SECOND;
+    net.nodes[0].hold_until(until);
+    net.add_names(0, many("new", 3));
+    net.run(SECOND);
+    assert_eq!(names(net.table(1, 0)), many("old", 3).collect());
+    let now = net.now;
+    net.nodes[0].hold_until(now);
+    net.run(Duration::from_millis(100));
+    assert_eq!(names(net.table(1, 0)), many("new", 3).collect());
+}
+
+#[test]
+fn a_peer_has_caught_up_when_it_holds_what_a_neighbour_has() {
+    let mut net = Net::new(3, 1);
+    net.link(0, 1);
+    net.add_names(0, many("a", 200));
+    net.run(SECOND);
+    assert!(!net.nodes[2].has_caught_up(), "it has heard nobody");
+    net.link(1, 2);
+    let mut held = 0;
+    for _ in 0..100 {
+        net.run(Duration::from_millis(5));
+        held = names(net.table(2, 0)).len();
+        assert!(held == 200 || !net.nodes[2].has_caught_up());
+    }
+    assert_eq!(held, 200);
+    assert!(net.nodes[2].has_caught_up());
+}
+
+#[test]
 fn a_peer_whose_state_was_set_back_goes_on_beyond_what_others_know() {
     for boot in [3, 7] {
         let mut net = Net::full_mesh(3, 8);

@@ -143,6 +143,19 @@ impl Node {
         self.route(now);
     }
 
+    /// All containers that run have been given their names, or cannot be: others may hear of us.
+    pub fn names_are_complete(&mut self, now: Time) {
+        self.logs.hold_until(self.first_words_at.max(now));
+        self.route(now);
+    }
+
+    /// Whether we know what the others say, as far as can be told: what one of them has is here,
+    /// too, or there are no others.
+    pub fn has_caught_up(&self) -> bool {
+        let is_alone = self.targets.is_empty() && self.remembered.is_empty();
+        is_alone || self.logs.has_caught_up()
+    }
+
     /// Asks for an address of `subnet`: the wanted one, or any. The answer with this
     /// ticket comes within five seconds, once it is durable. `owner` is what errors name.
     pub fn allocate(

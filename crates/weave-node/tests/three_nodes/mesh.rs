@@ -418,6 +418,7 @@ pub(crate) fn config(number: u8, target: Option<SocketAddr>) -> NodeConfig {
         range: Some(range()),
         default_subnet: Some(range()),
         targets: target.iter().map(ToString::to_string).collect(),
+        awaits_names: false,
         local: Vec::new(),
         anycast: Vec::new(),
         wall_ms: 1_700_000_000_000 + u64::from(number),

@@ -141,10 +141,22 @@ impl Attacher {
             }
         }
         for container in containers {
-            match self.container_place(&container).await {
-                Ok(place) => self.announce_names(&place).await,
-                Err(error) => tracing::debug!(container, %error, "names not announced"),
-            }
+            self.renew_names_of(&container).await;
+        }
+    }
+
+    /// The same of one container, if it is attached: it may have another name now.
+    pub(crate) async fn renew_names_of(&self, container: &str) {
+        let records = self.networks.endpoints().await;
+        let is_attached = |record: &EndpointRecord| {
+            matches!(record.kind, Kind::Attached { .. }) && record.container == container
+        };
+        if !records.iter().any(is_attached) {
+            return;
+        }
+        match self.container_place(container).await {
+            Ok(place) => self.announce_names(&place).await,
+            Err(error) => tracing::debug!(container, %error, "names not announced"),
         }
     }
 

@@ -2,7 +2,8 @@
 //! have by themselves.
 //!
 //! Owns these names and what of them is on disk. A name given to a container goes with it; one
-//! that belongs to no container stays until it is removed. All come back when the router starts.
+//! that belongs to no container stays until it is removed. All come back when the router starts:
+//! those of containers once Docker has been asked whether they still run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -37,10 +38,12 @@ pub(crate) struct AddedNames {
     /// Domain that names lie in; none: there are no names.
     domain: Option<String>,
     added: Mutex<BTreeMap<String, BTreeSet<Named>>>,
+    /// Containers on disk that Docker has yet to be asked for.
+    in_doubt: Mutex<BTreeSet<String>>,
 }
 
 impl AddedNames {
-    /// Takes up those on disk, and announces them.
+    /// Takes up those on disk, and announces those of no container.
     pub(crate) fn restore(
         networks: Arc<Networks>,
         docker: Option<PathBuf>,
@@ -65,9 +68,15 @@ impl AddedNames {
             docker,
             domain,
             added: Mutex::default(),
+            in_doubt: Mutex::default(),
         };
         for (owner, names) in &added {
-            this.announce(owner, names);
+            // a container may have ended while nobody looked
+            if owner == EXTERN || this.docker.is_none() {
+                this.announce(owner, names);
+            } else {
+                this.in_doubt.get_mut().insert(owner.clone());
+            }
         }
         *this.added.get_mut() = added;
         this
@@ -165,13 +174,22 @@ impl AddedNames {
             return;
         };
         for owner in owners.iter().filter(|owner| *owner != EXTERN) {
-            let has_ended = match docker.container(owner).await {
-                Ok(container) => !container.running,
-                Err(error) => error.is_not_found(),
-            };
-            if has_ended {
-                self.forget(owner).await;
+            match docker.container(owner).await {
+                Ok(container) if container.running => self.confirm(owner).await,
+                Ok(_) => self.forget(owner).await,
+                Err(error) if error.is_not_found() => self.forget(owner).await,
+                Err(error) => tracing::debug!(owner, %error, "cannot look at a container"),
             }
+        }
+    }
+
+    /// A container of those on disk still runs.
+    async fn confirm(&self, owner: &str) {
+        let added = self.added.lock().await;
+        if self.in_doubt.lock().await.remove(owner)
+            && let Some(names) = added.get(owner)
+        {
+            self.announce(owner, names);
         }
     }
 

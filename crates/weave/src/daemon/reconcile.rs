@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use weave_docker::{
     AttachedContainer, Change, DRIVER_NAME, DockerClient, NetworkInfo, WatcherConfig, watch_docker,
 };
+use weave_node::Node;
 use weave_wire::{Cidr, Mac, SegmentId};
 
 use super::DaemonConfig;
@@ -23,6 +24,7 @@ use super::attach::Attacher;
 use super::driver::network_record;
 use super::names::AddedNames;
 use super::networks::{Address, EndpointRecord, Kind, NetworkError, Networks};
+use super::settling::Settling;
 
 /// Docker is looked at anew this often, whatever its events said.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -68,6 +70,7 @@ pub(crate) fn follow_docker(
     networks: &Arc<Networks>,
     attacher: &Arc<Attacher>,
     added: &Arc<AddedNames>,
+    settling: Settling,
 ) {
     let (sender, mut changes) = mpsc::channel(256);
     tokio::spawn(watch_docker(
@@ -101,11 +104,17 @@ pub(crate) fn follow_docker(
                             .note_container(endpoint, &named.container)
                             .await;
                     }
+                    attacher.renew_names_of(&named.container).await;
                     reconciler.set_names(named.container, named.names);
                 }
                 Change::Removed { container } => {
                     added.forget(&container).await;
                     reconciler.set_names(container, Vec::new());
+                }
+                Change::Other { container } => attacher.renew_names_of(&container).await,
+                Change::Complete => {
+                    reconciler.networks.control().post(Node::names_are_complete);
+                    settling.containers_are_named();
                 }
                 Change::Looked {
                     networks,

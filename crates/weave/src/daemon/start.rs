@@ -31,6 +31,7 @@ use super::networks::{Defaults, Networks, Parts};
 use super::passwords::Rotation;
 use super::reconcile::{Reconciler, follow_docker};
 use super::stand_in::StandIns;
+use super::settling::Settling;
 use super::stopping;
 use super::store::{Contents, Store, Writes};
 use super::{DaemonConfig, VERSIONS};
@@ -172,7 +173,13 @@ async fn start_services(
         open: |path| weave_sys::host::open(path).ok(),
         upstream_port: 53,
     };
-    let dns = Dns::new(dns_config, Arc::clone(names) as Arc<dyn NameSource>)?;
+    let has_docker = !config.no_docker && !config.no_dns;
+    let (settling, settled) = Settling::start(networks.control().clone(), has_docker);
+    let dns = Dns::new(
+        dns_config,
+        Arc::clone(names) as Arc<dyn NameSource>,
+        settled,
+    )?;
     let listeners = Listeners::default();
     if let Some(netns) = networks.dns_namespace().await {
         listeners.add(&dns, &netns, IpAddr::V4(DNS_ADDRESS))?;
@@ -195,7 +202,7 @@ async fn start_services(
             tokio::spawn(async move { listeners.follow_bridge(&docker, &dns, &host).await });
         }
         Reconciler::new(config, networks).look_first().await;
-        follow_docker(config, networks, &attacher, &added);
+        follow_docker(config, networks, &attacher, &added, settling);
         services_plugin = start_plugin(config, networks)?;
     }
     tokio::spawn(keep(Arc::clone(networks), Arc::clone(&attacher)));
@@ -305,6 +312,7 @@ fn node_config(config: &DaemonConfig, local: Vec<IpAddr>) -> NodeConfig {
         default_subnet: Some(config.default_subnet),
         take_back: config.take_back,
         targets: config.targets.clone(),
+        awaits_names: !config.no_docker && !config.no_dns,
         local,
         anycast: vec![IpAddr::V4(DNS_ADDRESS)],
         wall_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),

@@ -1,13 +1,15 @@
 //! One query, from request to response.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use hickory_proto::op::{Edns, LowerQuery, Message, Metadata, OpCode, ResponseCode};
+use hickory_proto::op::{Edns, LowerQuery, Message, Metadata, OpCode, Query, ResponseCode};
 use hickory_proto::rr::Record;
 use hickory_server::net::runtime::Time;
 use hickory_server::net::xfer::Protocol;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
+use tokio::sync::watch;
 
 use super::upstream::{Question, Upstream};
 use super::zone::{Verdict, Zone};
@@ -16,11 +18,16 @@ use super::{Dns, Source};
 /// Most that an answer over UDP may take, whatever the client allows.
 const MAX_UDP_PAYLOAD: u16 = 4096;
 
+/// So long a query for a name that may yet come waits; resolvers give up after 5 s.
+const NAMES_WITHIN: Duration = Duration::from_secs(3);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// Answers queries; shared by all sockets.
 pub(super) struct Handler {
     zone: Arc<Zone>,
     upstream: Arc<Upstream>,
     source: Source,
+    complete: watch::Receiver<bool>,
 }
 
 /// A response, but for what it copies from the request.
@@ -38,6 +45,7 @@ impl Handler {
             zone: Arc::clone(&dns.zone),
             upstream: Arc::clone(&dns.upstream),
             source: dns.source.clone(),
+            complete: dns.complete.clone(),
         }
     }
 
@@ -52,7 +60,10 @@ impl Handler {
         let [query] = request.queries.queries() else {
             return Reply::error(request, ResponseCode::FormErr);
         };
-        match self.zone.judge(query.original(), &*self.source.0) {
+        let Some(verdict) = self.verdict(query.original()).await else {
+            return Reply::error(request, ResponseCode::ServFail);
+        };
+        match verdict {
             Verdict::Answer(records) => {
                 Reply::local(request, ResponseCode::NoError, shuffle(records))
             }
@@ -63,6 +74,25 @@ impl Handler {
                 Reply::error(request, ResponseCode::Refused)
             }
             Verdict::Forward => self.forward(request).await,
+        }
+    }
+
+    /// None while nobody can know: the name may yet come.
+    async fn verdict(&self, query: &Query) -> Option<Verdict> {
+        let mut complete = self.complete.clone();
+        let mut asked = None;
+        loop {
+            // before the judgement: names may come in between
+            let is_complete = *complete.borrow();
+            let verdict = self.zone.judge(query, &*self.source.0);
+            if is_complete || !self.zone.is_doubtful(&verdict, query) {
+                return Some(verdict);
+            }
+            if asked.get_or_insert_with(Instant::now).elapsed() >= NAMES_WITHIN {
+                return None;
+            }
+            // a name may come before all have
+            let _ = tokio::time::timeout(LOOK_EVERY, complete.wait_for(|it| *it)).await;
         }
     }
 

@@ -78,6 +78,16 @@ struct Rig {
 
 /// A server whose upstream servers are `servers`, all on one port.
 fn rig(servers: &[IpAddr], port: u16) -> Rig {
+    let (_, complete) = watch::channel(true);
+    rig_with(servers, port, Arc::new(names()), complete)
+}
+
+fn rig_with(
+    servers: &[IpAddr],
+    port: u16,
+    names: Arc<dyn NameSource>,
+    complete: watch::Receiver<bool>,
+) -> Rig {
     let dir = tempfile::tempdir().unwrap();
     let resolv_conf = dir.path().join("resolv.conf");
     write_resolv_conf(&resolv_conf, servers);
@@ -87,7 +97,7 @@ fn rig(servers: &[IpAddr], port: u16) -> Rig {
         open: |path| File::open(path).ok(),
         upstream_port: port,
     };
-    let dns = Dns::new(config, Arc::new(names())).unwrap();
+    let dns = Dns::new(config, names, complete).unwrap();
     // One port for both, as on port 53: try until the pair is free.
     let (udp, tcp) = (0..100)
         .find_map(|_| {
@@ -303,6 +313,36 @@ async fn negative_answers_carry_a_soa_and_say_whether_the_name_exists() {
             ("weave.local.".to_owned(), 1, 1)
         );
     }
+}
+
+#[tokio::test]
+async fn nothing_is_denied_before_the_names_are_complete() {
+    let port = free_port();
+    upstream(loopback(94), port, Manner::Code(ResponseCode::NXDomain)).await;
+    let table = Arc::new(ArcSwap::from_pointee(NameTable::default()));
+    let (tell, complete) = watch::channel(false);
+    let rig = rig_with(&[loopback(94)], port, table, complete);
+    let (late, reverse) = (
+        query("late.weave.local.", RecordType::A),
+        query("1.0.32.10.in-addr.arpa.", RecordType::PTR),
+    );
+    let elsewhere = query("example.com.", RecordType::A);
+    let answer = ask(rig.address, &elsewhere).await;
+    assert_eq!(
+        answer.metadata.response_code,
+        ResponseCode::NXDomain,
+        "not ours"
+    );
+    let (patient, unsure) = tokio::join!(ask(rig.address, &late), ask(rig.address, &reverse));
+    for answer in [patient, unsure] {
+        assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+    }
+    let in_time = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        tell.send(true).unwrap();
+    };
+    let (answer, ()) = tokio::join!(ask(rig.address, &late), in_time);
+    assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);
 }
 
 #[tokio::test]

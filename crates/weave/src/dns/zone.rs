@@ -98,6 +98,15 @@ impl Zone {
         }
     }
 
+    /// Whether a name that is not there yet would change the verdict.
+    pub(super) fn is_doubtful(&self, verdict: &Verdict, query: &Query) -> bool {
+        match verdict {
+            Verdict::NoSuchName => true,
+            Verdict::Forward => matches!(self.place(&query.name), Place::Reverse),
+            Verdict::Answer(_) | Verdict::NoData | Verdict::Refuse => false,
+        }
+    }
+
     /// The record that goes with a negative answer (RFC 2308): whose word it is, and how long it
     /// may be kept.
     pub(super) fn soa_of(&self, name: &Name) -> Record {
