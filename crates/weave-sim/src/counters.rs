@@ -67,6 +67,8 @@ counters! {
     must held_long => "of these for long",
     /// Datagrams that were too long for their path, and were not to be fragmented or could not.
     must too_long => "datagrams too long for the path",
+    /// Datagrams that found a queue full, where lines have a bandwidth.
+    may queued_out => "datagrams lost to full queues",
     /// Datagrams that met a partition.
     must blocked => "datagrams blocked",
     /// Routers that died.

@@ -68,6 +68,10 @@ impl World {
             }
             return;
         }
+        let Some(wait) = self.network.queue(from, host, bytes.len(), now) else {
+            self.counters.queued_out += 1;
+            return;
+        };
         for arrival in self.network.carry(from, host, shape, &mut self.counters) {
             let mut bytes = bytes.clone();
             self.network.corrupt(&mut bytes, arrival.flips);
@@ -76,7 +80,7 @@ impl World {
                 to: host,
                 bytes,
             };
-            self.after(arrival.delay, event);
+            self.after(wait + arrival.delay, event);
         }
     }
 

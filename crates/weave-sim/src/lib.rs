@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod attack;
+mod bandwidth;
 mod bans;
 mod bursts;
 mod chance;
@@ -23,6 +24,7 @@ mod frames;
 mod host;
 mod invariants;
 mod keys;
+mod names;
 mod nat;
 mod network;
 mod oracle;
@@ -39,6 +41,7 @@ mod workload;
 mod world;
 
 pub use counters::Counters;
+pub use names::{ManyNames, measure_names};
 pub use nat::{NatFiltering, NatKind, NatMapping};
 pub use plan::{BadOptions, Bursts, Options, Plan, Shape, peers_of};
 pub use scale::{Figure, Progress, Scale, measure};

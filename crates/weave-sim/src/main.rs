@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use weave_sim::{Counters, Options, Report, peers_of, simulate};
+use weave_sim::{Counters, ManyNames, Options, Report, peers_of, simulate};
 
 /// With so many seeds everything must have happened at least once.
 const ENOUGH_SEEDS: u64 = 100;
@@ -51,11 +51,18 @@ struct Arguments {
         long,
         value_delimiter = ',',
         value_name = "PEERS",
+        group = "measured",
         conflicts_with = "replay"
     )]
     scale: Vec<usize>,
+    /// Measure so many names instead, in a quiet mesh of `--peers` hosts, 50 by default.
+    #[arg(long, group = "measured", conflicts_with = "replay")]
+    names: Option<usize>,
+    /// With --names: megabits per second of each host's line.
+    #[arg(long, requires = "names", default_value_t = 100)]
+    mbit: u64,
     /// Print what was measured as JSON, one object for each size.
-    #[arg(long, requires = "scale")]
+    #[arg(long, requires = "measured")]
     json: bool,
     /// Threads; by default one for each core.
     #[arg(long)]
@@ -66,6 +73,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match &arguments.replay {
         Some(line) => replay(&arguments, line),
+        None if arguments.names.is_some() => names(&arguments).map(|()| true),
         None if arguments.scale.is_empty() => campaign(&arguments),
         None => scaling::run(&arguments.scale, arguments.first, arguments.json).map(|()| true),
     };
@@ -80,6 +88,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn names(arguments: &Arguments) -> std::io::Result<()> {
+    let names = ManyNames {
+        peers: arguments.peers.unwrap_or(50),
+        names: arguments.names.unwrap_or_default(),
+        seed: arguments.first,
+        mbit: arguments.mbit,
+    };
+    scaling::run_names(&names, arguments.json)
 }
 
 /// Runs one seed twice and tells all about it; whether nothing was wrong.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::bandwidth::Bandwidth;
 use crate::bursts::Links;
 use crate::chance::Chance;
 use crate::counters::Counters;
@@ -51,6 +52,7 @@ pub(crate) struct Network {
     behind: BTreeMap<IpAddr, usize>,
     /// Addresses given out so far.
     next_address: usize,
+    bandwidth: Bandwidth,
     /// One-way delay of each host's own line.
     lines: Vec<Duration>,
     chance_of_mtu: Chance,
@@ -94,6 +96,7 @@ impl Network {
             double_ms: plan.double_ms,
             reorder_permille: plan.reorder_permille,
             reorder_ms: plan.reorder_ms,
+            bandwidth: Bandwidth::default(),
             lines,
             sides: vec![0; plan.peers],
             one_way: false,
@@ -328,6 +331,23 @@ impl Network {
         self.lines.fill(delay / 2);
         self.mtus.fill(1_500);
         self.widest.fill(1_500);
+    }
+
+    /// Gives every line this many bits per second.
+    pub(crate) fn lines_carry(&mut self, rate: u64) {
+        self.bandwidth.limit(self.lines.len(), rate);
+    }
+
+    /// How long a datagram with so many bytes of UDP payload waits for the lines, and takes on
+    /// them; none if a queue is full.
+    pub(crate) fn queue(
+        &mut self,
+        from: usize,
+        to: usize,
+        len: usize,
+        now: Time,
+    ) -> Option<Duration> {
+        self.bandwidth.take(from, to, len + HEADERS, now)
     }
 
     /// Mends what is broken.

@@ -152,6 +152,9 @@ impl Oracle {
     /// A host shows these names from now on. Of each origin it must never go back to what was
     /// before something that it has shown already.
     pub(crate) fn shown(&mut self, host: usize, life: u64, names: &NameTable) {
+        if self.containers.is_empty() {
+            return;
+        }
         let known: Vec<(&NameEntry, &Times)> = names
             .all()
             .into_iter()

@@ -3,11 +3,10 @@
 use std::io::Write;
 
 use serde_json::json;
-use weave_sim::{Figure, Progress, Scale, measure};
+use weave_sim::{Figure, ManyNames, Progress, Scale, measure, measure_names};
 
 /// Measures meshes of these sizes, one after the other; each line, or each object, is of one.
 pub(crate) fn run(sizes: &[usize], seed: u64, as_json: bool) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
     for peers in sizes {
         let scale = Scale {
             peers: *peers,
@@ -15,31 +14,54 @@ pub(crate) fn run(sizes: &[usize], seed: u64, as_json: bool) -> std::io::Result<
             changes: 100,
             crashes: 5,
         };
-        let run = Run::new();
-        if !as_json {
-            let what = "peers, told of one of them, 20 ms round trip; bars are for 1,000";
-            writeln!(out, "{peers} {what}")?;
-        }
-        let mut written = Ok(());
-        let mut figures = measure(&scale, &mut |progress| match progress {
-            Progress::Stage(stage) => run.tell(*peers, stage),
-            Progress::Figure(figure) if !as_json && written.is_ok() => {
-                written = tell(&mut out, figure);
-            }
-            Progress::Figure(_) => {}
-        });
-        written?;
-        let own = run.figures();
-        if as_json {
-            figures.extend(own);
-            writeln!(out, "{}", object(*peers, &figures))?;
-        } else {
-            own.iter().try_for_each(|figure| tell(&mut out, figure))?;
-            writeln!(out)?;
-        }
-        out.flush()?;
+        let title = "peers, told of one of them, 20 ms round trip; bars are for 1,000";
+        one(*peers, title, as_json, |tell| measure(&scale, tell))?;
     }
     Ok(())
+}
+
+/// Measures many names.
+pub(crate) fn run_names(names: &ManyNames, as_json: bool) -> std::io::Result<()> {
+    let ManyNames {
+        peers,
+        names: count,
+        mbit,
+        ..
+    } = names;
+    let title = format!("peers, {count} names, lines of {mbit} Mbit/s, 20 ms round trip");
+    one(*peers, &title, as_json, |tell| measure_names(names, tell))
+}
+
+/// Runs one measurement and writes what came out.
+fn one(
+    peers: usize,
+    title: &str,
+    as_json: bool,
+    measure: impl FnOnce(&mut dyn FnMut(Progress<'_>)) -> Vec<Figure>,
+) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let run = Run::new();
+    if !as_json {
+        writeln!(out, "{peers} {title}")?;
+    }
+    let mut written = Ok(());
+    let mut figures = measure(&mut |progress| match progress {
+        Progress::Stage(stage) => run.tell(peers, stage),
+        Progress::Figure(figure) if !as_json && written.is_ok() => {
+            written = tell(&mut out, figure);
+        }
+        Progress::Figure(_) => {}
+    });
+    written?;
+    let own = run.figures();
+    if as_json {
+        figures.extend(own);
+        writeln!(out, "{}", object(peers, &figures))?;
+    } else {
+        own.iter().try_for_each(|figure| tell(&mut out, figure))?;
+        writeln!(out)?;
+    }
+    out.flush()
 }
 
 fn tell(out: &mut impl Write, figure: &Figure) -> std::io::Result<()> {

@@ -1,7 +1,8 @@
 //! Immutable snapshots of what is visible, cheap to make after small changes.
 //!
 //! The table is split into shards by a hash of the name, and of the address for the reverse
-//! direction. Snapshots share shards; a change copies those that it touches, no others.
+//! direction, and the shards into pages. Snapshots share both; a change copies the page and the
+//! shard that it touches, no others.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,7 +11,10 @@ use std::sync::Arc;
 
 use weave_wire::{PeerId, ip_bytes};
 
-const SHARDS: usize = 256;
+/// Pages of a direction.
+const PAGES: usize = 64;
+/// Shards of a page. Few names each, when there are 100,000: a change copies one.
+const SHARDS: usize = 64;
 
 /// One record: a name, and an address that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,10 +32,16 @@ pub struct NameEntry {
 /// The names visible at one moment.
 #[derive(Debug, Clone)]
 pub struct NameTable {
-    names: Vec<Arc<BTreeMap<Box<str>, Vec<NameEntry>>>>,
-    addresses: Vec<Arc<BTreeMap<IpAddr, Vec<NameEntry>>>>,
+    names: Shards<Box<str>>,
+    addresses: Shards<IpAddr>,
     len: usize,
 }
+
+type Shard<K> = Arc<BTreeMap<K, Vec<NameEntry>>>;
+
+/// One direction of the table.
+#[derive(Debug, Clone)]
+struct Shards<K>(Vec<Arc<Vec<Shard<K>>>>);
 
 impl NameTable {
     /// The records of a name, in whatever case it is written, with or without trailing dot.
@@ -39,7 +49,7 @@ impl NameTable {
     /// No order is promised, and two records may give the same address.
     pub fn lookup(&self, name: &str) -> &[NameEntry] {
         let name = lowercase(name.strip_suffix('.').unwrap_or(name));
-        let shard = self.names.get(shard_of(name.as_bytes()));
+        let shard = self.names.of(name.as_bytes());
         shard
             .and_then(|shard| shard.get(&*name))
             .map_or(&[], Vec::as_slice)
@@ -47,7 +57,7 @@ impl NameTable {
 
     /// The records of an address.
     pub fn reverse(&self, ip: IpAddr) -> &[NameEntry] {
-        let shard = self.addresses.get(shard_of(&ip_bytes(ip)));
+        let shard = self.addresses.of(&ip_bytes(ip));
         shard
             .and_then(|shard| shard.get(&ip))
             .map_or(&[], Vec::as_slice)
@@ -55,7 +65,7 @@ impl NameTable {
 
     /// All records, by name in lower case, then by address and origin.
     pub fn all(&self) -> Vec<&NameEntry> {
-        let shards = self.names.iter().flat_map(|shard| shard.iter());
+        let shards = self.names.all().flat_map(|shard| shard.iter());
         let mut named: Vec<_> = shards
             .flat_map(|(name, entries)| entries.iter().map(move |entry| (name, entry)))
             .collect();
@@ -78,14 +88,11 @@ impl NameTable {
 
     pub(super) fn insert(&mut self, entry: NameEntry) {
         let name = lowercase(&entry.name).into_owned().into_boxed_str();
-        if let Some(shard) = self.addresses.get_mut(shard_of(&ip_bytes(entry.ip))) {
-            Arc::make_mut(shard)
-                .entry(entry.ip)
-                .or_default()
-                .push(entry.clone());
+        if let Some(shard) = self.addresses.of_mut(&ip_bytes(entry.ip)) {
+            shard.entry(entry.ip).or_default().push(entry.clone());
         }
-        if let Some(shard) = self.names.get_mut(shard_of(name.as_bytes())) {
-            Arc::make_mut(shard).entry(name).or_default().push(entry);
+        if let Some(shard) = self.names.of_mut(name.as_bytes()) {
+            shard.entry(name).or_default().push(entry);
             self.len += 1;
         }
     }
@@ -93,11 +100,11 @@ impl NameTable {
     /// Removes one record like this.
     pub(super) fn remove(&mut self, entry: &NameEntry) {
         let name = lowercase(&entry.name);
-        if let Some(shard) = self.addresses.get_mut(shard_of(&ip_bytes(entry.ip))) {
-            take(Arc::make_mut(shard), &entry.ip, entry);
+        if let Some(shard) = self.addresses.of_mut(&ip_bytes(entry.ip)) {
+            take(shard, &entry.ip, entry);
         }
-        if let Some(shard) = self.names.get_mut(shard_of(name.as_bytes()))
-            && take(Arc::make_mut(shard), &*name, entry)
+        if let Some(shard) = self.names.of_mut(name.as_bytes())
+            && take(shard, &*name, entry)
         {
             self.len -= 1;
         }
@@ -107,10 +114,42 @@ impl NameTable {
 impl Default for NameTable {
     fn default() -> Self {
         Self {
-            names: vec![Arc::default(); SHARDS],
-            addresses: vec![Arc::default(); SHARDS],
+            names: Shards::empty(),
+            addresses: Shards::empty(),
             len: 0,
         }
+    }
+}
+
+impl FromIterator<NameEntry> for NameTable {
+    fn from_iter<T: IntoIterator<Item = NameEntry>>(entries: T) -> Self {
+        let mut table = Self::default();
+        for entry in entries {
+            table.insert(entry);
+        }
+        table
+    }
+}
+
+impl<K: Ord + Clone> Shards<K> {
+    fn empty() -> Self {
+        let page = Arc::new(vec![Shard::default(); SHARDS]);
+        Self(vec![page; PAGES])
+    }
+
+    fn of(&self, key: &[u8]) -> Option<&Shard<K>> {
+        let (page, shard) = place_of(key);
+        self.0.get(page)?.get(shard)
+    }
+
+    fn of_mut(&mut self, key: &[u8]) -> Option<&mut BTreeMap<K, Vec<NameEntry>>> {
+        let (page, shard) = place_of(key);
+        let page = Arc::make_mut(self.0.get_mut(page)?);
+        page.get_mut(shard).map(Arc::make_mut)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Shard<K>> {
+        self.0.iter().flat_map(|page| page.iter())
     }
 }
 
@@ -139,13 +178,13 @@ fn lowercase(name: &str) -> Cow<'_, str> {
     Cow::Borrowed(name)
 }
 
-/// FNV-1a, folded: spreads well enough, and the same everywhere.
-fn shard_of(bytes: &[u8]) -> usize {
-    let hash = bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| {
+/// Page and shard of a key, by FNV-1a, folded: spreads well enough, and the same everywhere.
+fn place_of(key: &[u8]) -> (usize, usize) {
+    let hash = key.iter().fold(0x811c_9dc5_u32, |hash, byte| {
         (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
     });
     let [a, b, c, d] = hash.to_be_bytes();
-    usize::from(a ^ b ^ c ^ d) % SHARDS
+    (usize::from(a ^ c) % PAGES, usize::from(b ^ d) % SHARDS)
 }
 
 #[cfg(test)]
@@ -165,6 +204,16 @@ mod tests {
         }
     }
 
+    /// Pages and shards that two tables do not share.
+    fn copied<K: Ord + Clone>(before: &Shards<K>, after: &Shards<K>) -> (usize, usize) {
+        let pages = before.0.iter().zip(&after.0);
+        let shards = before.all().zip(after.all());
+        (
+            pages.filter(|(a, b)| !Arc::ptr_eq(a, b)).count(),
+            shards.filter(|(a, b)| !Arc::ptr_eq(a, b)).count(),
+        )
+    }
+
     #[test]
     fn a_change_copies_one_shard_of_each_direction() {
         let mut table = NameTable::default();
@@ -173,17 +222,15 @@ mod tests {
         }
         let before = table.clone();
         table.insert(entry(10_000));
-        let copied = table
-            .names
-            .iter()
-            .zip(&before.names)
-            .filter(|(a, b)| !Arc::ptr_eq(a, b));
-        assert_eq!(copied.count(), 1);
-        let addresses = table.addresses.iter().zip(&before.addresses);
-        assert_eq!(addresses.filter(|(a, b)| !Arc::ptr_eq(a, b)).count(), 1);
+        assert_eq!(copied(&before.names, &table.names), (1, 1));
+        assert_eq!(copied(&before.addresses, &table.addresses), (1, 1));
         assert!(
-            table.names.iter().all(|shard| shard.len() < 200),
+            table.names.all().all(|shard| shard.len() < 20),
             "names are spread"
+        );
+        assert!(
+            table.addresses.all().all(|shard| shard.len() < 20),
+            "and addresses"
         );
         assert_eq!((before.len(), table.len()), (10_000, 10_001));
     }
