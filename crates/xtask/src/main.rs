@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod dns;
 mod fuzz;
 mod instructions;
 
@@ -44,6 +45,8 @@ enum Bench {
     Garbage(bench::flood::Options),
     /// The same while it is flooded with handshakes, and another host joins.
     Flood(bench::flood::Options),
+    /// Our DNS server beside a bare hickory server with the same names.
+    Dns(dns::Options),
     /// Count the instructions of the data path and compare them with benches/instructions.json.
     Instructions(instructions::Options),
 }
@@ -55,6 +58,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Chore::Bench(Bench::Overlays(options)) => bench::run(&options),
         Chore::Bench(Bench::Garbage(options)) => bench::flood::garbage(&options),
         Chore::Bench(Bench::Flood(options)) => bench::flood::handshakes(&options),
+        Chore::Bench(Bench::Dns(options)) => dns::run(&options),
         Chore::Bench(Bench::Instructions(options)) => instructions::run(&options),
     }
 }
