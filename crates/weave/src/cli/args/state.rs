@@ -1,0 +1,77 @@
+//! The grammar of the commands that show, wait or end.
+
+use clap::{Args, ValueEnum};
+
+/// A part of the status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StatusView {
+    /// Peers to connect to, as typed
+    Targets,
+    /// Connections of this router, with the reason for each that is not established
+    Connections,
+    /// All live peers and their connections, and those that are banned
+    Peers,
+    /// Names and their addresses
+    Dns,
+    /// Who owns which part of the address range
+    Ipam,
+}
+
+/// `weave status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Only this part
+    #[arg(value_enum, value_name = "PART")]
+    pub(crate) view: Option<StatusView>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `weave prime`.
+#[derive(Debug, Args)]
+pub(crate) struct PrimeArgs {
+    /// How long to wait
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) timeout: u64,
+}
+
+/// `weave report`.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// Accepted for symmetry: a report is always JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `weave reset`.
+#[derive(Debug, Args)]
+pub(crate) struct ResetArgs {
+    /// Go on although the router does not run, peers do not answer or containers are attached
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Commands with no other options.
+#[derive(Debug, Args)]
+pub(crate) struct JsonArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `weave completions`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Verbs of Weave Net that do nothing.
+#[derive(Debug, Args)]
+pub(crate) struct IgnoredArgs {
+    /// Ignored
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) rest: Vec<String>,
+}
