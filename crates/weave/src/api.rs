@@ -1,11 +1,18 @@
 //! The admin API: what the command line asks a running router.
 //!
 //! Owns the shapes on the wire ([`types`]), the HTTP server on a unix socket
-//! ([`server`]) and its client ([`client`]), and the state to be read on loopback ([`page`]). Decides nothing: every request is
+//! ([`server`]) and its client ([`client`]), and the state to be read on loopback ([`page`]).
+//! `docs/openapi.json` lists all of it. Decides nothing: every request is
 //! handed to a [`Router`], which the daemon implements.
 
 pub(crate) mod client;
+mod compat;
+mod connection;
+mod form;
+pub(crate) mod format;
 pub(crate) mod page;
+mod read;
+mod routes;
 pub(crate) mod server;
 pub(crate) mod types;
 
@@ -14,6 +21,7 @@ mod tests;
 
 use std::net::IpAddr;
 
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use types::{
@@ -132,6 +140,8 @@ pub(crate) trait Router: Send + Sync + 'static {
 pub(crate) enum ApiErrorKind {
     /// The request makes no sense: 400.
     BadRequest,
+    /// The path is there, but not for this method: 405.
+    WrongMethod,
     /// A named thing does not exist: 404.
     NotFound,
     /// It is taken, or already there: 409.
@@ -140,6 +150,20 @@ pub(crate) enum ApiErrorKind {
     Unavailable,
     /// A fault of this host or of the router: 500.
     Internal,
+}
+
+impl ApiErrorKind {
+    /// The status of HTTP.
+    fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
 }
 
 /// A failure, as it goes over the socket and onto the terminal.

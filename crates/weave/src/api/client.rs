@@ -127,6 +127,7 @@ impl Client {
             .method(method)
             .uri(path)
             .header("host", "weave")
+            .header("accept", "application/json")
             .header("content-type", "application/json")
             .body(Full::new(body))
             .map_err(broken)?;

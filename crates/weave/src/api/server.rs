@@ -12,18 +12,21 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path as UrlPath, RawQuery, State};
-use axum::http::StatusCode;
+use axum::extract::{FromRequest, Path as UrlPath, RawQuery, Request, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
 
+use super::form::Form;
+use super::routes::Routes;
 use super::types::{
-    AttachRequest, BanAnswer, BanRequest, ConnectRequest, DetachRequest, ExposeRequest, Finding,
-    ForgetRequest, HideRequest, NameRequest, PasswordChange, PingReport, PingRequest, ResetRequest,
-    StandInRequest,
+    AttachRequest, BanAnswer, BanRequest, DetachRequest, ExposeRequest, Finding, HideRequest,
+    NameRequest, PasswordChange, PingReport, PingRequest, ResetRequest, StandInRequest,
 };
-use super::{ApiError, ApiErrorKind, Router};
+use super::{ApiError, ApiErrorKind, Router, compat, connection, read};
+
+/// Connections at a time; others wait. All of them are root's.
+const SEATS: u16 = 64;
 
 /// Why the socket cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -88,56 +91,41 @@ fn bind_private(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Serves the API until `stop` completes; requests under way are finished.
-///
-/// # Errors
-/// When the listener fails for good.
 pub(crate) async fn serve<R: Router>(
     listener: UnixListener,
     router: Arc<R>,
     stop: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    axum::serve(listener, routes(router))
-        .with_graceful_shutdown(stop)
-        .await
+) {
+    connection::serve(listener, routes().serve_with(router), SEATS, stop).await;
 }
 
-fn routes<R: Router>(router: Arc<R>) -> axum::Router {
-    axum::Router::new()
-        .route("/status", get(report::<R>))
-        .route("/report", get(report::<R>))
-        .route("/status/{section}", get(section::<R>))
-        .route("/connect", post(connect::<R>))
-        .route("/forget", post(forget::<R>))
-        .route("/rmpeer", post(rmpeer::<R>))
-        .route("/attach", post(attach::<R>))
-        .route("/detach", post(detach::<R>))
-        .route("/expose", post(expose::<R>))
-        .route("/hide", post(hide::<R>))
-        .route("/ps", get(ps::<R>))
-        .route("/prime", post(prime::<R>))
-        .route("/dns-add", post(dns_add::<R>))
-        .route("/dns-remove", post(dns_remove::<R>))
-        .route("/name/{name}", get(dns_lookup::<R>))
-        .route("/passwords", post(change_passwords::<R>))
-        .route("/ping", post(ping::<R>))
-        .route("/stand-in", post(stand_in::<R>))
-        .route("/doctor", get(doctor::<R>))
-        .route("/stop", post(stop::<R>))
-        .route("/reset", post(reset::<R>))
-        .fallback(unknown)
-        .with_state(router)
+/// What is served: our own paths, and those of Weave Net.
+pub(super) fn routes<R: Router>() -> Routes<Arc<R>> {
+    let routes = Routes::new()
+        .post("/connect", connect::<R>)
+        .post("/forget", forget::<R>)
+        .post("/rmpeer", rmpeer::<R>)
+        .post("/attach", attach::<R>)
+        .post("/detach", detach::<R>)
+        .post("/expose", expose::<R>)
+        .post("/hide", hide::<R>)
+        .get("/ps", ps::<R>)
+        .post("/prime", prime::<R>)
+        .post("/dns-add", dns_add::<R>)
+        .post("/dns-remove", dns_remove::<R>)
+        .get("/name/{owner}", dns_lookup::<R>)
+        .post("/passwords", change_passwords::<R>)
+        .post("/ping", ping::<R>)
+        .post("/stand-in", stand_in::<R>)
+        .get("/doctor", doctor::<R>)
+        .post("/stop", stop::<R>)
+        .post("/reset", reset::<R>);
+    compat::add(read::add(routes))
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let status = match self.kind {
-            ApiErrorKind::BadRequest => StatusCode::BAD_REQUEST,
-            ApiErrorKind::NotFound => StatusCode::NOT_FOUND,
-            ApiErrorKind::Conflict => StatusCode::CONFLICT,
-            ApiErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            ApiErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        (status, Json(self)).into_response()
+        (self.kind.status(), Json(self)).into_response()
     }
 }
 
@@ -154,49 +142,43 @@ fn body<T>(body: Body<T>) -> Result<T, ApiError> {
     }
 }
 
-async fn unknown(uri: axum::http::Uri) -> ApiError {
-    ApiError::new(
-        ApiErrorKind::NotFound,
-        format!("there is nothing at {}", uri.path()),
-    )
-    .with_hint("the command line and the router may be of different versions: `weave version`")
-}
-
-async fn report<R: Router>(State(router): State<Arc<R>>) -> Result<Response, ApiError> {
-    Ok(Json(router.status().await?).into_response())
-}
-
-async fn section<R: Router>(
-    State(router): State<Arc<R>>,
-    UrlPath(section): UrlPath<String>,
-) -> Result<Response, ApiError> {
-    let status = router.status().await?;
-    match section.as_str() {
-        "targets" => Ok(Json(status.router.targets).into_response()),
-        "connections" => Ok(Json(status.router.connections).into_response()),
-        "peers" => Ok(Json(status.router.all_peers()).into_response()),
-        "dns" => Ok(Json(status.dns).into_response()),
-        "ipam" => Ok(Json(status.ipam).into_response()),
-        other => Err(ApiError::new(
-            ApiErrorKind::NotFound,
-            format!("status has no section `{other}`"),
-        )
-        .with_hint("sections: targets, connections, peers, dns, ipam")),
+async fn connect<R: Router>(State(router): State<Arc<R>>, request: Request) -> Response {
+    match JsonOrForm::read(request).await {
+        Ok(JsonOrForm::Json(request)) => router.connect(request).await.map(Json).into_response(),
+        Ok(JsonOrForm::Form(form)) => compat::connect(router.as_ref(), &form).await,
+        Err(error) => error.into_response(),
     }
 }
 
-async fn connect<R: Router>(
-    State(router): State<Arc<R>>,
-    request: Body<ConnectRequest>,
-) -> Answer<Vec<super::types::PeerResult>> {
-    router.connect(body(request)?).await.map(Json)
+async fn forget<R: Router>(State(router): State<Arc<R>>, request: Request) -> Response {
+    match JsonOrForm::read(request).await {
+        Ok(JsonOrForm::Json(request)) => router.forget(request).await.map(Json).into_response(),
+        Ok(JsonOrForm::Form(form)) => compat::forget(router.as_ref(), &form).await,
+        Err(error) => error.into_response(),
+    }
 }
 
-async fn forget<R: Router>(
-    State(router): State<Arc<R>>,
-    request: Body<ForgetRequest>,
-) -> Answer<Vec<super::types::PeerResult>> {
-    router.forget(body(request)?).await.map(Json)
+/// A request of ours, or one of Weave Net at the same path.
+enum JsonOrForm<T> {
+    Json(T),
+    Form(Form),
+}
+
+impl<T: DeserializeOwned> JsonOrForm<T> {
+    async fn read(request: Request) -> Result<Self, ApiError> {
+        let (head, content) = request.into_parts();
+        if !compat::is_form(&head) {
+            let request = Request::from_parts(head, content);
+            return body(Json::from_request(request, &()).await).map(Self::Json);
+        }
+        let query = Form::parse(head.uri.query().unwrap_or_default());
+        let content = String::from_request(Request::from_parts(head, content), &()).await;
+        let content = content.map_err(|rejection| {
+            let message = format!("cannot read the request: {}", rejection.body_text());
+            ApiError::new(ApiErrorKind::BadRequest, message)
+        })?;
+        Ok(Self::Form(query.and(Form::parse(&content))))
+    }
 }
 
 async fn rmpeer<R: Router>(
@@ -239,13 +221,8 @@ async fn ps<R: Router>(
     State(router): State<Arc<R>>,
     RawQuery(query): RawQuery,
 ) -> Answer<Vec<super::types::PsEntry>> {
-    let containers = query
-        .unwrap_or_default()
-        .split('&')
-        .filter_map(|pair| pair.strip_prefix("container="))
-        .map(super::client::unescape)
-        .collect();
-    router.ps(containers).await.map(Json)
+    let query = Form::parse(query.as_deref().unwrap_or_default());
+    router.ps(query.values("container")).await.map(Json)
 }
 
 async fn prime<R: Router>(State(router): State<Arc<R>>) -> Answer<Option<String>> {

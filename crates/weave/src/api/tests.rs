@@ -1,5 +1,9 @@
 //! Server and client together, over a real socket, around a fake router.
 
+mod compat;
+mod hostile;
+mod openapi;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -11,16 +15,60 @@ use weave_crypto::StretchedPassword;
 
 use super::client::{Client, ClientError};
 use super::server::{self, ServeError};
-use super::types::{AddressSpec, ResetRequest, RouterStatus, Sandbox};
+use super::types::{AddressSpec, BannedBy, BannedPeer, ResetRequest, RouterStatus, Sandbox};
 use super::*;
 
-/// Remembers what it was asked.
-#[derive(Default)]
+/// Remembers what it was asked. Knows nobody called `nosuch`, and the address 10.32.0.66 and what
+/// `taken` wants are taken.
 struct Fake {
     asked: Mutex<Vec<String>>,
+    report: StatusReport,
+    awaited: Option<String>,
+}
+
+impl Default for Fake {
+    fn default() -> Self {
+        Self {
+            asked: Mutex::default(),
+            report: report(),
+            awaited: Some("patience".to_owned()),
+        }
+    }
 }
 
 impl Fake {
+    /// With everything that a router can have.
+    fn full() -> Self {
+        Self {
+            report: crate::cli::view::tests::full(),
+            awaited: None,
+            ..Self::default()
+        }
+    }
+
+    /// With nothing that it can be without.
+    fn bare() -> Self {
+        Self::default()
+    }
+
+    fn refuse(name: &str) -> Result<(), ApiError> {
+        let kind = match name {
+            "nosuch" => ApiErrorKind::NotFound,
+            "taken" => ApiErrorKind::Conflict,
+            "notnow" => ApiErrorKind::Unavailable,
+            _ => return Ok(()),
+        };
+        let error = ApiError::new(kind, format!("no container `{name}`"));
+        Err(error.with_hint("`docker ps` lists them"))
+    }
+
+    fn refuse_sandbox(sandbox: &Sandbox) -> Result<(), ApiError> {
+        match sandbox {
+            Sandbox::Container(name) => Self::refuse(name),
+            Sandbox::Netns(_) => Ok(()),
+        }
+    }
+
     fn note(&self, what: impl Into<String>) {
         self.asked.lock().unwrap().push(what.into());
     }
@@ -62,7 +110,7 @@ fn report() -> StatusReport {
 
 impl Router for Fake {
     async fn status(&self) -> Result<StatusReport, ApiError> {
-        Ok(report())
+        Ok(self.report.clone())
     }
 
     async fn connect(&self, request: ConnectRequest) -> Result<Vec<PeerResult>, ApiError> {
@@ -82,42 +130,66 @@ impl Router for Fake {
 
     async fn rmpeer(&self, request: BanRequest) -> Result<BanAnswer, ApiError> {
         self.note(format!("rmpeer {} {:?}", request.peer, request.reason));
-        Err(ApiError::new(ApiErrorKind::NotFound, "no such peer").with_hint("look"))
+        if request.peer == "nosuch" {
+            return Err(ApiError::new(ApiErrorKind::NotFound, "no such peer").with_hint("look"));
+        }
+        Ok(BanAnswer {
+            peer: BannedPeer {
+                name: "7e:21:4a:70:2f:45".to_owned(),
+                nickname: request.peer,
+                key: "00".repeat(32),
+                banned: BannedBy {
+                    by: "4a:0f:f6:ec:1c:93".to_owned(),
+                    nickname: "nyc".to_owned(),
+                    reason: request.reason,
+                },
+            },
+            was_banned: false,
+            is_known: true,
+            ips: 64,
+        })
     }
 
     async fn attach(&self, request: AttachRequest) -> Result<Vec<IpAddr>, ApiError> {
-        match &request.sandbox {
-            Sandbox::Container(name) if name == "nosuch" => {
-                let error = ApiError::new(ApiErrorKind::NotFound, "no container `nosuch`");
-                Err(error.with_hint("`docker ps` lists them"))
-            }
-            Sandbox::Container(_) | Sandbox::Netns(_) => {
-                self.note(format!("attach {:?}", request.addresses));
-                Ok(vec![IpAddr::from([10, 32, 0, 1])])
-            }
-        }
+        Self::refuse_sandbox(&request.sandbox)?;
+        self.note(format!("attach {:?}", request.addresses));
+        Ok(vec![IpAddr::from([10, 32, 0, 1])])
     }
 
-    async fn detach(&self, _: DetachRequest) -> Result<Vec<IpAddr>, ApiError> {
-        Err(ApiError::new(ApiErrorKind::Unavailable, "not now"))
+    async fn detach(&self, request: DetachRequest) -> Result<Vec<IpAddr>, ApiError> {
+        Self::refuse_sandbox(&request.sandbox)?;
+        self.note(format!("detach {:?}", request.addresses));
+        Ok(Vec::new())
     }
 
     async fn expose(&self, request: ExposeRequest) -> Result<Vec<IpAddr>, ApiError> {
+        let taken = AddressSpec::Address {
+            ip: IpAddr::from([10, 32, 0, 66]),
+            prefix_len: 12,
+        };
+        if request.addresses.contains(&taken) {
+            return Err(ApiError::new(ApiErrorKind::Conflict, "taken"));
+        }
         self.note(format!("expose {request:?}"));
         Ok(vec![IpAddr::from([10, 32, 0, 2])])
     }
 
     async fn prime(&self) -> Result<Option<String>, ApiError> {
         self.note("prime".to_owned());
-        Ok(Some("patience".to_owned()))
+        Ok(self.awaited.clone())
     }
 
     async fn dns_add(&self, request: NameRequest) -> Result<(), ApiError> {
+        Self::refuse(request.container.as_deref().unwrap_or_default())?;
         self.note(format!("dns-add {:?}", request.container));
         Ok(())
     }
 
     async fn dns_remove(&self, request: NameRequest) -> Result<(), ApiError> {
+        Self::refuse(request.container.as_deref().unwrap_or_default())?;
+        if request.names.iter().any(|name| name.starts_with("nosuch")) {
+            return Err(ApiError::new(ApiErrorKind::NotFound, "no such name"));
+        }
         self.note(format!("dns-remove {:?}", request.names));
         Ok(())
     }
@@ -129,7 +201,14 @@ impl Router for Fake {
 
     async fn ps(&self, containers: Vec<String>) -> Result<Vec<PsEntry>, ApiError> {
         self.note(format!("ps {containers:?}"));
-        Ok(Vec::new())
+        let db = PsEntry {
+            container: "c0ffeec0ffee".to_owned(),
+            name: Some("db".to_owned()),
+            mac: "02:00:0a:20:00:01".to_owned(),
+            addresses: vec!["10.32.0.1/12".to_owned()],
+        };
+        let is_meant = containers.is_empty() || containers.iter().any(|name| name == "db");
+        Ok(is_meant.then_some(db).into_iter().collect())
     }
 
     async fn ping(&self, request: PingRequest) -> Result<PingReport, ApiError> {
@@ -153,11 +232,15 @@ impl Router for Fake {
     }
 
     async fn dns_lookup(&self, name: String) -> Result<Vec<IpAddr>, ApiError> {
+        Self::refuse(&name)?;
         self.note(format!("lookup {name}"));
         Ok(Vec::new())
     }
 
     async fn change_passwords(&self, change: PasswordChange) -> Result<u16, ApiError> {
+        if change == (PasswordChange::Use { generation: 404 }) {
+            return Err(ApiError::new(ApiErrorKind::NotFound, "no such password"));
+        }
         self.note(format!("passwords {change:?}"));
         Ok(7)
     }
@@ -182,10 +265,14 @@ struct Rig {
 }
 
 fn rig() -> Rig {
+    rig_of(Fake::default())
+}
+
+fn rig_of(fake: Fake) -> Rig {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("deep/weave.sock");
     let listener = server::bind(&socket).unwrap();
-    let fake = Arc::new(Fake::default());
+    let fake = Arc::new(fake);
     let serving = server::serve(listener, Arc::clone(&fake), std::future::pending());
     tokio::spawn(serving);
     Rig {
@@ -223,14 +310,14 @@ fn request(method: &str, path: &str, content_type: &str, body: &str) -> String {
 async fn a_ban_is_asked_for_with_its_reason_and_refused_with_a_hint() {
     let rig = rig();
     let request = BanRequest {
-        peer: "lon".to_owned(),
+        peer: "nosuch".to_owned(),
         reason: "stolen".to_owned(),
     };
     let answer = rig.client.post::<BanAnswer>("/rmpeer", &request).await;
     let error = answer.unwrap_err();
     assert_eq!(error.to_string(), "no such peer");
     assert_eq!(error.hint().as_deref(), Some("look"));
-    assert_eq!(rig.fake.asked(), ["rmpeer lon \"stolen\""]);
+    assert_eq!(rig.fake.asked(), ["rmpeer nosuch \"stolen\""]);
 }
 
 #[tokio::test]
@@ -513,7 +600,7 @@ async fn a_stopped_server_finishes_and_frees_the_socket() {
     let client = Client::new(&socket);
     assert!(client.fetch::<StatusReport>("/status").await.unwrap().ready);
     stop.send(()).unwrap();
-    task.await.unwrap().unwrap();
+    task.await.unwrap();
     let error = client.fetch::<Value>("/report").await.unwrap_err();
     assert!(matches!(error, ClientError::NotRunning(_)), "{error:?}");
 }

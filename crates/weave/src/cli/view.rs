@@ -380,11 +380,15 @@ fn host_in<'a>(entry: &'a DnsEntry, domain: &str) -> Option<&'a str> {
 /// Options of `docker run` for containers of other networks: they reach the server where it
 /// listens on Docker's bridge.
 pub(crate) fn dns_args(dns: &DnsStatus) -> Option<String> {
-    let addresses = dns.address.iter().filter_map(|at| at.parse().ok());
-    let mut ips = addresses.map(|at: SocketAddr| at.ip());
-    let ip = ips.find(|ip| !matches!(ip, IpAddr::V4(ip) if ip.is_link_local()))?;
+    let ip = dns_server(dns)?.ip();
     let domain = dns.domain.trim_end_matches('.');
     Some(format!("--dns={ip} --dns-search={domain}"))
+}
+
+/// Where the server listens on Docker's bridge.
+pub(crate) fn dns_server(dns: &DnsStatus) -> Option<SocketAddr> {
+    let mut addresses = dns.address.iter().filter_map(|at| at.parse().ok());
+    addresses.find(|at: &SocketAddr| !matches!(at.ip(), IpAddr::V4(ip) if ip.is_link_local()))
 }
 
 fn dns_entry(entry: &DnsEntry, domain: &str) -> String {
@@ -472,4 +476,4 @@ pub(super) fn clean(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -131,9 +131,7 @@ async fn serve(config: DaemonConfig) -> anyhow::Result<()> {
         tracing::warn!(%error, "cannot tell systemd that the router is ready");
     }
     let end = stopping::asked(&config, Arc::clone(&networks), stop)?;
-    server::serve(listener, Arc::clone(&services.admin), end)
-        .await
-        .context("cannot serve the admin API")?;
+    server::serve(listener, Arc::clone(&services.admin), end).await;
     tracing::info!("router stops");
     services.end().await;
     let _ = stop_control.send(());

@@ -133,7 +133,8 @@ fn entry(hostname: &str, address: &str, container: &str) -> DnsEntry {
     }
 }
 
-fn full() -> StatusReport {
+/// With everything that a router can have.
+pub(crate) fn full() -> StatusReport {
     StatusReport {
         ready: true,
         waiting_for: None,
