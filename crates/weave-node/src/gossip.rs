@@ -122,6 +122,8 @@ pub(crate) struct Logs {
     compared: bool,
     actions: VecDeque<GossipAction>,
     drops: GossipDrops,
+    /// Batches of others that were taken in.
+    taken: u64,
     rng: ChaCha12Rng,
     flush_at: Option<Time>,
     hold_until: Time,
@@ -152,6 +154,7 @@ impl Logs {
             compared: false,
             actions: VecDeque::new(),
             drops: GossipDrops::default(),
+            taken: 0,
             rng,
             flush_at: None,
             hold_until: Time::ZERO,
@@ -292,6 +295,11 @@ impl Logs {
     }
 
     /// Drops so far, by reason.
+    pub(crate) const fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Why messages, batches and entries were dropped.
     pub(crate) fn drops(&self) -> &GossipDrops {
         &self.drops
     }

@@ -33,7 +33,8 @@ pub use drain::{Sink, Writes, drain};
 pub use endpoints::{EndpointError, EndpointSpec};
 pub use inquiries::{About, Answer, Finding, Inquiry, InquiryError, Outcome};
 pub use node::{
-    DamagedRecord, Node, NodeStatus, PeerInfo, PersistToken, Station, Subnet, check_stored,
+    DamagedRecord, Node, NodeCounts, NodeStatus, PeerInfo, PersistToken, Station, Subnet,
+    check_stored,
 };
 pub use post_quantum::PostQuantum;
 pub use session::{

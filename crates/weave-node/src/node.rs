@@ -46,7 +46,7 @@ pub use commands::Subnet;
 use discovery::Neighbourhood;
 pub use inquiring::Station;
 use remembered::Remembered;
-pub use status::{NodeStatus, PeerInfo};
+pub use status::{NodeCounts, NodeStatus, PeerInfo};
 use tables::Learned;
 
 const IDENTITY_KEY: &[u8] = b"identity";

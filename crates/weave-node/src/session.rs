@@ -59,7 +59,7 @@ use weave_wire::proto::control_message::Body;
 use weave_wire::{DatagramType, HandshakeHeader, PeerId, ReceiverIndex, Time};
 
 pub(crate) use config::SessionConfig;
-pub(crate) use drops::{SessionDrop, SessionDrops};
+pub(crate) use drops::{SessionCounts, SessionDrop, SessionDrops};
 pub use status::{ConnectionState, ConnectionStatus, GenerationStatus, Retry, Trouble};
 pub(crate) use view::attempt_status;
 
@@ -154,6 +154,8 @@ pub(crate) struct Sessions {
     actions: VecDeque<SessionAction>,
     transmits: VecDeque<Transmit>,
     drops: SessionDrops,
+    /// Handshakes that ended in a session, and sessions with peers that ended.
+    counts: SessionCounts,
     #[cfg(feature = "seeded-bugs")]
     seeded_bug: Option<crate::seeded::SeededBug>,
 }
@@ -175,6 +177,7 @@ impl Sessions {
             actions: VecDeque::new(),
             transmits: VecDeque::new(),
             drops: SessionDrops::default(),
+            counts: SessionCounts::default(),
             #[cfg(feature = "seeded-bugs")]
             seeded_bug: None,
             config,
@@ -398,6 +401,11 @@ impl Sessions {
     /// How many datagrams were dropped, and why.
     pub(crate) const fn drops(&self) -> &SessionDrops {
         &self.drops
+    }
+
+    /// How many sessions there were.
+    pub(crate) const fn counts(&self) -> SessionCounts {
+        self.counts
     }
 
     fn resolve(&mut self, name: &str) {

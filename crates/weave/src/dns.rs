@@ -11,6 +11,7 @@
 
 mod handler;
 mod loops;
+mod outcomes;
 mod resolv_conf;
 mod upstream;
 mod zone;
@@ -32,6 +33,7 @@ use weave_node::names::NameTable;
 
 use handler::Handler;
 use resolv_conf::ResolvConf;
+use outcomes::Outcomes;
 use upstream::{OwnAddresses, Upstream};
 use zone::Zone;
 
@@ -97,6 +99,7 @@ pub(crate) struct Dns {
     own: OwnAddresses,
     source: Source,
     complete: watch::Receiver<bool>,
+    outcomes: Arc<Outcomes>,
 }
 
 /// A shared [`NameSource`].
@@ -139,7 +142,13 @@ impl Dns {
             own,
             source: Source(source),
             complete,
+            outcomes: Arc::default(),
         })
+    }
+
+    /// Queries so far, by how they ended.
+    pub(crate) fn queries(&self) -> std::collections::BTreeMap<String, u64> {
+        self.outcomes.read()
     }
 
     /// Serves on these sockets, bound already, non-blocking or not. May be

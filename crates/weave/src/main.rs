@@ -6,6 +6,7 @@ mod api;
 mod cli;
 mod daemon;
 mod dns;
+mod metrics;
 mod passwords;
 
 #[cfg(weave_null_cipher)]

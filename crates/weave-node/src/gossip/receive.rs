@@ -218,6 +218,7 @@ impl Logs {
                 self.drops.add(GossipDrop::BadEntry, parsed.bad_entries);
                 let key = key_of(&parsed);
                 self.take(parsed, signed.clone());
+                self.taken += 1;
                 if self.note_progress(&origin, now) {
                     // most likely others have it: a digest tells those who have not
                     self.spread_at.get_or_insert(now + SPREAD_DELAY);

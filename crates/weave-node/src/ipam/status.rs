@@ -63,6 +63,8 @@ pub struct IpamStatus {
     pub borrowed_ips: u64,
     /// Requests that wait.
     pub pending: usize,
+    /// Of those, requests for a certain address.
+    pub pending_claims: usize,
     /// All owners, this peer first.
     pub shares: Vec<PeerShare>,
 }
@@ -93,6 +95,11 @@ impl Ipam {
             active_ips: u64::try_from(self.pool.held.len()).unwrap_or(u64::MAX),
             borrowed_ips: u64::try_from(borrowed).unwrap_or(u64::MAX),
             pending: self.pending.len(),
+            pending_claims: self
+                .pending
+                .iter()
+                .filter(|one| one.wanted.is_some())
+                .count(),
             shares,
         }
     }

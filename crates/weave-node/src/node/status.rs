@@ -53,6 +53,19 @@ pub struct NodeStatus {
     pub ipam: IpamStatus,
     /// Datagrams that the session layer dropped, by reason.
     pub drops: BTreeMap<String, u64>,
+    /// What happened how often.
+    pub counts: NodeCounts,
+}
+
+/// What happened how often since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NodeCounts {
+    /// Handshakes that ended in a session.
+    pub sessions_made: u64,
+    /// Peers that there was a session with, and then none.
+    pub sessions_lost: u64,
+    /// Batches of other peers' logs that were taken in.
+    pub batches_taken: u64,
 }
 
 impl Node {
@@ -77,6 +90,11 @@ impl Node {
             bans: self.bans.iter().cloned().collect(),
             ipam: self.ipam.status(),
             drops: self.drops(),
+            counts: NodeCounts {
+                sessions_made: self.sessions.counts().made,
+                sessions_lost: self.sessions.counts().lost,
+                batches_taken: self.logs.taken(),
+            },
         }
     }
 

@@ -1,6 +1,16 @@
-//! Why datagrams of the session layer are dropped, and how often that happened.
+//! Why datagrams of the session layer are dropped, how often that happened, and how many sessions
+//! there were.
 
 use std::fmt;
+
+/// How many sessions there were.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SessionCounts {
+    /// Handshakes that ended in a session.
+    pub(crate) made: u64,
+    /// Peers that there was a session with, and then none.
+    pub(crate) lost: u64,
+}
 
 /// Why a handshake or control datagram was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

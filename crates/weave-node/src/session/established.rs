@@ -105,6 +105,7 @@ impl Sessions {
         self.note_observed(peer, session.who.observed);
         let standing = session.standing;
         self.sessions.insert(slot, session);
+        self.counts.made += 1;
         self.actions.push_back(SessionAction::FibDirty);
         let Some(in_use) = self.session_in_use(&peer) else {
             self.transition_to_established(slot, peer, addr);
@@ -413,6 +414,7 @@ impl Sessions {
             self.sessions.remove(&slot);
         }
         self.observed.remove(&peer);
+        self.counts.lost += 1;
         tracing::info!(peer = %peer.name(), why, "session lost");
         self.actions.push_back(SessionAction::Lost { peer, stays });
         self.actions.push_back(SessionAction::FibDirty);

@@ -12,6 +12,7 @@ use super::format::Format;
 use super::routes::Routes;
 use super::{ApiError, ApiErrorKind, Router};
 use crate::cli::view;
+use crate::metrics;
 
 /// Adds these routes.
 pub(super) fn add<R: Router>(routes: Routes<Arc<R>>) -> Routes<Arc<R>> {
@@ -19,6 +20,7 @@ pub(super) fn add<R: Router>(routes: Routes<Arc<R>>) -> Routes<Arc<R>> {
         .get("/report", report::<R>)
         .get("/status", status::<R>)
         .get("/status/{section}", section::<R>)
+        .get("/metrics", metrics_text::<R>)
 }
 
 /// All of it as JSON; with `?format=` fields of it as text.
@@ -78,6 +80,13 @@ async fn section<R: Router>(
             .with_hint("sections: targets, connections, peers, dns, ipam"));
         }
     })
+}
+
+/// For Prometheus.
+async fn metrics_text<R: Router>(State(router): State<Arc<R>>) -> Result<Response, ApiError> {
+    let text = metrics::text(router.status().await?)
+        .map_err(|error| ApiError::new(ApiErrorKind::Internal, error.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
 /// Whether the caller asks for JSON by name: `*/*` is what every tool sends.

@@ -105,6 +105,7 @@ fn report() -> StatusReport {
         process: None,
         offloads: None,
         drops: std::collections::BTreeMap::new(),
+        counters: None,
     }
 }
 

@@ -47,6 +47,31 @@ pub(crate) struct StatusReport {
     /// Frames and datagrams dropped, by reason.
     #[serde(default)]
     pub(crate) drops: BTreeMap<String, u64>,
+    /// What passed and happened since the start.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) counters: Option<Counters>,
+}
+
+/// What passed and happened since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Counters {
+    /// Frames from containers to other hosts; a super-frame is one.
+    pub(crate) frames_sent: u64,
+    /// Their bytes.
+    pub(crate) bytes_sent: u64,
+    /// Frames from other hosts to containers; a super-frame may be several.
+    pub(crate) frames_received: u64,
+    /// Their bytes.
+    pub(crate) bytes_received: u64,
+    /// Handshakes that ended in a session.
+    pub(crate) sessions_made: u64,
+    /// Peers that there was a session with, and then none.
+    pub(crate) sessions_lost: u64,
+    /// Batches of other peers' logs that were taken in.
+    pub(crate) batches_taken: u64,
+    /// DNS queries, by how they ended.
+    pub(crate) dns_queries: BTreeMap<String, u64>,
 }
 
 /// What the data path leaves to the kernel.
@@ -79,6 +104,12 @@ pub(crate) struct ProcessStatus {
     pub(crate) open_files_limit: u64,
     /// Memory in RAM, bytes.
     pub(crate) resident_bytes: u64,
+    /// Processor time so far, in milliseconds.
+    #[serde(default)]
+    pub(crate) cpu_ms: u64,
+    /// When it started, in seconds since 1970.
+    #[serde(default)]
+    pub(crate) started_s: u64,
 }
 
 /// Peers and connections, as this router sees them.
@@ -300,6 +331,12 @@ pub(crate) struct IpamStatus {
     pub(crate) active: u64,
     /// Subnet of the Docker network `weave`.
     pub(crate) default_subnet: String,
+    /// Requests for any address that wait.
+    #[serde(default)]
+    pub(crate) pending_allocates: u64,
+    /// Requests for a certain address that wait.
+    #[serde(default)]
+    pub(crate) pending_claims: u64,
     /// Who owns how much.
     pub(crate) entries: Vec<IpamOwner>,
 }

@@ -28,10 +28,7 @@ use super::resolve;
 use super::{DaemonConfig, VERSIONS};
 use crate::api::types::{
     AttachRequest, BanAnswer, BanRequest, ConnectRequest, ConnectionState, ConnectionStatus,
-    DetachRequest, DnsEntry, DnsStatus, ExposeRequest, Finding, ForgetRequest, HideRequest,
-    IpamOwner, IpamStatus, NameRequest, OffloadStatus, PasswordChange, PeerConnection, PeerResult,
-    PeerStatus, PingReport, PingRequest, PluginStatus, ProcessStatus, PsEntry, RouterStatus,
-    StandInRequest, StatusReport, TapStatus,
+    Counters, DetachRequest, DnsEntry, DnsStatus, ExposeRequest, Finding, ForgetRequest, HideRequest, IpamOwner, IpamStatus, NameRequest, OffloadStatus, PasswordChange, PeerConnection, PeerResult, PeerStatus, PingReport, PingRequest, PluginStatus, ProcessStatus, PsEntry, RouterStatus, StandInRequest, StatusReport, TapStatus,
 };
 use crate::api::{ApiError, ApiErrorKind, Router};
 use crate::dns::{Dns, TTL};
@@ -232,6 +229,7 @@ impl Admin {
             process: process(),
             offloads: Some(self.offloads()),
             drops,
+            counters: Some(self.counters(status)),
         }
     }
 
@@ -263,6 +261,22 @@ impl Admin {
                 }))
                 .collect(),
             banned: banning::all(status),
+        }
+    }
+
+    fn counters(&self, status: &NodeStatus) -> Counters {
+        let traffic = &self.networks.data().shared().traffic;
+        let (frames_sent, bytes_sent) = traffic.sent.read();
+        let (frames_received, bytes_received) = traffic.received.read();
+        Counters {
+            frames_sent,
+            bytes_sent,
+            frames_received,
+            bytes_received,
+            sessions_made: status.counts.sessions_made,
+            sessions_lost: status.counts.sessions_lost,
+            batches_taken: status.counts.batches_taken,
+            dns_queries: self.dns.queries(),
         }
     }
 
@@ -349,6 +363,8 @@ fn process() -> Option<ProcessStatus> {
         open_files: usage.open_files,
         open_files_limit: usage.open_files_limit,
         resident_bytes: usage.resident,
+        cpu_ms: u64::try_from(usage.cpu.as_millis()).unwrap_or(u64::MAX),
+        started_s: usage.started.as_secs(),
     })
 }
 
@@ -457,6 +473,10 @@ fn peers(status: &NodeStatus) -> Vec<PeerStatus> {
         .collect()
 }
 
+fn count(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
 /// `failure`: why nothing can be stored.
 fn ipam(status: &NodeStatus, failure: Option<String>) -> IpamStatus {
     let ipam = &status.ipam;
@@ -473,6 +493,8 @@ fn ipam(status: &NodeStatus, failure: Option<String>) -> IpamStatus {
         range_size: ipam.total_ips,
         active: ipam.active_ips,
         default_subnet: text(ipam.default_subnet),
+        pending_allocates: count(ipam.pending.saturating_sub(ipam.pending_claims)),
+        pending_claims: count(ipam.pending_claims),
         entries: ipam
             .shares
             .iter()

@@ -209,9 +209,11 @@ mod tests {
                 active_ips: 0,
                 borrowed_ips: 0,
                 pending: 0,
+                pending_claims: 0,
                 shares: Vec::new(),
             },
             drops: std::collections::BTreeMap::new(),
+            counts: weave_node::NodeCounts::default(),
         }
     }
 }

@@ -41,6 +41,7 @@ mod model;
 mod parked;
 mod receive;
 mod strangers;
+mod traffic;
 mod transmit;
 
 use handover::{Borrower, Sides, Waiting, ends};
@@ -49,6 +50,7 @@ use load::{LastBulk, Load};
 pub(crate) use parked::Wanted;
 use receive::RxPath;
 use strangers::Strangers;
+use traffic::Traffic;
 use transmit::TxPath;
 
 /// What `handover` is built on; `model` builds it on something else.
@@ -146,6 +148,8 @@ pub(crate) struct Shared {
     pub(crate) taps: ArcSwap<Taps>,
     /// Frames and datagrams dropped, by reason.
     pub(crate) drops: DropCounters,
+    /// Frames that passed.
+    pub(crate) traffic: Traffic,
     /// Frames wait for a session.
     parked: Waiting,
     sending: OnceLock<Waker>,
@@ -216,6 +220,7 @@ impl DataPath {
             fib: ArcSwap::default(),
             taps: ArcSwap::default(),
             drops: DropCounters::new(),
+            traffic: Traffic::default(),
             parked: Waiting::default(),
             sending: OnceLock::new(),
             udp_cuts: AtomicBool::new(underlay.cuts()),

@@ -11,6 +11,7 @@ use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseI
 use hickory_server::zone_handler::MessageResponseBuilder;
 use tokio::sync::watch;
 
+use super::outcomes::Outcomes;
 use super::upstream::{Question, Upstream};
 use super::zone::{Verdict, Zone};
 use super::{Dns, Source};
@@ -28,6 +29,7 @@ pub(super) struct Handler {
     upstream: Arc<Upstream>,
     source: Source,
     complete: watch::Receiver<bool>,
+    outcomes: Arc<Outcomes>,
 }
 
 /// A response, but for what it copies from the request.
@@ -46,6 +48,7 @@ impl Handler {
             upstream: Arc::clone(&dns.upstream),
             source: dns.source.clone(),
             complete: dns.complete.clone(),
+            outcomes: Arc::clone(&dns.outcomes),
         }
     }
 
@@ -205,6 +208,7 @@ impl RequestHandler for Handler {
         mut response_handle: R,
     ) -> ResponseInfo {
         let reply = self.reply(request).await;
+        self.outcomes.count(&reply.metadata, reply.answers.len());
         let mut builder = MessageResponseBuilder::from_message_request(request);
         if let Some(edns) = &reply.edns {
             builder.edns(edns);

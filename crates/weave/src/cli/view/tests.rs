@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::api::types::{BannedBy, PasswordStatus, PluginStatus, ProcessStatus, TapStatus};
+use crate::api::types::{
+    BannedBy, Counters, PasswordStatus, PluginStatus, ProcessStatus, TapStatus,
+};
 
 use super::*;
 
@@ -168,6 +170,8 @@ pub(crate) fn full() -> StatusReport {
             range: "10.32.0.0/12".to_owned(),
             range_size: 1 << 20,
             active: 3,
+            pending_allocates: 1,
+            pending_claims: 2,
             default_subnet: "10.32.0.0/12".to_owned(),
             entries: vec![
                 owner(MAC, 64, false, false),
@@ -197,6 +201,8 @@ pub(crate) fn full() -> StatusReport {
             open_files: 40,
             open_files_limit: 1024,
             resident_bytes: 12 << 20,
+            cpu_ms: 1_500,
+            started_s: 1_700_000_000,
         }),
         offloads: Some(OffloadStatus {
             udp: vec!["gso".to_owned(), "gro".to_owned()],
@@ -206,7 +212,21 @@ pub(crate) fn full() -> StatusReport {
                 reason: None,
             }],
         }),
-        drops: BTreeMap::from([("no_such_peer".to_owned(), 3)]),
+        drops: BTreeMap::from([
+            ("no_session".to_owned(), 3),
+            ("session_wrong_password".to_owned(), 2),
+            ("gossip_known".to_owned(), 5),
+        ]),
+        counters: Some(Counters {
+            frames_sent: 100,
+            bytes_sent: 150_000,
+            frames_received: 90,
+            bytes_received: 9_000,
+            sessions_made: 7,
+            sessions_lost: 4,
+            batches_taken: 12,
+            dns_queries: BTreeMap::from([("answered".to_owned(), 8), ("failed".to_owned(), 1)]),
+        }),
     }
 }
 

@@ -15,6 +15,7 @@ use super::super::clock::Clock;
 use super::coalesce::{self, Run};
 use super::congestion::Congestion;
 use super::load::Load;
+use super::traffic::Batch;
 use super::{Incoming, Shared, Taps, ToControl};
 
 /// Bytes that were waiting in the socket beyond which there is a bulk transfer.
@@ -74,6 +75,7 @@ impl RxPath {
             drops: &self.shared.drops,
             onward: &mut self.onward,
             run: None,
+            batch: Batch::default(),
         };
         let mut is_too_much = udp.bytes() > TOO_MUCH && self.congestion.is_to_be_told(now);
         for (from, datagram) in udp.datagrams() {
@@ -86,6 +88,7 @@ impl RxPath {
                 .receive_datagram(&fib, from, datagram, now, &mut ingress);
         }
         ingress.flush();
+        self.shared.traffic.received.add(ingress.batch);
         if self.onward.pending() > 0 {
             self.onward.flush();
         }
@@ -99,6 +102,7 @@ struct Delivery<'a, 'd> {
     drops: &'a DropCounters,
     onward: &'a mut UdpTx,
     run: Option<(&'a Tap, Run<'d>)>,
+    batch: Batch,
 }
 
 impl<'a, 'd> Delivery<'a, 'd> {
@@ -128,6 +132,7 @@ impl<'d> Ingress<'d> for Delivery<'_, 'd> {
     fn deliver(&mut self, segment: SegmentId, frame: &mut [u8], checksum: Checksum) {
         self.flush();
         if let Some(tap) = self.tap(segment) {
+            self.batch.note(frame.len());
             self.note(coalesce::write(tap, frame, checksum));
         }
     }
@@ -137,6 +142,7 @@ impl<'d> Ingress<'d> for Delivery<'_, 'd> {
         if checksum == Checksum::Complete || !tap.has_headers() {
             return self.deliver(segment, frame, checksum);
         }
+        self.batch.note(frame.len());
         let frame = match &mut self.run {
             Some((of, run)) if std::ptr::eq(*of, tap) => match run.add(frame) {
                 Ok(()) => return,

@@ -18,6 +18,7 @@ use super::backlog::{BATCHES, Backlog};
 use super::linger::Linger;
 use super::load::Load;
 use super::parked::{Frame, Parked, Wanted};
+use super::traffic::Batch;
 use super::{Incoming, Shared, Taps, ToControl};
 
 /// Times that one TAP gives something before the next has its turn.
@@ -244,9 +245,12 @@ impl TxPath {
             parked: &mut self.parked,
             control: &self.control,
         };
+        let mut batch = Batch::default();
+        let frames = frames.inspect(|(_, frame)| batch.note(frame.len()));
         self.forwarder
             .forward_frames(&fib, segment, frames, now, &mut egress);
         self.udp.flush();
+        self.shared.traffic.sent.add(batch);
         self.shared.note_parked(!self.parked.is_empty(), &fib);
         if !self.udp.cuts() {
             self.shared.udp_cuts.store(false, Ordering::Relaxed);
