@@ -21,6 +21,7 @@ mod output;
 pub(crate) mod password;
 mod ping;
 mod progress;
+mod removed;
 mod reset;
 mod router;
 mod selftest;
@@ -47,7 +48,10 @@ pub(crate) fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failure::report(&error),
         },
-        Err(error) => failure::report_usage(&error),
+        Err(error) => match removed::explain(&error) {
+            Some(gone) => failure::report(&gone.into()),
+            None => failure::report_usage(&error),
+        },
     }
 }
 
