@@ -4,6 +4,7 @@
 //! untrusted: control characters in them never reach the terminal.
 
 mod diagnosis;
+mod verdict;
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -19,9 +20,9 @@ pub(crate) use diagnosis::{findings, round, rounds, tested};
 /// Column at which labels end.
 const LABEL_WIDTH: usize = 15;
 
-/// `weave status`, with a blank line before and after as Weave Net has it.
+/// `weave status`: a verdict, then blocks with a blank line before and after as Weave Net has it.
 pub(crate) fn status(report: &StatusReport) -> String {
-    let mut text = String::from("\n");
+    let mut text = format!("{}\n\n", clean(&verdict::verdict(report)));
     line(&mut text, "Version", &report.version);
     text.push('\n');
     router(&mut text, report);
@@ -85,8 +86,19 @@ fn router(text: &mut String, report: &StatusReport) {
     line(text, "Targets", &router.targets.len().to_string());
     line(text, "Connections", &count_connections(&router.connections));
     line(text, "Peers", &count_peers(router));
-    for warning in &router.warnings {
+    // so that the status fits a screen
+    let shown = if router.warnings.len() > 2 { 1 } else { 2 };
+    for warning in router.warnings.iter().take(shown) {
         line(text, "Warning", warning);
+    }
+    if let Some(more) = router.warnings.len().checked_sub(shown)
+        && more > 0
+    {
+        line(
+            text,
+            "Warning",
+            &format!("{more} more, see `weave report -f router.warnings`"),
+        );
     }
     if !router.banned.is_empty() {
         line(text, "Banned", &bans(router));

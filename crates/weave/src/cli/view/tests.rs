@@ -261,9 +261,103 @@ fn status_fits_a_screen() {
     assert!(status(&full()).lines().count() < 35);
 }
 
+/// Whatever can be wrong is.
+fn troubled() -> StatusReport {
+    let mut report = full();
+    report.ready = false;
+    report.router.passwords.push(generation(1, true, false, 0));
+    report.router.warnings = (0..40).map(|number| format!("trouble {number}")).collect();
+    report.router.banned = vec![BannedPeer {
+        name: NYC.0.to_owned(),
+        nickname: NYC.1.to_owned(),
+        key: "00".repeat(32),
+        banned: BannedBy {
+            by: LON.0.to_owned(),
+            nickname: LON.1.to_owned(),
+            reason: String::new(),
+        },
+    }];
+    report
+}
+
+#[test]
+fn a_status_full_of_trouble_fits_a_screen_too() {
+    let text = status(&troubled());
+    assert!(text.lines().count() < 35, "{text}");
+    assert!(text.contains("39 more, see"), "{text}");
+}
+
+#[test]
+fn the_first_line_is_a_verdict_that_names_the_worst_problem() {
+    let first = |report: &StatusReport| status(report).lines().next().unwrap().to_owned();
+    let mut report = full();
+    report.router.connections.truncate(3);
+    report.router.warnings.clear();
+    if let Some(ipam) = &mut report.ipam {
+        ipam.entries.retain(|owner| owner.reachable);
+    }
+    let mut verdicts = vec![first(&report)];
+    report.router.peers.truncate(2);
+    verdicts.push(first(&report));
+    report.router.peers.truncate(1);
+    verdicts.push(first(&report));
+    report.router.targets.clear();
+    verdicts.push(first(&report));
+    if let Some(ipam) = &mut report.ipam {
+        ipam.status = "waiting for 2 of 3 targets; a note".to_owned();
+    }
+    verdicts.push(first(&report));
+    verdicts.extend([first(&alone()), first(&full()), first(&troubled())]);
+    insta::assert_snapshot!(verdicts.join("\n"));
+}
+
+#[test]
+fn labels_and_their_order_are_those_of_weave_net() {
+    let text = status(&full());
+    let labels = text
+        .lines()
+        .filter_map(|line| line.split_once(": ").map(|(label, _)| label.trim()));
+    let ours = ["well", "not well", "Warning", "Offloads"];
+    let labels: Vec<_> = labels.filter(|label| !ours.contains(label)).collect();
+    assert_eq!(
+        labels,
+        [
+            "Version",
+            "Service",
+            "Protocol",
+            "Name",
+            "Encryption",
+            "PeerDiscovery",
+            "Targets",
+            "Connections",
+            "Peers",
+            "TrustedSubnets",
+            "Service",
+            "Status",
+            "Range",
+            "DefaultSubnet",
+            "Service",
+            "Domain",
+            "Upstream",
+            "TTL",
+            "Entries",
+            "Service",
+            "DriverName",
+        ]
+    );
+    assert!(
+        text.contains("          Peers: 3 (with 6 established connections)\n"),
+        "{text}"
+    );
+}
+
 #[test]
 fn labels_end_at_column_15() {
-    for line in status(&full()).lines().filter(|line| !line.is_empty()) {
+    for line in status(&full())
+        .lines()
+        .skip(1)
+        .filter(|line| !line.is_empty())
+    {
         assert_eq!(line.find(": "), Some(LABEL_WIDTH), "{line}");
     }
 }
