@@ -49,6 +49,8 @@ pub struct RouterSpec {
     pub state_dir: PathBuf,
     /// More labels.
     pub labels: BTreeMap<String, String>,
+    /// Whether Docker starts it again when it ends, and at boot.
+    pub restart: bool,
 }
 
 /// The router's container as Docker has it.
@@ -269,7 +271,10 @@ fn host_config(spec: &RouterSpec) -> HostConfig {
             "/run:/run:rslave".to_owned(),
         ]),
         restart_policy: Some(RestartPolicy {
-            name: Some(RestartPolicyNameEnum::ALWAYS),
+            name: Some(match spec.restart {
+                true => RestartPolicyNameEnum::ALWAYS,
+                false => RestartPolicyNameEnum::NO,
+            }),
             maximum_retry_count: None,
         }),
         log_config: Some(HostConfigLogConfig {
@@ -293,6 +298,7 @@ mod tests {
             env: vec!["WEAVE_PORT=6783".to_owned()],
             state_dir: "/var/lib/weave".into(),
             labels: BTreeMap::from([("weave.options".to_owned(), "x".to_owned())]),
+            restart: true,
         }
     }
 
@@ -325,6 +331,15 @@ mod tests {
         assert_eq!(host["LogConfig"]["Type"], "json-file");
         assert_eq!(host["LogConfig"]["Config"]["max-size"], "5m");
         assert!(host.get("Privileged").is_none());
+    }
+
+    #[test]
+    fn docker_starts_the_container_again_unless_another_supervisor_does() {
+        for (restart, policy) in [(true, "always"), (false, "no")] {
+            let spec = RouterSpec { restart, ..spec() };
+            let body = serde_json::to_value(create_body(&spec)).unwrap();
+            assert_eq!(body["HostConfig"]["RestartPolicy"]["Name"], policy);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod router;
 mod state;
 #[cfg(test)]
 mod tests;
+mod weave_net;
 
 use std::path::PathBuf;
 

@@ -56,6 +56,34 @@ pub(crate) enum PqChoice {
     Off,
 }
 
+/// How much the router says in its log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LogLevel {
+    /// What goes wrong.
+    Error,
+    /// And what somebody should look after.
+    #[value(alias = "warn")]
+    Warning,
+    /// And changes of state.
+    #[default]
+    Info,
+    /// And why.
+    Debug,
+}
+
+impl LogLevel {
+    /// As filters of the log name it.
+    pub(crate) const fn filter(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+}
+
 impl From<PqChoice> for PostQuantum {
     fn from(choice: PqChoice) -> Self {
         match choice {

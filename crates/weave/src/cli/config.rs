@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::choices::{CipherChoice, PqChoice};
+use super::choices::{CipherChoice, LogLevel, PqChoice};
 use super::failure::Failure;
 
 /// Where the file is.
@@ -58,6 +58,8 @@ pub(crate) struct Settings {
     pub(crate) no_discovery: bool,
     /// `--conn-limit`.
     pub(crate) conn_limit: Option<usize>,
+    /// `--log-level`.
+    pub(crate) log_level: Option<LogLevel>,
     /// Peers of `launch` and `router` when none is named.
     pub(crate) peers: Vec<String>,
 }

@@ -32,6 +32,8 @@ struct Launch<'a> {
     options: Options,
     /// As a service, not as a container.
     systemd: bool,
+    /// With the peers on disk.
+    resume: bool,
     /// Whether any option but the password was given for this launch.
     names_options: bool,
     given: Option<Given>,
@@ -57,13 +59,22 @@ enum Running {
 /// Says what is missing on this host, or why the router does not come up; then
 /// no router runs, and nothing would start one at the next boot.
 pub(crate) fn run(args: &LaunchArgs, settings: &Settings, socket: &Path) -> Result<()> {
-    let options = Options::resolve(&args.options, settings)?;
+    let mut options = Options::resolve(&args.options, settings)?;
+    options.no_restart = args.no_restart;
+    if args.resume {
+        let former = options::load(Path::new(DEFAULT_STATE_DIR));
+        options.peers = former.map(|former| former.peers).unwrap_or_default();
+    }
     let given = password::given(&args.options, settings)?;
     password::warn_if_visible(given.as_ref());
     if args.trusted_subnets.is_some() {
         output::err("warning: --trusted-subnets does nothing: all traffic is encrypted");
     }
-    let names_options = names_options(&args.options);
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    for warning in args.from_weave_net.warnings(is_set) {
+        output::err(&warning);
+    }
+    let names_options = names_options(&args.options) || args.no_restart;
     if socket != Path::new(DEFAULT_SOCKET) {
         return Err(Failure::usage("`weave launch` always uses its own socket")
             .with_hint(format!(
@@ -82,6 +93,7 @@ pub(crate) fn run(args: &LaunchArgs, settings: &Settings, socket: &Path) -> Resu
         let launch = Launch {
             options,
             systemd: args.systemd,
+            resume: args.resume,
             names_options,
             given,
             generation: args
@@ -123,6 +135,11 @@ impl Launch<'_> {
         };
         self.say_what_is_next(&report, generation).await;
         Ok(())
+    }
+
+    /// Tells this launch from others; none when it goes on with an earlier one.
+    fn id(&self) -> Result<Option<String>> {
+        (!self.resume).then(start::launch_id).transpose()
     }
 
     /// A container that Docker restarts for ever is not running, nor is a service that systemd does.

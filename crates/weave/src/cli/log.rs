@@ -14,26 +14,29 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
+use super::choices::LogLevel;
 use super::output;
 
-/// What is logged unless WEAVE_LOG says otherwise. hickory logs every query at INFO.
-const FILTER: &str = "info,hickory_server=warn,hickory_proto=warn,hickory_net=warn";
+/// What is not logged unless WEAVE_LOG says so. hickory logs every query at INFO, bollard at DEBUG
+/// all that Docker answers, with the environment of containers.
+const QUIET: &str = "bollard=info,hickory_server=warn,hickory_proto=warn,hickory_net=warn";
 /// Lines of one place in a window.
 const LIMIT: u64 = 20;
 /// How long a window is.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Starts the log; `WEAVE_LOG` takes the filters of RUST_LOG.
-pub(super) fn start() {
-    let filter = std::env::var("WEAVE_LOG").unwrap_or_else(|_| FILTER.to_owned());
+/// Starts the log; `WEAVE_LOG` takes the filters of RUST_LOG, and goes before `level`.
+pub(super) fn start(level: LogLevel) {
+    let of_level = || format!("{},{QUIET}", level.filter());
+    let filter = std::env::var("WEAVE_LOG").unwrap_or_else(|_| of_level());
     let filter = EnvFilter::try_new(&filter).unwrap_or_else(|error| {
         output::err(&format!("warning: WEAVE_LOG is not understood: {error}"));
-        EnvFilter::new(FILTER)
+        EnvFilter::new(of_level())
     });
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(Limited::default())
-        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
+        .with_ansi(output::colours_stderr());
     if let Err(error) = subscriber.try_init() {
         output::err(&format!("warning: no log: {error}"));
     }

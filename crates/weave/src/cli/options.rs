@@ -11,7 +11,7 @@ use weave_node::CONN_LIMIT;
 use weave_wire::{Cidr, PORT};
 
 use super::args::RouterOptions;
-use super::choices::{CipherChoice, PqChoice, name};
+use super::choices::{CipherChoice, LogLevel, PqChoice, name};
 use super::config::Settings;
 use super::failure::Failure;
 use super::host;
@@ -68,6 +68,10 @@ pub(crate) struct Options {
     pub(crate) no_discovery: bool,
     /// Hosts up to which each is connected to each; 0: no limit.
     pub(crate) conn_limit: usize,
+    /// How much the router says in its log.
+    pub(crate) log_level: LogLevel,
+    /// Docker does not start the router again.
+    pub(crate) no_restart: bool,
 }
 
 impl Options {
@@ -128,19 +132,22 @@ impl Options {
             no_guard: flags.no_guard || file.no_guard,
             no_discovery: flags.no_discovery || file.no_discovery,
             conn_limit: flags.conn_limit.or(file.conn_limit).unwrap_or(CONN_LIMIT),
+            log_level: flags.log_level.or(file.log_level).unwrap_or_default(),
+            no_restart: false,
         })
     }
 
-    /// Arguments of `weave router` that mean the same. No secret is among them.
-    pub(crate) fn router_args(&self, launch_id: &str) -> Vec<String> {
-        let mut args = vec![
-            "router".to_owned(),
-            format!("--launch-id={launch_id}"),
+    /// Arguments of `weave router` that mean the same. No secret is among them. Without a launch
+    /// those peers count that `connect` added before, too.
+    pub(crate) fn router_args(&self, launch_id: Option<&str>) -> Vec<String> {
+        let mut args = vec!["router".to_owned()];
+        args.extend(launch_id.map(|id| format!("--launch-id={id}")));
+        args.extend([
             format!("--nickname={}", self.nickname),
             format!("--ipalloc-range={}", self.range),
             format!("--ipalloc-default-subnet={}", self.default_subnet),
             format!("--port={}", self.port),
-        ];
+        ]);
         if self.status_addr != Some(DEFAULT_STATUS) {
             args.push(format!("--status-addr={}", status_text(self.status_addr)));
         }
@@ -173,6 +180,9 @@ impl Options {
         }
         if self.conn_limit != CONN_LIMIT {
             args.push(format!("--conn-limit={}", self.conn_limit));
+        }
+        if self.log_level != LogLevel::Info {
+            args.push(format!("--log-level={}", name(self.log_level)));
         }
         args.push("--".to_owned());
         args.extend(self.peers.iter().cloned());
@@ -255,6 +265,12 @@ impl Options {
             "--conn-limit",
             self.conn_limit.to_string(),
             new.conn_limit.to_string(),
+        );
+        compare("--log-level", name(self.log_level), name(new.log_level));
+        compare(
+            "--no-restart",
+            yes_no(self.no_restart),
+            yes_no(new.no_restart),
         );
         compare("peers", list(&self.peers), list(&new.peers));
         lines
@@ -422,7 +438,7 @@ mod tests {
         given.cipher = Some(CipherChoice::Aes256Gcm);
         given.pq = Some(PqChoice::Require);
         given.ipalloc_range = Some("10.2.0.0/16".to_owned());
-        let args = resolved(&given).router_args("7f");
+        let args = resolved(&given).router_args(Some("7f"));
         insta::assert_snapshot!(args.join(" "), @"router --launch-id=7f --nickname=a --ipalloc-range=10.2.0.0/16 --ipalloc-default-subnet=10.2.0.0/16 --port=6783 --status-addr=off --cipher=aes-256-gcm --pq=require --dns-domain=corp.example --no-dns --no-offloads --strict --no-guard -- 192.0.2.1");
         assert_eq!(
             resolved(&given).shared_args(),

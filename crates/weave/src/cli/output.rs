@@ -2,7 +2,7 @@
 //!
 //! A reader that went away (`weave status | head -1`) is no failure.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 
 /// Writes text and a newline to standard output.
 pub(crate) fn out(text: &str) {
@@ -18,6 +18,12 @@ pub(crate) fn out_raw(text: &str) {
             .write_all(text.as_bytes())
             .and_then(|()| stdout.flush()),
     );
+}
+
+/// Whether standard error is a terminal whose user wants colours (no-color.org).
+pub(crate) fn colours_stderr() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !refused && io::stderr().is_terminal()
 }
 
 /// Writes text and a newline to standard error.

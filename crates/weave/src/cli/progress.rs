@@ -1,7 +1,5 @@
 //! What a command says on standard error while it works.
 
-use std::io::IsTerminal;
-
 use super::output;
 
 /// Progress of one command: a line per step.
@@ -13,9 +11,8 @@ pub(crate) struct Progress {
 impl Progress {
     /// Dimmed on a terminal, plain elsewhere.
     pub(crate) fn new() -> Self {
-        let wants_color = std::env::var_os("NO_COLOR").is_none();
         Self {
-            dim: wants_color && std::io::stderr().is_terminal(),
+            dim: output::colours_stderr(),
         }
     }
 

@@ -52,7 +52,7 @@ pub(crate) fn run(args: &RouterArgs, settings: &Settings, socket: &Path) -> Resu
     if passwords.is_open() {
         output::err("warning: no password: traffic is encrypted, but anyone may join");
     }
-    log::start();
+    log::start(options.log_level);
     daemon::run(DaemonConfig {
         state_dir,
         socket: socket.to_owned(),

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::super::choices::{CipherChoice, PqChoice};
+use super::super::choices::{CipherChoice, LogLevel, PqChoice};
+use super::weave_net::FromWeaveNet;
 
 /// Options of `launch` and `router`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
@@ -63,6 +64,9 @@ pub(crate) struct RouterOptions {
     /// Hosts up to which each is connected to each; in a larger mesh a connection is made when there is something to send; 0: no limit [default: 50]
     #[arg(long, env = "WEAVE_CONN_LIMIT", value_name = "HOSTS")]
     pub(crate) conn_limit: Option<usize>,
+    /// How much the router says in its log; WEAVE_LOG takes more [default: info]
+    #[arg(long, env = "WEAVE_LOG_LEVEL", value_name = "LEVEL")]
+    pub(crate) log_level: Option<LogLevel>,
     /// Peers to connect to, HOST[:PORT]
     #[arg(value_name = "PEER")]
     pub(crate) peers: Vec<String>,
@@ -74,12 +78,21 @@ pub(crate) struct LaunchArgs {
     /// Run the router as a service of systemd, which starts it before Docker, not as a container
     #[arg(long)]
     pub(crate) systemd: bool,
+    /// Let Docker not start the router again at boot or when it ends: another supervisor does
+    #[arg(long, conflicts_with = "systemd")]
+    pub(crate) no_restart: bool,
+    /// Connect to the peers of before, kept on disk, and to no others
+    #[arg(long, conflicts_with = "peers")]
+    pub(crate) resume: bool,
     /// Accepted as Weave Net's, and ignored: traffic is encrypted everywhere
     #[arg(long, value_name = "CIDR,...")]
     pub(crate) trusted_subnets: Option<String>,
     /// What the router is started with.
     #[command(flatten)]
     pub(crate) options: RouterOptions,
+    /// Options of Weave Net that mean nothing here.
+    #[command(flatten)]
+    pub(crate) from_weave_net: FromWeaveNet,
 }
 
 /// `weave router`.

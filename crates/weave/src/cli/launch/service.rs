@@ -16,7 +16,7 @@ use super::{Launch, start};
 /// # Errors
 /// When any of this fails; the unit is removed then.
 pub(super) async fn start(launch: &Launch<'_>) -> Result<StatusReport> {
-    let args = launch.options.router_args(&start::launch_id()?);
+    let args = launch.options.router_args(launch.id()?.as_deref());
     let unit = systemd::unit(&own_path()?, &args)?;
     // Docker would start that one at the next boot
     launch.docker.remove_router().await?;
@@ -45,7 +45,7 @@ pub(super) async fn replace(launch: &Launch<'_>) -> Result<()> {
     start::say_versions(launch).await;
     let former = systemd::installed()?.context("somebody removed the unit of weave")?;
     // not a new launch: the peers that `connect` added stay
-    let args = launch.options.router_args(&launch_id_of(&former));
+    let args = launch.options.router_args(launch_id_of(&former).as_deref());
     let unit = systemd::unit(&own_path()?, &args)?;
     launch.progress.step("replacing the router");
     systemd::install(&unit)?;
@@ -105,11 +105,11 @@ fn own_path() -> Result<PathBuf> {
     }
 }
 
-/// The launch that a unit is of.
-fn launch_id_of(unit: &str) -> String {
-    let after = unit.split_once("--launch-id=").map_or("", |(_, rest)| rest);
+/// The launch that a unit is of; none: it resumed an earlier one.
+fn launch_id_of(unit: &str) -> Option<String> {
+    let (_, after) = unit.split_once("--launch-id=")?;
     let id = after.chars().take_while(char::is_ascii_hexdigit);
-    id.collect()
+    Some(id.collect()).filter(|id: &String| !id.is_empty())
 }
 
 #[cfg(test)]
@@ -122,13 +122,17 @@ mod tests {
     fn the_launch_is_found_in_its_unit() {
         let args = ["router".to_owned(), "--launch-id=0f3a".to_owned()];
         let unit = systemd::unit(Path::new("/usr/local/bin/weave"), &args).unwrap();
-        assert_eq!(launch_id_of(&unit), "0f3a");
+        assert_eq!(launch_id_of(&unit).as_deref(), Some("0f3a"));
+        let args = ["router".to_owned()];
+        let unit = systemd::unit(Path::new("/usr/local/bin/weave"), &args).unwrap();
+        assert_eq!(launch_id_of(&unit), None);
     }
 
     proptest! {
         #[test]
         fn any_unit_is_of_some_launch_or_none(unit in any::<String>()) {
-            prop_assert!(launch_id_of(&unit).chars().all(|c| c.is_ascii_hexdigit()));
+            let id = launch_id_of(&unit).unwrap_or_default();
+            prop_assert!(id.chars().all(|c| c.is_ascii_hexdigit()));
         }
     }
 }

@@ -38,7 +38,7 @@ pub(super) async fn start(launch: &Launch<'_>, binary: &[u8]) -> Result<StatusRe
     if systemd::service()?.is_some_and(|service| service.wanted) {
         systemd::stop()?;
     }
-    let args = launch.options.router_args(&launch_id()?);
+    let args = launch.options.router_args(launch.id()?.as_deref());
     launch.progress.step("starting the router");
     let spec = spec(launch, &image, &args);
     launch.docker.create_router(&spec).await?;
@@ -111,6 +111,7 @@ fn spec(launch: &Launch<'_>, image: &str, args: &[String]) -> RouterSpec {
         env: Vec::new(),
         state_dir: launch.state_dir.to_owned(),
         labels: std::collections::BTreeMap::new(),
+        restart: !launch.options.no_restart,
     }
 }
 

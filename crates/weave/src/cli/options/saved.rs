@@ -8,7 +8,7 @@ use weave_docker::DEFAULT_DOMAIN;
 use weave_node::CONN_LIMIT;
 
 use super::{DEFAULT_STATUS, Options, parse_domain, parse_status, status_text};
-use crate::cli::choices::{CipherChoice, PqChoice};
+use crate::cli::choices::{CipherChoice, LogLevel, PqChoice};
 use crate::cli::host;
 
 fn default_conn_limit() -> usize {
@@ -45,6 +45,10 @@ struct Saved {
     no_discovery: bool,
     #[serde(default = "default_conn_limit")]
     conn_limit: usize,
+    #[serde(default)]
+    log_level: LogLevel,
+    #[serde(default)]
+    no_restart: bool,
 }
 
 fn default_domain() -> String {
@@ -77,6 +81,8 @@ pub(crate) fn save(state_dir: &Path, options: &Options) -> Result<()> {
         no_guard: options.no_guard,
         no_discovery: options.no_discovery,
         conn_limit: options.conn_limit,
+        log_level: options.log_level,
+        no_restart: options.no_restart,
     };
     let path = state_dir.join(FILE);
     host::write_private(&path, &serde_json::to_vec_pretty(&saved)?)
@@ -104,6 +110,8 @@ pub(crate) fn load(state_dir: &Path) -> Option<Options> {
         no_guard: saved.no_guard,
         no_discovery: saved.no_discovery,
         conn_limit: saved.conn_limit,
+        log_level: saved.log_level,
+        no_restart: saved.no_restart,
     })
 }
 
