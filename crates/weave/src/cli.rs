@@ -16,6 +16,8 @@ mod graph;
 mod host;
 mod launch;
 mod log;
+mod logs;
+mod man;
 mod options;
 mod output;
 pub(crate) mod password;
@@ -31,7 +33,7 @@ pub(crate) mod view;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 
 use args::{Cli, Command};
 use config::Settings;
@@ -68,9 +70,11 @@ fn run(cli: Cli, settings: Settings) -> anyhow::Result<()> {
         Command::Test(args) => selftest::run(&args, &socket),
         Command::Doctor(args) => doctor::run(&args, &socket),
         Command::Completions(args) => {
-            output::out_raw(&completions(args.shell));
+            output::out_raw(&man::completions(args.shell));
             Ok(())
         }
+        Command::Logs(args) => logs::run(&args),
+        Command::Man(args) => man::run(&args.dir),
         Command::Env(_) => not_needed("containers join with `docker run --net=weave`"),
         Command::Config(_) => {
             not_needed("there is no proxy for Docker's API: use `docker` as it is")
@@ -85,7 +89,7 @@ fn run(cli: Cli, settings: Settings) -> anyhow::Result<()> {
         | Command::Detach(_)
         | Command::Expose(_)
         | Command::Hide(_)
-        | Command::DnsArgs
+        | Command::DnsArgs(_)
         | Command::Prime(_)
         | Command::DnsAdd(_)
         | Command::DnsRemove(_)
@@ -93,13 +97,6 @@ fn run(cli: Cli, settings: Settings) -> anyhow::Result<()> {
         | Command::Report(_)
         | Command::Version(_)) => commands::run(command, &socket),
     }
-}
-
-/// What completes our command line in a shell.
-fn completions(shell: clap_complete::Shell) -> String {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "weave", &mut script);
-    String::from_utf8_lossy(&script).into_owned()
 }
 
 /// Scripts written for Weave Net go on: nothing on standard output, and success.

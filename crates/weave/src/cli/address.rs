@@ -236,7 +236,7 @@ mod tests {
 
         #[test]
         fn any_operand_is_an_address_a_container_or_an_error(operand in any::<String>()) {
-            let args = AttachArgs { netns: None, operands: vec![operand] };
+            let args = AttachArgs { netns: None, json: false, operands: vec![operand] };
             if let Ok((addresses, sandbox)) = split(&args) {
                 prop_assert!(addresses.is_empty());
                 prop_assert!(matches!(sandbox, Sandbox::Container(_)));

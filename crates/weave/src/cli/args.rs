@@ -22,8 +22,8 @@ pub(crate) use password::{PasswordAddArgs, PasswordArgs, PasswordCommand, Passwo
 pub(crate) use peers::{ConnectArgs, ForgetArgs, RmpeerArgs};
 pub(crate) use router::{LaunchArgs, RouterArgs, RouterOptions};
 pub(crate) use state::{
-    CompletionsArgs, IgnoredArgs, JsonArgs, PrimeArgs, ReportArgs, ResetArgs, StatusArgs,
-    StatusView,
+    CompletionsArgs, IgnoredArgs, JsonArgs, LogsArgs, ManArgs, PrimeArgs, ReportArgs, ResetArgs,
+    StatusArgs, StatusView,
 };
 
 /// A network for containers on several Docker hosts: encrypted, by name.
@@ -183,7 +183,7 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  \
         docker run $(weave dns-args) alpine nslookup db.weave.local\n\n\
         Containers on networks of weave need none of it. Prints nothing where DNS is off.")]
-    DnsArgs,
+    DnsArgs(JsonArgs),
     /// Wait until addresses can be given out at once
     #[command(after_help = "Examples:\n  \
         weave launch 192.0.2.1 && weave prime && docker run --net=weave …\n  \
@@ -206,8 +206,21 @@ pub(crate) enum Command {
         weave completions fish > /etc/fish/completions/weave.fish")]
     Completions(CompletionsArgs),
     /// Print everything the router knows, as JSON
-    #[command(after_help = "Example:\n  weave report | jq .router.connections")]
+    #[command(after_help = "Examples:\n  \
+        weave report | jq .router.connections\n  \
+        weave report -f router.name\n  \
+        weave report -f '{{.Router.Name}} {{json .Router.Targets}}'\n\n\
+        Fields may be spelled as Weave Net did; templates of Go are not understood.")]
     Report(ReportArgs),
+    /// Print the log of the router
+    #[command(after_help = "Examples:\n  \
+        weave logs --tail 50\n  \
+        weave logs --follow --since 10m\n\n\
+        Of the container `weave` it is what Docker keeps, of the service what the journal does.")]
+    Logs(LogsArgs),
+    /// Write the manual pages
+    #[command(after_help = "Example:\n  weave man /usr/local/share/man/man1")]
+    Man(ManArgs),
     /// Print the versions of this program and of the running router
     #[command(after_help = "Example:\n  weave version")]
     Version(JsonArgs),

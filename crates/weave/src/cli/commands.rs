@@ -8,14 +8,15 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::api::client::{Client, ClientError, escape};
+use crate::api::format::{Format, FormatError};
 use crate::api::types::{
     AddressSpec, AttachRequest, BanAnswer, BanRequest, ConnectRequest, DetachRequest,
     ExposeRequest, ForgetRequest, HideRequest, NameRequest, PeerResult, PsEntry, StatusReport,
 };
 
 use super::args::{
-    AttachArgs, Command, DnsLookupArgs, DnsNameArgs, ExposeArgs, HideArgs, PrimeArgs, PsArgs,
-    RmpeerArgs, StatusArgs, StatusView,
+    AttachArgs, Command, ConnectArgs, DnsLookupArgs, DnsNameArgs, ExposeArgs, ForgetArgs, HideArgs,
+    PrimeArgs, PsArgs, RmpeerArgs, StatusArgs, StatusView,
 };
 use super::failure::Failure;
 use super::progress::Progress;
@@ -34,10 +35,11 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// When the router does not run, or refuses.
 pub(crate) fn run(command: Command, socket: &Path) -> Result<()> {
     let client = Client::new(socket);
-    block_on(async {
+    let says_more = matches!(command, Command::Prime(_));
+    let work = async {
         match command {
-            Command::Connect(args) => connect(&client, args.peers, args.replace).await,
-            Command::Forget(args) => forget(&client, args.peers).await,
+            Command::Connect(args) => connect(&client, args).await,
+            Command::Forget(args) => forget(&client, args).await,
             Command::Rmpeer(args) => rmpeer(&client, args).await,
             Command::Status(args) => status(&client, &args).await,
             Command::Ps(args) => ps(&client, &args).await,
@@ -45,12 +47,12 @@ pub(crate) fn run(command: Command, socket: &Path) -> Result<()> {
             Command::Detach(args) => detach(&client, &args).await,
             Command::Expose(args) => expose(&client, args).await,
             Command::Hide(args) => hide(&client, &args).await,
-            Command::DnsArgs => dns_args(&client).await,
+            Command::DnsArgs(args) => dns_args(&client, args.json).await,
             Command::Prime(args) => prime(&client, &args).await,
             Command::DnsAdd(args) => dns_add(&client, args).await,
             Command::DnsRemove(args) => dns_remove(&client, args).await,
             Command::DnsLookup(args) => dns_lookup(&client, &args).await,
-            Command::Report(_) => output::json(&fetch_report(&client).await?),
+            Command::Report(args) => report(&client, args.format.as_deref()).await,
             Command::Version(args) => version(&client, args.json).await,
             Command::Launch(_)
             | Command::Router(_)
@@ -59,12 +61,27 @@ pub(crate) fn run(command: Command, socket: &Path) -> Result<()> {
             | Command::Config(_)
             | Command::Setup(_)
             | Command::Completions(_)
+            | Command::Logs(_)
+            | Command::Man(_)
             | Command::Reset(_)
             | Command::Ping(_)
             | Command::Doctor(_)
             | Command::Graph(_)
             | Command::Test(_)
             | Command::Password(_) => Err(Failure::usage("this command needs no router").into()),
+        }
+    };
+    block_on(async {
+        let mut work = std::pin::pin!(work);
+        if says_more {
+            return work.await;
+        }
+        match tokio::time::timeout(SAID_AFTER, work.as_mut()).await {
+            Ok(done) => done,
+            Err(_) => {
+                Progress::new().step("waiting for the router");
+                work.await
+            }
         }
     })
 }
@@ -73,22 +90,45 @@ async fn fetch_report(client: &Client) -> Result<StatusReport> {
     Ok(client.fetch("/report").await?)
 }
 
-async fn connect(client: &Client, peers: Vec<String>, replace: bool) -> Result<()> {
-    let request = ConnectRequest { peers, replace };
-    check_each(client.post("/connect", &request).await?)
+/// All of it, or fields of it.
+async fn report(client: &Client, format: Option<&str>) -> Result<()> {
+    let Some(format) = format else {
+        return output::json(&fetch_report(client).await?);
+    };
+    let usage = |error: FormatError| Failure::usage(error.to_string()).with_hint(error.hint());
+    let format = Format::parse(format).map_err(usage)?;
+    // as the router says it, fields of a later version included
+    let report: serde_json::Value = client.fetch("/report").await?;
+    output::out(&format.fill(&report).map_err(usage)?);
+    Ok(())
 }
 
-async fn forget(client: &Client, peers: Vec<String>) -> Result<()> {
-    check_each(client.post("/forget", &ForgetRequest { peers }).await?)
+async fn connect(client: &Client, args: ConnectArgs) -> Result<()> {
+    let ConnectArgs {
+        replace,
+        peers,
+        json,
+    } = args;
+    let request = ConnectRequest { peers, replace };
+    check_each(client.post("/connect", &request).await?, json)
+}
+
+async fn forget(client: &Client, args: ForgetArgs) -> Result<()> {
+    let ForgetArgs { peers, json } = args;
+    check_each(
+        client.post("/forget", &ForgetRequest { peers }).await?,
+        json,
+    )
 }
 
 /// Each peer by itself: one that cannot be banned keeps no other from it.
 async fn rmpeer(client: &Client, args: RmpeerArgs) -> Result<()> {
-    let mut last = None;
+    let (mut last, mut answers) = (None, Vec::new());
     for peer in args.peers {
         let reason = args.reason.clone();
         let request = BanRequest { peer, reason };
         match client.post::<BanAnswer>("/rmpeer", &request).await {
+            Ok(answer) if args.json => answers.push(answer),
             Ok(answer) => output::out_raw(&view::banned(&answer)),
             Err(error) => {
                 if let Some(before) = last.replace(anyhow::Error::from(error)) {
@@ -97,11 +137,17 @@ async fn rmpeer(client: &Client, args: RmpeerArgs) -> Result<()> {
             }
         }
     }
+    if args.json {
+        output::json(&answers)?;
+    }
     last.map_or(Ok(()), Err)
 }
 
 /// Silence if all went well; else every failure but the last is printed here.
-fn check_each(results: Vec<PeerResult>) -> Result<()> {
+fn check_each(results: Vec<PeerResult>, json: bool) -> Result<()> {
+    if json {
+        output::json(&results)?;
+    }
     let mut failures: Vec<Failure> = results.into_iter().filter_map(failed).collect();
     let Some(last) = failures.pop() else {
         return Ok(());
@@ -170,15 +216,15 @@ async fn attach(client: &Client, args: &AttachArgs) -> Result<()> {
         addresses.push(AddressSpec::DefaultSubnet);
     }
     let request = AttachRequest { addresses, sandbox };
-    print_addresses(&client.post::<Vec<IpAddr>>("/attach", &request).await?);
-    Ok(())
+    let given: Vec<IpAddr> = client.post("/attach", &request).await?;
+    show(args.json, &given, || on_one_line(&given))
 }
 
 async fn detach(client: &Client, args: &AttachArgs) -> Result<()> {
     let (addresses, sandbox) = address::split(args)?;
     let request = DetachRequest { addresses, sandbox };
-    print_addresses(&client.post::<Vec<IpAddr>>("/detach", &request).await?);
-    Ok(())
+    let taken: Vec<IpAddr> = client.post("/detach", &request).await?;
+    show(args.json, &taken, || on_one_line(&taken))
 }
 
 async fn expose(client: &Client, args: ExposeArgs) -> Result<()> {
@@ -191,29 +237,35 @@ async fn expose(client: &Client, args: ExposeArgs) -> Result<()> {
         names: args.names,
         masquerade: !args.without_masquerade,
     };
-    print_addresses(&client.post::<Vec<IpAddr>>("/expose", &request).await?);
-    Ok(())
+    let given: Vec<IpAddr> = client.post("/expose", &request).await?;
+    show(args.json, &given, || on_one_line(&given))
 }
 
 async fn hide(client: &Client, args: &HideArgs) -> Result<()> {
     let addresses = address::all(&args.addresses)?;
     let request = HideRequest { addresses };
-    print_addresses(&client.post::<Vec<IpAddr>>("/hide", &request).await?);
-    Ok(())
+    let taken: Vec<IpAddr> = client.post("/hide", &request).await?;
+    show(args.json, &taken, || on_one_line(&taken))
 }
 
-/// On one line, without prefix, so that `$(weave attach …)` is of use.
-fn print_addresses(addresses: &[IpAddr]) {
+/// Without prefix, so that `$(weave attach …)` is of use. Nothing where there are none.
+fn on_one_line(addresses: &[IpAddr]) -> String {
     if addresses.is_empty() {
-        return;
+        return String::new();
     }
     let words: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
-    output::out(&words.join(" "));
+    format!("{}\n", words.join(" "))
 }
 
 /// For `docker run $(weave dns-args)`.
-async fn dns_args(client: &Client) -> Result<()> {
+async fn dns_args(client: &Client, json: bool) -> Result<()> {
     let report = fetch_report(client).await?;
+    if json {
+        let dns = report.dns.as_ref();
+        let server = dns.and_then(view::dns_server).map(|at| at.ip());
+        let domain = dns.map(|dns| dns.domain.trim_end_matches('.'));
+        return output::json(&serde_json::json!({ "dns": server, "dns_search": domain }));
+    }
     if let Some(args) = report.dns.as_ref().and_then(view::dns_args) {
         output::out(&args);
     }
@@ -343,11 +395,14 @@ mod tests {
 
     #[test]
     fn peers_that_failed_are_named_once() {
-        assert!(check_each(vec![result("a", None), result("b", None)]).is_ok());
-        let error = check_each(vec![result("a", None), result("b", Some("unknown name"))]);
+        assert!(check_each(vec![result("a", None), result("b", None)], false).is_ok());
+        let error = check_each(
+            vec![result("a", None), result("b", Some("unknown name"))],
+            false,
+        );
         let text = failure::render(&error.unwrap_err());
         assert_eq!(text, "error: b: unknown name\nhint: check the name");
-        let error = check_each(vec![result("b.org", Some("cannot resolve `b.org`"))]);
+        let error = check_each(vec![result("b.org", Some("cannot resolve `b.org`"))], false);
         let text = failure::render(&error.unwrap_err());
         assert_eq!(text, "error: cannot resolve `b.org`\nhint: check the name");
     }

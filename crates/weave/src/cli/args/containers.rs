@@ -21,6 +21,9 @@ pub(crate) struct AttachArgs {
     /// A network namespace by path, in place of a container
     #[arg(long, value_name = "PATH")]
     pub(crate) netns: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Addresses, and the container by name or id
     #[arg(value_name = "ADDRESS|CONTAINER")]
     pub(crate) operands: Vec<String>,
@@ -38,6 +41,9 @@ pub(crate) struct ExposeArgs {
     /// Print help
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Addresses [default: net:default]
     #[arg(value_name = "ADDRESS")]
     pub(crate) addresses: Vec<String>,
@@ -46,6 +52,9 @@ pub(crate) struct ExposeArgs {
 /// `weave hide`.
 #[derive(Debug, Args)]
 pub(crate) struct HideArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Addresses [default: all]
     #[arg(value_name = "ADDRESS")]
     pub(crate) addresses: Vec<String>,

@@ -8,6 +8,9 @@ pub(crate) struct ConnectArgs {
     /// Drop all other targets
     #[arg(long)]
     pub(crate) replace: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Peers, HOST[:PORT]
     #[arg(value_name = "PEER", required_unless_present = "replace")]
     pub(crate) peers: Vec<String>,
@@ -16,6 +19,9 @@ pub(crate) struct ConnectArgs {
 /// `weave forget`.
 #[derive(Debug, Args)]
 pub(crate) struct ForgetArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Peers, as `weave status targets` shows them
     #[arg(value_name = "PEER", required = true)]
     pub(crate) peers: Vec<String>,
@@ -32,6 +38,9 @@ pub(crate) struct RmpeerArgs {
         hide_default_value = true
     )]
     pub(crate) reason: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Peers, as `weave status peers` shows them
     #[arg(value_name = "PEER", required = true)]
     pub(crate) peers: Vec<String>,

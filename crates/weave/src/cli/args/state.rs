@@ -1,6 +1,10 @@
 //! The grammar of the commands that show, wait or end.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
+
+use super::super::logs::Since;
 
 /// A part of the status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -39,6 +43,9 @@ pub(crate) struct PrimeArgs {
 /// `weave report`.
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
+    /// Only these fields: `router.name`, or a text with {{.Router.Name}} in it
+    #[arg(short, long, value_name = "FIELDS", conflicts_with = "json")]
+    pub(crate) format: Option<String>,
     /// Accepted for symmetry: a report is always JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -50,6 +57,28 @@ pub(crate) struct ResetArgs {
     /// Go on although the router does not run, peers do not answer or containers are attached
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// `weave logs`.
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// Go on with what is added, until Ctrl-C
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only what is as old at most, such as 10m or 2h, or not before such a time as 2026-01-31T15:04:05
+    #[arg(long, value_name = "WHEN", value_parser = Since::parse)]
+    pub(crate) since: Option<Since>,
+    /// Only so many lines, the last ones
+    #[arg(short = 'n', long, value_name = "LINES")]
+    pub(crate) tail: Option<u32>,
+}
+
+/// `weave man`.
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Where the pages are written to
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
 }
 
 /// Commands with no other options.
