@@ -446,24 +446,42 @@ async fn errors_keep_their_kind_words_and_hint() {
 #[tokio::test]
 async fn requests_that_make_no_sense_are_refused_as_json() {
     let rig = rig();
-    for (method, path, content_type, body, expected) in [
-        ("GET", "/nosuch", "application/json", "", "404"),
-        ("GET", "/status/nosuch", "application/json", "", "404"),
-        ("POST", "/connect", "application/json", "{", "400"),
-        ("POST", "/connect", "application/json", "{}", "400"),
-        ("POST", "/connect", "text/plain", "{\"peers\":[]}", "400"),
+    let unread = "cannot read the request: ";
+    let json = "application/json";
+    let address = "{\"addresses\":[{\"address\":{\"ip\":\"x\"}}]}";
+    for (method, path, content_type, body, expected, words) in [
+        (
+            "GET",
+            "/nosuch",
+            json,
+            "",
+            "404",
+            "there is nothing at /nosuch",
+        ),
+        (
+            "GET",
+            "/status/nosuch",
+            json,
+            "",
+            "404",
+            "status has no section `nosuch`",
+        ),
+        ("POST", "/connect", json, "{", "400", unread),
+        ("POST", "/connect", json, "{}", "400", unread),
         (
             "POST",
-            "/attach",
-            "application/json",
-            "{\"addresses\":[{\"address\":{\"ip\":\"x\"}}]}",
+            "/connect",
+            "text/plain",
+            "{\"peers\":[]}",
             "400",
+            unread,
         ),
+        ("POST", "/attach", json, address, "400", unread),
     ] {
         let (status, answer) = raw(&rig.socket, &request(method, path, content_type, body)).await;
         assert!(status.contains(expected), "{path} {body}: {status}");
         let answer: ApiError = serde_json::from_str(&answer).unwrap();
-        assert!(!answer.message.is_empty());
+        assert!(answer.message.starts_with(words), "{}", answer.message);
     }
     assert_eq!(rig.fake.asked(), Vec::<String>::new());
 }
