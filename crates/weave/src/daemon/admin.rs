@@ -13,7 +13,7 @@ use weave_sys::Tap;
 use weave_sys::tap::Mode;
 use weave_wire::{PeerId, Time};
 
-use super::attach::Attacher;
+use super::attach::{Attacher, find_container};
 use super::banning;
 use super::control::SharedNames;
 use super::data::Shared;
@@ -138,15 +138,17 @@ impl Router for Admin {
 
     async fn ps(&self, containers: Vec<String>) -> Result<Vec<PsEntry>, ApiError> {
         let mut entries = ps_entries(&self.networks.endpoints().await);
-        if !containers.is_empty() {
-            entries.retain(|entry| {
-                containers.iter().any(|wanted| {
-                    entry.name.as_ref() == Some(wanted)
-                        || entry.container == *wanted
-                        || (wanted.len() >= 12 && wanted.starts_with(&entry.container))
-                })
-            });
+        if containers.is_empty() {
+            return Ok(entries);
         }
+        let mut ids = Vec::new();
+        for wanted in &containers {
+            if !entries.iter().any(|entry| is_named(entry, wanted)) {
+                ids.extend(self.container_id(wanted).await);
+            }
+        }
+        let meant = containers.iter().chain(&ids);
+        entries.retain(|entry| meant.clone().any(|wanted| is_named(entry, wanted)));
         Ok(entries)
     }
 
@@ -262,6 +264,13 @@ impl Admin {
                 .collect(),
             banned: banning::all(status),
         }
+    }
+
+    /// Id of a container that Docker knows by another name.
+    async fn container_id(&self, name: &str) -> Option<String> {
+        let docker = (!self.config.no_docker).then_some(self.config.docker_socket.as_path());
+        let found = find_container(docker, name, "").await.ok()?;
+        Some(found.short_id().to_owned())
     }
 
     fn counters(&self, status: &NodeStatus) -> Counters {
@@ -523,6 +532,13 @@ fn ps_entries(records: &[EndpointRecord]) -> Vec<PsEntry> {
     }
     entries.extend(others.into_iter().map(ps_entry));
     entries
+}
+
+/// Whether that is what somebody calls it: its name, or its id as long as we know it.
+fn is_named(entry: &PsEntry, wanted: &str) -> bool {
+    entry.name.as_deref() == Some(wanted)
+        || entry.container == wanted
+        || (wanted.len() >= 12 && wanted.starts_with(&entry.container))
 }
 
 fn ps_entry(record: &EndpointRecord) -> PsEntry {
