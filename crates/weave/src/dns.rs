@@ -32,8 +32,8 @@ use tokio::sync::watch;
 use weave_node::names::NameTable;
 
 use handler::Handler;
-use resolv_conf::ResolvConf;
 use outcomes::Outcomes;
+use resolv_conf::ResolvConf;
 use upstream::{OwnAddresses, Upstream};
 use zone::Zone;
 

@@ -153,8 +153,7 @@ impl Host {
     }
 
     fn reach(&mut self, peers: &[u8]) {
-        let peers: std::collections::BTreeSet<PeerId> =
-            peers.iter().map(|number| id(*number)).collect();
+        let peers: BTreeSet<PeerId> = peers.iter().map(|number| id(*number)).collect();
         self.ipam
             .set_reachable(peers.iter().copied().collect(), self.now);
         self.ipam.set_live(&peers, self.now);

@@ -69,7 +69,7 @@ fn a_peer_that_leaves_is_out_everywhere_and_its_address_space_is_taken_over() {
         assert!(!owner(&mesh, host).contains(&left), "host {host}");
     }
     let established = |line: &weave_node::ConnectionStatus| {
-        line.state == weave_node::ConnectionState::Established
+        line.state == ConnectionState::Established
     };
     mesh.run_until(3 * SECOND, |mesh| {
         !mesh.status(BANNED).connections.iter().any(established)

@@ -28,7 +28,10 @@ use super::resolve;
 use super::{DaemonConfig, VERSIONS};
 use crate::api::types::{
     AttachRequest, BanAnswer, BanRequest, ConnectRequest, ConnectionState, ConnectionStatus,
-    Counters, DetachRequest, DnsEntry, DnsStatus, ExposeRequest, Finding, ForgetRequest, HideRequest, IpamOwner, IpamStatus, NameRequest, OffloadStatus, PasswordChange, PeerConnection, PeerResult, PeerStatus, PingReport, PingRequest, PluginStatus, ProcessStatus, PsEntry, RouterStatus, StandInRequest, StatusReport, TapStatus,
+    Counters, DetachRequest, DnsEntry, DnsStatus, ExposeRequest, Finding, ForgetRequest,
+    HideRequest, IpamOwner, IpamStatus, NameRequest, OffloadStatus, PasswordChange, PeerConnection,
+    PeerResult, PeerStatus, PingReport, PingRequest, PluginStatus, ProcessStatus, PsEntry,
+    RouterStatus, StandInRequest, StatusReport, TapStatus,
 };
 use crate::api::{ApiError, ApiErrorKind, Router};
 use crate::dns::{Dns, TTL};

@@ -9,7 +9,7 @@ use rand_core::{RngCore, SeedableRng};
 use weave_wire::proto::{SubnetRecord, control_message::Body, entry};
 use weave_wire::{Cidr, PeerId, Time, ip_bytes};
 
-use super::oracle::Oracle;
+use super::oracle::{Oracle, Others};
 use crate::ipam::store::Write;
 use crate::ipam::{Ipam, IpamAction, IpamConfig, IpamError, TakeBack};
 
@@ -594,8 +594,9 @@ impl Mesh {
         let apart: Vec<usize> = (0..self.peers.len())
             .filter(|other| giver.is_some_and(|giver| self.are_apart(giver, *other)))
             .collect();
+        let others = Others { rightful, apart };
         self.oracle
-            .answered(ticket, genesis, subnet, result, &rightful, &apart, self.now);
+            .answered(ticket, genesis, subnet, result, &others, self.now);
     }
 
     /// Who owns the chunk of an address that a peer was just given.

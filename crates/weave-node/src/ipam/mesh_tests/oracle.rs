@@ -15,6 +15,15 @@ struct Request {
     since: Time,
 }
 
+/// What the peers themselves say about an address that is given to another.
+#[derive(Debug, Default)]
+pub(super) struct Others {
+    /// They hold it under the same founding.
+    pub(super) rightful: Vec<usize>,
+    /// They have been out of contact with whoever gave it for so long that they leave it alone.
+    pub(super) apart: Vec<usize>,
+}
+
 /// Keeps the books that no peer has: who was promised what.
 #[derive(Debug, Default)]
 pub(super) struct Oracle {
@@ -47,8 +56,7 @@ impl Oracle {
         genesis: Option<GenesisId>,
         subnet: Cidr,
         result: &Result<Ipv4Addr, IpamError>,
-        rightful: &[usize],
-        apart: &[usize],
+        others: &Others,
         now: Time,
     ) {
         let Some(request) = self.open.remove(&ticket) else {
@@ -70,7 +78,7 @@ impl Oracle {
         let node = request.node;
         // who got it under another founding and has not taken it over has a conflict to tell of
         let same = |holder: usize, (of, _): &(GenesisId, Cidr)| {
-            (*of == genesis || rightful.contains(&holder)) && !apart.contains(&holder)
+            (*of == genesis || others.rightful.contains(&holder)) && !others.apart.contains(&holder)
         };
         let before = self.holders.range((*ip, 0)..=(*ip, usize::MAX));
         let before = before.filter(|((_, holder), given)| same(*holder, given));
@@ -80,7 +88,7 @@ impl Oracle {
         }
         // nobody gave it to those that were taken for gone, as far as the others know
         for ((_, holder), (of, _)) in self.holders.range_mut((*ip, 0)..=(*ip, usize::MAX)) {
-            if apart.contains(holder) {
+            if others.apart.contains(holder) {
                 *of = [0; 16];
             }
         }

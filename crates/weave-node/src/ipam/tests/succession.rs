@@ -105,7 +105,7 @@ fn space_of_a_peer_that_is_silent_for_a_week_is_taken_back_and_it_hears_of_that(
 fn a_banned_peer_is_followed_at_once_and_its_containers_block_nothing() {
     let (mut a, b) = owning_pair();
     let held = b.ipam.lookup("c10")[0].ip.to_string();
-    let record = weave_wire::proto::EndpointRecord {
+    let record = proto::EndpointRecord {
         segment: 1,
         mac: vec![2, 0, 0, 0, 0, 1],
         ips: vec![b.ipam.lookup("c10")[0].ip.octets().to_vec()],
