@@ -46,7 +46,7 @@ check "a range that is none" fails 2 'ipalloc-range: ' weave 1 launch --ipalloc-
 check "a subnet outside of the range" fails 2 'is not within --ipalloc-range' weave 1 launch --ipalloc-default-subnet 10.1.0.0/16
 check "a password file that is missing" fails 1 '/nosuch' weave 1 launch --password-file /nosuch
 check "another socket" fails 2 'always uses its own socket' weave 1 --socket $WORK/x.sock launch
-SHARED=(--ipalloc-range 10.40.0.0/14 --ipalloc-default-subnet 10.40.0.0/16 --port 7000 --pq prefer --cipher auto --conn-limit 60)
+SHARED=(--ipalloc-range 10.40.0.0/14 --ipalloc-default-subnet 10.40.0.0/16 --port 7000 --pq prefer --cipher auto --conn-limit 60 --dns-domain weave.local)
 check "the first host, with all options that it can have" says '^sudo weave launch' \
   weave 1 launch --password-file "$WORK/password" --password-generation 0 --nickname one --status-addr 127.0.0.1:7782 "${SHARED[@]}" \
   --no-offloads --log-level debug --no-restart
@@ -90,11 +90,9 @@ echo "-- the page and the socket"
 api() { on "$1" curl -sS --max-time 10 --unix-socket /run/weave/weave.sock "${@:3}" "http://weave$2"; }
 check "the status page" says '^well: ' on 1 busybox wget -qO- http://127.0.0.1:7782/status
 check "metrics" says '^weave_connections\{state="established",type="direct",encryption="yes"\} 2' on 1 busybox wget -qO- http://127.0.0.1:7782/metrics
-if on 1 sh -c 'command -v curl' >/dev/null; then
-  check "the default subnet" same "$(api 1 /ipinfo/defaultsubnet)" 10.40.0.0/16
-  check "the domain" same "$(api 1 /domain)" weave.local.
-  check "what is gone" says '/proxyaddrs is gone' api 1 /proxyaddrs
-fi
+check "the default subnet" same "$(api 1 /ipinfo/defaultsubnet)" 10.40.0.0/16
+check "the domain" same "$(api 1 /domain)" weave.local.
+check "what is gone" says '/proxyaddrs is gone' api 1 /proxyaddrs
 
 echo "-- containers, names and this host"
 docker_ 1 run -d --name ant --net=weave bb sleep 10000 >/dev/null
@@ -110,11 +108,9 @@ check "both are listed" eval 'weave 2 ps | grep -q /run/netns/lab && weave 2 ps 
 check "as JSON" json 'len(it) == 1 and it[0]["name"] == "bee"' weave 2 ps --json bee
 check "one of a network of Docker too, by name" eval '[ "$(weave 1 ps ant | wc -l)" = 1 ]'
 check "an unknown one is left out" out '' weave 1 ps nosuch
-if on 1 sh -c 'command -v curl' >/dev/null; then
-  check "GET /ip has its address" same "$(api 1 /ip/ant)" "$(weave 1 dns-lookup ant)/16"
-  check "POST /ip gives the same" same "$(api 1 /ip/ant -X POST)" "$(weave 1 dns-lookup ant)/16"
-  check "of nobody: 404" same "$(api 1 /ip/nosuch -o /dev/null -w '%{http_code}')" 404
-fi
+check "GET /ip has its address" same "$(api 1 /ip/ant)" "$(weave 1 dns-lookup ant)/16"
+check "POST /ip gives the same" same "$(api 1 /ip/ant -X POST)" "$(weave 1 dns-lookup ant)/16"
+check "of nobody: 404" same "$(api 1 /ip/nosuch -o /dev/null -w '%{http_code}')" 404
 check "detach prints what was removed" out '10\.41\.0\.9' weave 2 detach 10.41.0.9/16 bee
 check "they talk" eventually 5 pings 1 ant bee
 metric() { on 1 busybox wget -qO- http://127.0.0.1:7782/metrics | sed -n "s/^$1 //p"; }
@@ -152,6 +148,19 @@ check "listed" says '1 +in use' weave 1 password list
 check "as JSON" json 'it[1]["in_use"]' weave 1 password list --json
 check "the first one is not taken away while it is needed" fails 1 'generation|sessions|use' weave 2 password remove 0
 check "one that is not there" fails 1 '7' weave 2 password remove --force 7
+echo "-- what is wrong, and where"
+check "every layer to a container of another host" says 'ok +container' weave 2 ping ant -c 1
+check "several times, as JSON" json 'it["layers"][-1]["state"] == "ok"' weave 2 ping ant --count 2 --json
+check "nobody has that name" fails 1 'FAILED +name' weave 1 ping nosuch -c 1
+check "the doctor finds no error here" says 'nothing is wrong|warning|note' weave 1 doctor
+check "the same as JSON" json 'it["errors"] == 0' weave 1 doctor --json
+check "traffic to a peer" json 'len(it) > 0' weave 1 test two --json
+check "no such peer" fails 1 'there is no such peer to test with' weave 1 test nosuch
+check "the mesh as text" says 'direct' weave 1 graph
+check "for graphviz" says '^graph |^digraph ' weave 1 graph --dot
+check "as a picture" says '<svg' weave 1 graph --svg
+check "as JSON" json 'it is not None' weave 1 graph --json
+
 check "an unknown peer is not banned" fails 1 'nosuch' weave 1 rmpeer nosuch
 check "a known one is" json 'it[0]["peer"]["nickname"] == "three"' weave 1 rmpeer --json --reason 'a test' three
 check "and shown" says 'three\) banned by .*a test' weave 1 status peers
