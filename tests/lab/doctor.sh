@@ -79,9 +79,10 @@ check "the black hole is found" eventually 60 diagnosed 1 warning mtu-black-hole
 check "ping shows what passes" says 'path .* mtu (10..|11..|120[0-4])' weave 1 ping c2 -c 1
 ip -n "$LAB_NAME-sw" link set v2 mtu 1500
 kill $PING 2>/dev/null; wait $PING 2>/dev/null
-docker_ 1 exec c1 ping -w 60 -i 0.2 -s 1300 "$(address 2 c2)" >/dev/null & PING=$!
+# a path is looked at again while frames flow on it
+for h in 1 3; do docker_ $h exec c$h ping -w 90 -i 0.2 -s 1300 "$(address 2 c2)" >/dev/null & PINGS[h]=$!; done
 healthy 90
-kill $PING 2>/dev/null; wait $PING 2>/dev/null
+kill "${PINGS[@]}" 2>/dev/null; wait "${PINGS[@]}" 2>/dev/null
 
 echo "-- 5. the firewall drops what passes the bridge, before the rule of weave"
 on 2 iptables -I FORWARD -i weave -j DROP

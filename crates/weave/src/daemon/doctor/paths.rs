@@ -188,7 +188,7 @@ fn black_hole(who: &str, mtu: u32, lost: u32, kernel: u32) -> Option<Finding> {
         return None;
     }
     let message = format!(
-        "MTU black hole: on the way to {who} packets of more than {mtu} bytes vanish without a word, though the interface takes {kernel}; weave sends shorter ones, others of this host may hang"
+        "MTU black hole: on the way to {who} packets of more than {mtu} bytes vanish without a word, though the interface takes {kernel}; weave sends shorter ones, and looks again every 30 s while there is traffic; other programs of this host may hang"
     );
     Some(Finding::warning("mtu-black-hole", message).with_fix(format!(
         "find the link with the smaller MTU, or have its router answer with ICMP; or set the interface of this host to {mtu}: `ip link set dev … mtu {mtu}`"
