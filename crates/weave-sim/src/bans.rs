@@ -59,7 +59,8 @@ impl World {
             return;
         };
         banned.by = by;
-        let peer = banned.peer;
+        let (host, peer) = (banned.host, banned.peer);
+        self.oracle.banned(host);
         self.trace.note(self.now, Step::Fault, by, b"ban");
         self.with_node(by, |node, now| node.ban(peer, "simulated", now));
     }

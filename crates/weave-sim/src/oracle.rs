@@ -43,6 +43,8 @@ pub(crate) struct Oracle {
     violations: Vec<String>,
     requests: BTreeMap<u64, Request>,
     holders: BTreeMap<Ipv4Addr, Holder>,
+    /// The host that somebody has banned.
+    out: Option<usize>,
     containers: BTreeMap<u64, Times>,
     moment: u64,
     /// The latest beginning that a host has shown of an origin, in each life of its router.
@@ -114,13 +116,17 @@ impl Oracle {
         if !subnet.contains(ip.into()) || request.wanted.is_some_and(|wanted| wanted != ip) {
             self.violation(format!("host {host} gave {ip} for {request:?}"));
         }
-        if let Some(before) = self.holders.insert(
-            ip,
-            Holder {
-                host,
-                container: number,
-            },
-        ) {
+        let holder = Holder {
+            host,
+            container: number,
+        };
+        // what a banned host has is others' to give out, and it may not know that yet
+        let Some(before) = self.holders.insert(ip, holder) else {
+            return Some((subnet, ip));
+        };
+        if self.out == Some(host) {
+            self.holders.insert(ip, before);
+        } else if self.out != Some(before.host) {
             self.violation(format!(
                 "{ip} given to container {number} on host {host} while container {} on host {} \
                  has it",
@@ -128,6 +134,11 @@ impl Oracle {
             ));
         }
         Some((subnet, ip))
+    }
+
+    /// Somebody has banned this host.
+    pub(crate) const fn banned(&mut self, host: usize) {
+        self.out = Some(host);
     }
 
     /// A container begins, or goes on while its router starts anew.
@@ -142,7 +153,10 @@ impl Oracle {
 
     /// A container ended and gave its address back.
     pub(crate) fn ended(&mut self, number: u64, ip: Ipv4Addr) {
-        self.holders.remove(&ip);
+        let is_its = |holder: &Holder| holder.container == number;
+        if self.holders.get(&ip).is_some_and(is_its) {
+            self.holders.remove(&ip);
+        }
         self.moment += 1;
         if let Some(times) = self.containers.get_mut(&number) {
             times.ended = Some(self.moment);

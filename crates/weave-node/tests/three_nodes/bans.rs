@@ -68,9 +68,8 @@ fn a_peer_that_leaves_is_out_everywhere_and_its_address_space_is_taken_over() {
         assert!(mesh.has_shut_out(host, left), "host {host}");
         assert!(!owner(&mesh, host).contains(&left), "host {host}");
     }
-    let established = |line: &weave_node::ConnectionStatus| {
-        line.state == ConnectionState::Established
-    };
+    let established =
+        |line: &weave_node::ConnectionStatus| line.state == ConnectionState::Established;
     mesh.run_until(3 * SECOND, |mesh| {
         !mesh.status(BANNED).connections.iter().any(established)
     });

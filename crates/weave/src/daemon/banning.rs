@@ -45,23 +45,19 @@ pub(super) async fn rmpeer(control: &Control, request: BanRequest) -> Result<Ban
 
 /// Takes this host out of the mesh for good, and waits until its peers know.
 pub(super) async fn leave(control: &Control, force: bool) -> Result<(), ApiError> {
-    let me = control
+    let (me, before) = control
         .call(|node, now| {
+            let before = node.status(now);
             node.leave(now);
-            node.id()
+            (node.id(), before)
         })
         .await?;
     await_ban(control, me).await?;
-    let mut heard = 0;
+    let had_peers = established(&before) > 0;
     for _ in 0..LOOKS {
         let status = control.call(|node, now| node.status(now)).await?;
-        let connections = status.connections.iter();
-        let open = connections
-            .filter(|it| it.state == ConnectionState::Established)
-            .count();
-        heard = heard.max(open);
         let is_alone = status.ipam.shares.iter().all(|share| share.peer == me);
-        if open == 0 && (heard > 0 || is_alone || force) {
+        if established(&status) == 0 && (had_peers || is_alone || force) {
             return Ok(());
         }
         tokio::time::sleep(LOOK_EVERY).await;
@@ -74,6 +70,12 @@ pub(super) async fn leave(control: &Control, force: bool) -> Result<(), ApiError
         "no peer has acknowledged that this host leaves, so its address space would stay with it",
     )
     .with_hint("connect it and try again; or `weave reset --force`, then `weave rmpeer` on a peer"))
+}
+
+fn established(status: &NodeStatus) -> usize {
+    let connections = status.connections.iter();
+    let open = connections.filter(|it| it.state == ConnectionState::Established);
+    open.count()
 }
 
 /// All bans, as people see them.
