@@ -15,7 +15,7 @@ install_tools() {
   for tool in dockerd:docker.io containerd:containerd iptables:iptables nft:nftables ip:iproute2 \
     nsenter:util-linux python3:python3 dnsmasq:dnsmasq-base tcpdump:tcpdump \
     iperf3:iperf3 docker-compose:docker-compose systemd-analyze:systemd cc:build-essential git:git \
-    valgrind:valgrind jq:jq curl:curl; do
+    valgrind:valgrind jq:jq curl:curl ping:iputils-ping; do
     package=${tool#*:}; tool=${tool%%:*}
     PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null || missing+=("$package")
   done

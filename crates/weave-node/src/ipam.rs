@@ -515,7 +515,16 @@ impl Ipam {
                 *serial == run.serial && *first <= run.chunks.first && run.chunks.last <= *last
             })
         };
-        let ours = |run: &Run| run.owner == self.me && run.serial > 0;
+        // what we take ourselves is ours once that is on disk
+        let taking = |run: &Run| {
+            let is_it = |grant: &Grant| {
+                let takes = grant.grantee == self.me && grant.serial == run.serial;
+                takes && grant.chunks.contains(run.chunks.first)
+            };
+            let mut unstored = self.grants.values().filter(|own| !own.stored);
+            unstored.any(|own| is_it(&own.grant))
+        };
+        let ours = |run: &Run| run.owner == self.me && run.serial > 0 && !taking(run);
         let new: Vec<Run> = self
             .map
             .runs()

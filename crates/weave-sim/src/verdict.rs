@@ -217,7 +217,16 @@ fn shares_differ(router: &Router, first: &mut Option<Vec<(PeerId, u64)>>) -> Opt
         return Some(note.clone());
     }
     let first = first.get_or_insert_with(|| shares.clone());
-    (*first != shares).then(|| "address space is owned differently".to_owned())
+    (*first != shares).then(|| {
+        let named = |shares: &[(PeerId, u64)]| -> Vec<(String, u64)> {
+            let named = shares
+                .iter()
+                .map(|(peer, ips)| (peer.name().to_string(), *ips));
+            named.collect()
+        };
+        let (here, there) = (named(&shares), named(first));
+        format!("address space is owned differently: {here:?}, elsewhere {there:?}")
+    })
 }
 
 fn expected_names(world: &World) -> BTreeSet<Name> {

@@ -116,6 +116,7 @@ impl Ipam {
             Staged::Grant { key } => {
                 self.grants.remove(&key);
                 self.map_stale = true;
+                self.succession.wait_until(self.now + RETRY_STORAGE);
             }
             Staged::Lend { ip } => {
                 self.pool.lent.remove(&ip);
@@ -332,6 +333,7 @@ impl Ipam {
             return;
         };
         own.stored = true;
+        self.map_stale = true;
         let own = *own;
         if let Some(genesis) = &self.genesis {
             let action = grant_entry(genesis, &own);

@@ -89,6 +89,8 @@ pub(super) struct Succession {
     /// founder.
     top: Option<PeerId>,
     top_since: Option<Time>,
+    /// The disk refused; nothing is taken back before this.
+    not_before: Time,
     /// Nobody looks before this, unless something changes.
     look_at: Option<Time>,
 }
@@ -103,6 +105,7 @@ impl Succession {
             since,
             contact_age: Duration::ZERO,
             noted_at: None,
+            not_before: Time::ZERO,
             top: None,
             top_since: None,
             look_at: None,
@@ -118,6 +121,11 @@ impl Succession {
     /// Something has changed that decides who takes what.
     pub(super) const fn look_again(&mut self) {
         self.look_at = None;
+    }
+
+    /// The disk refused: nothing is taken back before this.
+    pub(super) const fn wait_until(&mut self, at: Time) {
+        self.not_before = at;
     }
 
     /// How long a peer has not been live, as far as this start knows.
@@ -235,6 +243,10 @@ impl Ipam {
         }
         if self.is_unsettled() {
             self.succession.look_at = Some(self.now + SOON);
+            return;
+        }
+        if self.now < self.succession.not_before {
+            self.succession.look_at = Some(self.succession.not_before);
             return;
         }
         self.note_top();

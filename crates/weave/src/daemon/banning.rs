@@ -45,13 +45,20 @@ pub(super) async fn rmpeer(control: &Control, request: BanRequest) -> Result<Ban
 
 /// Takes this host out of the mesh for good, and waits until its peers know.
 pub(super) async fn leave(control: &Control, force: bool) -> Result<(), ApiError> {
-    let (me, before) = control
+    let (me, before, is_cloned) = control
         .call(|node, now| {
-            let before = node.status(now);
-            node.leave(now);
-            (node.id(), before)
+            let (me, before) = (node.id(), node.status(now));
+            let is_cloned = before.clones.iter().any(|clone| clone.peer == me);
+            if !is_cloned {
+                node.leave(now);
+            }
+            (me, before, is_cloned)
         })
         .await?;
+    if is_cloned {
+        // the other host with this identity stays
+        return Ok(());
+    }
     await_ban(control, me).await?;
     let had_peers = established(&before) > 0;
     for _ in 0..LOOKS {
