@@ -45,7 +45,7 @@ answers() {  # distinct stations that answer the multicast of all nodes
   echo "$got answered"; [ "$got" = $N ]
 }
 for ((h = 1; h <= N; h++)); do ip netns exec "$SW-c$h" sysctl -qw net.ipv6.conf.ethwe.disable_ipv6=0; done; sleep 2
-check "a multicast reaches all $N" answers
+check "a multicast reaches all $N" eventually 30 answers
 
 echo "-- a router dies"
 kill -9 "${PIDS[$B]}"; wait "${PIDS[$B]}" 2>/dev/null
