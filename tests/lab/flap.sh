@@ -67,7 +67,7 @@ flat() {
   local h now
   for ((h = 1; h <= N; h++)); do
     now=$(resident "$h"); echo "m$h: ${RESIDENT[$h]}, then $now KiB"
-    ((now < RESIDENT[h] + 16384)) || return 1
+    ((now < ${RESIDENT[$h]} + 16384)) || return 1
   done
 }
 check "no router's memory grew" flat; sed 's/^/        /' "$WORK/out"
