@@ -52,7 +52,8 @@ pub struct NodeConfig {
     pub local: Vec<IpAddr>,
     /// Addresses that are each host's own, on every host alike: never announced, never forwarded.
     pub anycast: Vec<IpAddr>,
-    /// Unix milliseconds, as this host sees them. A label for foundings, compared with no clock.
+    /// Unix milliseconds, as this host sees them: a label for foundings, compared with no other host's
+    /// clock, and tells how long this host was down.
     pub wall_ms: u64,
     /// A bug put in on purpose, to prove that an oracle of the simulator catches it.
     #[cfg(feature = "seeded-bugs")]

@@ -75,7 +75,8 @@ pub struct IpamConfig {
     pub default_subnet: Option<Cidr>,
     /// Counts the starts of this peer: tells this run's requests from earlier ones'.
     pub boot: u64,
-    /// Unix milliseconds when time was zero, as this host sees it: a label for foundings.
+    /// Unix milliseconds when time was zero, as this host sees it: a label for foundings, and tells
+    /// how long this host was down.
     pub wall_ms: u64,
     /// When space is taken back from peers that are gone.
     pub take_back: TakeBack,
@@ -453,6 +454,12 @@ impl Ipam {
 
     fn genesis_id(&self) -> Option<GenesisId> {
         self.genesis.as_ref().map(|genesis| genesis.id)
+    }
+
+    /// The chunks that an address of the range lies in, with their owner.
+    fn run_at(&self, ip: u32) -> Option<&Run> {
+        let chunk = self.genesis.as_ref()?.chunk_of(ip)?;
+        self.map.run_of(chunk)
     }
 
     /// Owners of all chunks, from the grants known by now.

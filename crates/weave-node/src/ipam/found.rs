@@ -368,8 +368,7 @@ impl Ipam {
     }
 
     fn found(&mut self) {
-        let millis = u64::try_from(Duration::from_nanos(self.now.as_nanos()).as_millis());
-        let founded_at = self.config.wall_ms.saturating_add(millis.unwrap_or(0));
+        let founded_at = self.wall_ms();
         let range = self.config.range;
         if let Some(genesis) = range.and_then(|range| Genesis::found(self.me, range, founded_at)) {
             self.founding.storing = true;

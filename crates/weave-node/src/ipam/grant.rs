@@ -122,12 +122,8 @@ impl Ipam {
     }
 
     fn lend_wanted(&mut self, from: PeerId, id: u64, subnet: Cidr, ip: u32) {
-        let chunk = self
-            .genesis
-            .as_ref()
-            .and_then(|genesis| genesis.chunk_of(ip));
-        let run = chunk.and_then(|chunk| self.map.run_of(chunk));
-        let owner = run.filter(|_| !self.is_fenced()).map(|run| run.owner);
+        let run = self.run_at(ip).filter(|_| !self.is_fenced());
+        let owner = run.map(|run| run.owner);
         let reserved = Span::of(subnet).is_some_and(|subnet| reserved(subnet).any(|r| r == ip));
         if owner != Some(self.me) {
             self.reply(from, id, Outcome::NotOwner, None);
@@ -175,7 +171,7 @@ impl Ipam {
                     grantor: self.me,
                     grantee: from,
                     chunks,
-                    number: 0,
+                    number: self.next_grant_number(),
                 };
                 self.stage_grant(grant, id);
             }

@@ -8,6 +8,9 @@
 //! loan, because it took somebody for gone. Owns which held addresses wait for that; it follows from the
 //! owners of the chunks, so nothing of it is stored.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use weave_wire::Cidr;
 
 use super::ask::{AskKey, Verdict};
@@ -20,7 +23,7 @@ use super::{Ipam, IpamAction};
 
 /// A founding that nobody uses yields within two seconds of meeting one in use; what still
 /// stands after this long stays.
-pub(super) const GIVE_WAY: std::time::Duration = std::time::Duration::from_secs(15);
+pub(super) const GIVE_WAY: Duration = Duration::from_secs(15);
 /// At most this many addresses are asked for at a time.
 const MAX_AT_A_TIME: usize = 32;
 
@@ -119,14 +122,7 @@ impl Ipam {
 
     /// Which addresses held here are others' to lend, now that the owners are known anew.
     pub(super) fn find_foundlings(&mut self) {
-        let Some(genesis) = &self.genesis else {
-            self.foundlings.clear();
-            return;
-        };
-        let owner = |ip: u32| {
-            let chunk = genesis.chunk_of(ip)?;
-            Some(self.map.run_of(chunk)?.owner)
-        };
+        let owner = |ip: u32| self.run_at(ip).map(|run| run.owner);
         let is_lent = |ip: u32, loan: &Loan| {
             self.ledger.loan_to_us(loan.lender, ip).is_some() || !self.has_heard(&loan.lender)
         };
@@ -136,31 +132,25 @@ impl Ipam {
             (Some(owner), Some(loan)) => owner == loan.lender && is_lent(ip, loan),
         };
         let held = self.pool.held.iter();
-        let kept = held.filter(|(_, held)| held.phase == Phase::Kept);
-        let is_own = |ip: u32, held: &Held| held.loan.is_some() && owner(ip) == Some(self.me);
-        let own = kept.clone().filter(|(ip, held)| is_own(**ip, held));
-        let own: Vec<u32> = own.map(|(ip, _)| *ip).collect();
-        let foundlings = kept
-            .filter(|(ip, held)| !is_settled(**ip, held))
-            .map(|(ip, held)| (*ip, held.subnet))
-            .collect();
+        let unsettled = held
+            .filter(|(ip, held)| held.phase == Phase::Kept && !is_settled(**ip, held))
+            .map(|(ip, held)| (*ip, held.subnet));
+        let (own, foundlings): (Foundlings, Foundlings) =
+            unsettled.partition(|(ip, _)| owner(*ip) == Some(self.me));
         self.foundlings = foundlings;
-        self.keep_own(&own);
-    }
-
-    /// Addresses that were lent to us lie in chunks of ours now.
-    fn keep_own(&mut self, own: &[u32]) {
-        let mut writes = Vec::new();
-        for ip in own {
-            self.foundlings.remove(ip);
-            if let Some(held) = self.pool.held.get_mut(ip) {
-                held.loan = None;
-                writes.push(held_write(*ip, held));
-            }
-        }
+        // they were lent to us, and lie in chunks of ours now
+        let writes = own.keys().filter_map(|ip| self.set_loan(*ip, None));
+        let writes: Vec<Write> = writes.collect();
         if !writes.is_empty() {
             self.stage_recovered(writes);
         }
+    }
+
+    /// Notes from whom an address comes that is held here; to be stored.
+    fn set_loan(&mut self, ip: u32, loan: Option<Loan>) -> Option<Write> {
+        let held = self.pool.held.get_mut(&ip)?;
+        held.loan = loan;
+        Some(held_write(ip, held))
     }
 
     /// Asks for addresses that containers of ours have and that are others' to lend.
@@ -183,12 +173,9 @@ impl Ipam {
     /// An address that a container of ours has was lent to us.
     pub(super) fn adopted(&mut self, ip: u32, loan: Loan) {
         self.foundlings.remove(&ip);
-        let Some(held) = self.pool.held.get_mut(&ip) else {
-            return;
-        };
-        held.loan = Some(loan);
-        let write: Write = held_write(ip, held);
-        self.stage_recovered(vec![write]);
+        if let Some(write) = self.set_loan(ip, Some(loan)) {
+            self.stage_recovered(vec![write]);
+        }
     }
 
     /// What is to be told about foundings that met, in words.
@@ -240,4 +227,4 @@ fn without_loan(held: &Held) -> Held {
 }
 
 /// Addresses held here that are others' to lend, with their subnets.
-pub(super) type Foundlings = std::collections::BTreeMap<u32, Cidr>;
+pub(super) type Foundlings = BTreeMap<u32, Cidr>;

@@ -228,8 +228,7 @@ impl Ipam {
             .iter()
             .filter(|(_, claim)| claim.is_seen);
         seen.filter_map(|(ip, claim)| {
-            let chunk = self.genesis.as_ref()?.chunk_of(*ip)?;
-            let owner = self.map.run_of(chunk)?.owner;
+            let owner = self.run_at(*ip)?.owner;
             Some(format!(
                 "address {} of `{}` on this host belongs to peer {}, which did not lend it: start \
                  the container anew",
@@ -302,9 +301,7 @@ impl Ipam {
         if self.pool.held.contains_key(&ip) {
             return Judged::Held;
         }
-        let chunk = genesis.chunk_of(ip);
-        let owner = chunk.and_then(|chunk| self.map.run_of(chunk));
-        let is_own = owner.is_some_and(|run| run.owner == self.me);
+        let is_own = self.run_at(ip).is_some_and(|run| run.owner == self.me);
         // what we hold of the lender's log may be as old as what others hold of ours: a loan counts
         // for a container that is there
         let loan = self.loan_in_force(genesis.id, ip).filter(|_| claim.is_seen);

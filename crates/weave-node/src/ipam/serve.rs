@@ -239,18 +239,11 @@ impl Ipam {
         match self.verdict(pending.ask_key(), pending.since) {
             None if !asked_long => Step::Wait,
             None => spare.unwrap_or(Step::Wait),
-            Some(Verdict::Full | Verdict::Unreachable(_))
-                if spare.is_none() && self.fenced_note().is_some() =>
-            {
-                Step::Refuse(self.fenced_error())
-            }
-            Some(verdict) => spare.unwrap_or_else(|| self.conclude(pending, verdict)),
+            Some(verdict) => spare.unwrap_or_else(|| match self.fenced_note() {
+                Some(why) => Step::Refuse(IpamError::NotReady { why }),
+                None => self.conclude(pending, verdict),
+            }),
         }
-    }
-
-    fn fenced_error(&self) -> IpamError {
-        let why = self.fenced_note().unwrap_or_default();
-        IpamError::NotReady { why }
     }
 
     fn step_wanted(&mut self, pending: &Pending, ip: u32) -> Step {
@@ -279,14 +272,9 @@ impl Ipam {
                 self.ledger.label(lent.borrower)
             ));
         }
-        let owner = self
-            .genesis
-            .as_ref()
-            .and_then(|genesis| genesis.chunk_of(ip));
-        let run = owner.and_then(|chunk| self.map.run_of(chunk));
-        if run.is_some_and(|run| run.owner == self.me) {
-            if self.is_fenced() {
-                return Step::Refuse(self.fenced_error());
+        if self.run_at(ip).is_some_and(|run| run.owner == self.me) {
+            if let Some(why) = self.fenced_note() {
+                return Step::Refuse(IpamError::NotReady { why });
             }
             return match self.user_of(ip) {
                 None => Step::Take { ip, loan: None },

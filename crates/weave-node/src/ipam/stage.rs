@@ -187,10 +187,8 @@ impl Ipam {
     }
 
     /// Gives chunks of ours to another peer.
-    pub(super) fn stage_grant(&mut self, mut grant: Grant, request_id: u64) {
+    pub(super) fn stage_grant(&mut self, grant: Grant, request_id: u64) {
         let Some(genesis) = &self.genesis else { return };
-        let numbers = self.grants.values().map(|own| own.grant.number);
-        grant.number = numbers.max().unwrap_or(0).saturating_add(1);
         let record = grant_record(genesis.id, &grant, request_id);
         let key = (grant.chunks.first, grant.serial);
         let write = (granted_key(key.0, key.1), Some(record.encode_to_vec()));
@@ -205,6 +203,12 @@ impl Ipam {
         );
         self.map_stale = true;
         self.persist(writes, Staged::Grant { key });
+    }
+
+    /// Number of the next grant of ours.
+    pub(super) fn next_grant_number(&self) -> u32 {
+        let numbers = self.grants.values().map(|own| own.grant.number);
+        numbers.max().unwrap_or(0).saturating_add(1)
     }
 
     /// Lends a single address of ours.

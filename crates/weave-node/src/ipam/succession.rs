@@ -255,28 +255,24 @@ impl Ipam {
         if self.is_fenced() {
             return;
         }
-        let inherited = |run: &&Run| self.is_ours_to_take(run);
-        let takes: Vec<Grant> = self
+        let is_known = |run: &Run| {
+            let key = (run.chunks.first, run.serial + 1);
+            self.grants.contains_key(&key)
+        };
+        let takes = self
             .map
             .runs()
-            .filter(inherited)
-            .map(|run| Grant {
+            .filter(|run| self.is_ours_to_take(run) && !is_known(run));
+        for run in takes.cloned().collect::<Vec<Run>>() {
+            tracing::info!(from = %run.owner.name(), chunks = run.chunks.len(), "taking address space back");
+            let grant = Grant {
                 serial: run.serial + 1,
                 taken_from: Some(run.owner),
                 grantor: self.me,
                 grantee: self.me,
                 chunks: run.chunks,
-                number: 0,
-            })
-            .filter(|grant| {
-                !self
-                    .grants
-                    .contains_key(&(grant.chunks.first, grant.serial))
-            })
-            .collect();
-        for grant in takes {
-            let loser = grant.taken_from.unwrap_or(self.me);
-            tracing::info!(from = %loser.name(), chunks = grant.chunks.len(), "taking address space back");
+                number: self.next_grant_number(),
+            };
             self.stage_grant(grant, 0);
         }
         self.end_loans_of_the_gone();
@@ -385,14 +381,13 @@ impl Ipam {
     pub(super) fn fenced_note(&self) -> Option<String> {
         let owns = self.map.runs().any(|run| run.owner == self.me);
         let peer = self.top().filter(|_| owns && self.is_fenced())?;
+        let label = self.ledger.label(peer);
         if self.succession.live.contains(&peer) {
-            let label = self.ledger.label(peer);
             return Some(format!(
                 "this host has been without contact with peer {label} for so long that its address \
                  space may have been taken back: it hears of that first, try again in a few seconds"
             ));
         }
-        let label = self.ledger.label(peer);
         Some(format!(
             "this host leaves its address space alone: it has not been in contact with peer {label}, \
              which all of it comes from, for too long. Connect them, or run `weave rmpeer {}` if that \
