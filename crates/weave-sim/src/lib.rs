@@ -24,6 +24,7 @@ mod frames;
 mod host;
 mod invariants;
 mod keys;
+mod measured;
 mod names;
 mod nat;
 mod network;
@@ -41,10 +42,11 @@ mod workload;
 mod world;
 
 pub use counters::Counters;
+pub use measured::{Figure, Progress};
 pub use names::{ManyNames, measure_names};
 pub use nat::{NatFiltering, NatKind, NatMapping};
 pub use plan::{BadOptions, Bursts, Options, Plan, Shape, peers_of};
-pub use scale::{Figure, Progress, Scale, measure};
+pub use scale::{Scale, measure};
 pub use script::simulate_bytes;
 
 /// What a run came to.

@@ -5,12 +5,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use crate::measured::{Figure, Measured, Progress, Stage};
 use crate::plan::Plan;
-use crate::scale::{Figure, Progress};
 use crate::world::{Event, World};
 
-/// One-way delay: 20 ms of round trip.
-const DELAY: Duration = Duration::from_millis(10);
 /// What has not happened after this long is not waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(10);
@@ -35,52 +33,38 @@ pub struct ManyNames {
 /// Measures it; `tell` hears of each figure at once.
 pub fn measure_names(names: &ManyNames, tell: &mut dyn FnMut(Progress<'_>)) -> Vec<Figure> {
     let mut world = World::still(Plan::quiet(names.peers, names.seed));
-    world.network.level(DELAY);
     let rate = names.mbit.saturating_mul(1_000_000);
     world.network.lines_carry(rate);
-    let each = names.names.div_ceil(names.peers.saturating_sub(1).max(1));
-    let mut measurement = Measurement {
-        world,
-        settled: names.peers.saturating_sub(1),
-        each,
-        figures: Vec::new(),
+    let settled = names.peers.saturating_sub(1);
+    let zones = Zones {
+        settled,
+        each: names.names.div_ceil(settled.max(1)),
     };
-    for (stage, run) in STAGES {
-        tell(Progress::Stage(stage));
-        let before = measurement.figures.len();
-        run(&mut measurement);
-        for figure in measurement.figures.iter().skip(before) {
-            tell(Progress::Figure(figure));
-        }
-    }
-    measurement.figures
+    Measured::new(world, zones, PATIENCE).run(&STAGES, tell)
 }
 
-type Stage = fn(&mut Measurement);
-const STAGES: [(&str, Stage); 3] = [
-    ("announce", Measurement::announce),
-    ("change", Measurement::change),
-    ("join", Measurement::join),
+const STAGES: [Stage<Zones>; 3] = [
+    ("announce", |it| it.announce()),
+    ("change", |it| it.change()),
+    ("join", |it| it.join()),
 ];
 
-struct Measurement {
-    world: World,
+struct Zones {
     /// Hosts that are there from the beginning.
     settled: usize,
     /// Names of each of them.
     each: usize,
-    figures: Vec<Figure>,
 }
 
-impl Measurement {
+impl Measured<Zones> {
     /// Each host is given its names at once, as one that finds its containers running.
     fn announce(&mut self) {
-        for host in 0..self.settled {
+        for host in 0..self.of.settled {
             self.world.after(Duration::ZERO, Event::Launch(host));
         }
-        let hosts = self.settled;
-        self.until(|world| {
-            let mut routers = world.hosts.iter().take(hosts);
+        let hosts = self.of.settled;
+        self.until(LOOK, |it| {
+            let mut routers = it.world.hosts.iter().take(hosts);
             routers.all(|host| {
                 let router = host.router.as_ref();
                 router.is_some_and(|router| router.node.live().len() == hosts)
@@ -88,16 +72,18 @@ impl Measurement {
         });
         self.world.run_for(REST);
         let bytes = self.world.counters.bytes;
-        for host in 0..self.settled {
+        for host in 0..self.of.settled {
             let names = self.names_of(host, 0);
             self.world
                 .with_node(host, |node, now| node.set_names(OWNER, &names, now));
         }
         let all = self.all();
-        let took = self.until(|world| (0..hosts).all(|host| known(world, host) == all));
+        let took = self.until(LOOK, |it| {
+            (0..hosts).all(|host| known(&it.world, host) == all)
+        });
         self.time("names known to all, from when they were set", took, None);
-        let sent = (self.world.counters.bytes - bytes) as f64 / self.settled as f64;
-        self.figure("sent by a peer for it", sent / 1e6, "MB");
+        let sent = (self.world.counters.bytes - bytes) as f64 / self.of.settled as f64;
+        self.figure("sent by a peer for it", sent / 1e6, "MB", None);
     }
 
     /// One name of one host belongs to another address now.
@@ -110,36 +96,38 @@ impl Measurement {
         let Some((_, ip)) = names.first().cloned() else {
             return;
         };
-        let (hosts, bytes, began) = (self.settled, self.world.counters.bytes, self.world.now);
+        let (hosts, bytes, began) = (self.of.settled, self.world.counters.bytes, self.world.now);
         self.world
             .with_node(0, |node, now| node.set_names(OWNER, &names, now));
-        let took = self.until(|world| (0..hosts).all(|host| is_known(world, host, ip)));
+        let took = self.until(LOOK, |it| {
+            (0..hosts).all(|host| is_known(&it.world, host, ip))
+        });
         self.time("change of one name seen by all", took, Some(1.0));
         // what is passed on later, too
         self.world.run_for(Duration::from_secs(2));
         let passed = self.world.now.saturating_sub(began).as_secs_f64();
         let sent = (self.world.counters.bytes - bytes) as f64 - idle * passed;
-        let each = sent.max(0.0) / self.settled as f64;
-        self.figure("sent by a peer for it", each / 1e3, "kB");
+        let each = sent.max(0.0) / self.of.settled as f64;
+        self.figure("sent by a peer for it", each / 1e3, "kB", None);
     }
 
     fn join(&mut self) {
-        let (bytes, host, all) = (self.world.counters.bytes, self.settled, self.all());
+        let (bytes, host, all) = (self.world.counters.bytes, self.of.settled, self.all());
         self.world.after(Duration::ZERO, Event::Launch(host));
-        let took = self.until(|world| known(world, host) == all);
+        let took = self.until(LOOK, |it| known(&it.world, host) == all);
         self.time("joiner has all names, from its launch", took, Some(5.0));
         let sent = (self.world.counters.bytes - bytes) as f64;
-        self.figure("sent by all for it", sent / 1e6, "MB");
+        self.figure("sent by all for it", sent / 1e6, "MB", None);
     }
 
     fn all(&self) -> usize {
-        self.each * self.settled
+        self.of.each * self.of.settled
     }
 
     /// The names of a host; the first of them, `changed` times moved to another address.
     fn names_of(&self, host: usize, changed: u32) -> Vec<(String, IpAddr)> {
-        let first = u32::try_from(host * self.each).unwrap_or(u32::MAX);
-        let numbers = (0_u32..).take(self.each);
+        let first = u32::try_from(host * self.of.each).unwrap_or(u32::MAX);
+        let numbers = (0_u32..).take(self.of.each);
         let mut names: Vec<_> = numbers
             .map(|number| {
                 let name = format!("service-{number}.host{host}.weave.local");
@@ -150,35 +138,6 @@ impl Measurement {
             *ip = address(u32::from(u16::MAX) * 15 + changed);
         }
         names
-    }
-
-    fn until(&mut self, holds: impl Fn(&World) -> bool) -> Option<Duration> {
-        let began = self.world.now;
-        while !holds(&self.world) {
-            if self.world.now >= began + PATIENCE {
-                return None;
-            }
-            self.world.run_for(LOOK);
-        }
-        Some(self.world.now.saturating_sub(began))
-    }
-
-    fn time(&mut self, what: &str, took: Option<Duration>, bar: Option<f64>) {
-        self.figures.push(Figure {
-            what: what.to_owned(),
-            value: took.map(|took| took.as_secs_f64()),
-            unit: "s",
-            bar,
-        });
-    }
-
-    fn figure(&mut self, what: &str, value: f64, unit: &'static str) {
-        self.figures.push(Figure {
-            what: what.to_owned(),
-            value: Some(value),
-            unit,
-            bar: None,
-        });
     }
 }
 

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use weave_wire::PeerId;
 
+use crate::measured::{Figure, Measured, Progress, Stage};
 use crate::plan::Plan;
 use crate::world::{Event, World};
 
-/// One-way delay: 20 ms of round trip.
-const DELAY: Duration = Duration::from_millis(10);
 /// Hosts start within this long.
 const LAUNCH_MS: u64 = 2_000;
 /// What has not happened after this long is not waited for.
@@ -45,50 +44,17 @@ pub struct Scale {
     pub crashes: u32,
 }
 
-/// One result.
-#[derive(Debug, Clone)]
-pub struct Figure {
-    /// What it says.
-    pub what: String,
-    /// How much; none when it did not happen in time.
-    pub value: Option<f64>,
-    /// Of what.
-    pub unit: &'static str,
-    /// What the design asks for at 1,000 peers.
-    pub bar: Option<f64>,
-}
-
-/// What a long measurement tells while it runs.
-#[derive(Debug, Clone, Copy)]
-pub enum Progress<'a> {
-    /// This is measured next.
-    Stage(&'a str),
-    /// This was measured.
-    Figure(&'a Figure),
-}
-
 /// Measures a mesh of this size; `tell` hears of each figure at once.
 pub fn measure(scale: &Scale, tell: &mut dyn FnMut(Progress<'_>)) -> Vec<Figure> {
-    let mut measurement = Measurement {
-        world: World::still(Plan::quiet(scale.peers, scale.seed)),
-        scale,
+    let world = World::still(Plan::quiet(scale.peers, scale.seed));
+    let growth = Growth {
+        scale: scale.clone(),
         last_ip: 0x0a28_0000,
-        figures: Vec::new(),
     };
-    measurement.world.network.level(DELAY);
-    for (stage, run) in STAGES {
-        tell(Progress::Stage(stage));
-        let before = measurement.figures.len();
-        run(&mut measurement);
-        for figure in measurement.figures.iter().skip(before) {
-            tell(Progress::Figure(figure));
-        }
-    }
-    measurement.figures
+    Measured::new(world, growth, PATIENCE).run(&STAGES, tell)
 }
 
-type Stage = fn(&mut Measurement<'_>);
-const STAGES: [(&str, Stage); 7] = [
+const STAGES: [Stage<Growth>; 7] = [
     ("launch", |it| it.launch()),
     ("idle", |it| it.idle("0 % loss", 16.0)),
     ("changes", |it| it.change("0 % loss", 1.0)),
@@ -104,17 +70,15 @@ const STAGES: [(&str, Stage); 7] = [
     ("split", |it| it.split()),
 ];
 
-struct Measurement<'a> {
-    world: World,
-    scale: &'a Scale,
+struct Growth {
+    scale: Scale,
     /// Each change is told by an address of its own.
     last_ip: u32,
-    figures: Vec<Figure>,
 }
 
-impl Measurement<'_> {
+impl Measured<Growth> {
     fn launch(&mut self) {
-        for host in 0..self.scale.peers {
+        for host in 0..self.of.scale.peers {
             let delay = self.world.chance.millis(0, LAUNCH_MS);
             self.world.after(delay, Event::Launch(host));
         }
@@ -137,7 +101,7 @@ impl Measurement<'_> {
     /// One peer after the other changes its name, and each change spreads before the next.
     fn change(&mut self, loss: &str, bar: f64) {
         let (mut most, mut all) = (Vec::new(), Vec::new());
-        for _ in 0..self.scale.changes {
+        for _ in 0..self.of.scale.changes {
             let (seen_by_most, seen_by_all) = self.spread();
             most.extend(seen_by_most);
             all.extend(seen_by_all);
@@ -146,7 +110,7 @@ impl Measurement<'_> {
         self.distribution(&what, &mut most, [None, Some(bar), None]);
         let what = format!("change seen by all peers, {loss}");
         self.distribution(&what, &mut all, [None; 3]);
-        let missed = f64::from(self.scale.changes) - all.len() as f64;
+        let missed = f64::from(self.of.scale.changes) - all.len() as f64;
         self.figure(
             &format!("changes not seen by all in 180 s, {loss}"),
             missed,
@@ -157,15 +121,15 @@ impl Measurement<'_> {
 
     /// How long one change takes until 99.9 % of the peers, and all, have it.
     fn spread(&mut self) -> (Option<Duration>, Option<Duration>) {
-        let from = self.world.chance.index(self.scale.peers);
-        self.last_ip += 1;
-        let ip = IpAddr::from(Ipv4Addr::from_bits(self.last_ip));
+        let from = self.world.chance.index(self.of.scale.peers);
+        self.of.last_ip += 1;
+        let ip = IpAddr::from(Ipv4Addr::from_bits(self.of.last_ip));
         let names = [(format!("{NAME}.weave.local"), ip)];
         let began = self.world.now;
         self.world
             .with_node(from, |node, now| node.set_names(NAME, &names, now));
-        let mut missing: Vec<usize> = (0..self.scale.peers).collect();
-        let few = self.scale.peers / 1000;
+        let mut missing: Vec<usize> = (0..self.of.scale.peers).collect();
+        let few = self.of.scale.peers / 1000;
         let mut most = None;
         loop {
             let hosts = &self.world.hosts;
@@ -202,7 +166,7 @@ impl Measurement<'_> {
         let bytes = self.world.counters.bytes - before;
         self.traffic("5 % loss", bytes, LOSSY, 32.0);
         let peers = shown_down.len() as f64;
-        let days = self.scale.peers as f64 * LOSSY.as_secs_f64() / 86_400.0;
+        let days = self.of.scale.peers as f64 * LOSSY.as_secs_f64() / 86_400.0;
         self.figure(
             "peers wrongly shown as down in 10 min, 5 % loss",
             peers,
@@ -216,13 +180,13 @@ impl Measurement<'_> {
     /// Crashes of one peer after the other, each back before the next.
     fn crash(&mut self) {
         let (mut each, mut last) = (Vec::new(), Vec::new());
-        for _ in 0..self.scale.crashes {
-            let index = self.world.chance.index(self.scale.peers);
+        for _ in 0..self.of.scale.crashes {
+            let index = self.world.chance.index(self.of.scale.peers);
             let gone = self.world.hosts.get(index).and_then(|host| host.id());
             let Some(gone) = gone else { continue };
             self.world.remove_router(index);
             let began = self.world.now;
-            let mut noticed = vec![None; self.scale.peers];
+            let mut noticed = vec![None; self.of.scale.peers];
             while self.world.now < began + PATIENCE
                 && noticed.iter().flatten().count() + 1 < noticed.len()
             {
@@ -257,23 +221,12 @@ impl Measurement<'_> {
         );
     }
 
-    /// How long it takes until something holds, looked at so often.
-    fn until(&mut self, look: Duration, holds: impl Fn(&Self) -> bool) -> Option<Duration> {
-        let began = self.world.now;
-        while !holds(self) {
-            if self.world.now >= began + PATIENCE {
-                return None;
-            }
-            self.world.run_for(look);
-        }
-        Some(self.world.now.saturating_sub(began))
-    }
-
     /// Everybody shows everybody.
     fn is_whole(&self) -> bool {
         let mut routers = self.world.hosts.iter().map(|host| host.router.as_ref());
-        routers
-            .all(|router| router.is_some_and(|router| router.node.live().len() == self.scale.peers))
+        routers.all(|router| {
+            router.is_some_and(|router| router.node.live().len() == self.of.scale.peers)
+        })
     }
 
     /// Peers that somebody does not show.
@@ -289,7 +242,7 @@ impl Measurement<'_> {
     }
 
     fn traffic(&mut self, loss: &str, bytes: u64, time: Duration, bar: f64) {
-        let bits = bytes as f64 * 8.0 / self.scale.peers as f64 / time.as_secs_f64();
+        let bits = bytes as f64 * 8.0 / self.of.scale.peers as f64 / time.as_secs_f64();
         let what = format!("idle traffic sent by a peer, {loss}");
         self.figure(&what, bits / 1000.0, "kbit/s", Some(bar));
     }
@@ -304,25 +257,6 @@ impl Measurement<'_> {
             let rank = (times.len() * percent).div_ceil(100).saturating_sub(1);
             self.time(&format!("{what}, {name}"), times.get(rank).copied(), bar);
         }
-    }
-
-    fn time(&mut self, what: &str, took: Option<Duration>, bar: Option<f64>) {
-        let value = took.map(|took| took.as_secs_f64());
-        self.figures.push(Figure {
-            what: what.to_owned(),
-            value,
-            unit: "s",
-            bar,
-        });
-    }
-
-    fn figure(&mut self, what: &str, value: f64, unit: &'static str, bar: Option<f64>) {
-        self.figures.push(Figure {
-            what: what.to_owned(),
-            value: Some(value),
-            unit,
-            bar,
-        });
     }
 }
 
