@@ -1,5 +1,8 @@
 //! The model mesh: peers, links, disks and logs, driven by one queue of events.
 
+mod faults;
+mod logs;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -353,87 +356,6 @@ impl Mesh {
         self.drain(node);
     }
 
-    fn fault(&mut self) {
-        let next = 500 + self.below(3000);
-        self.at(Duration::from_millis(next), Event::Fault);
-        let longest = self.options.take_back.map_or(8000, |after| {
-            u64::try_from(after.as_millis()).expect("some seconds") * 2
-        });
-        let left = self.peers.iter().filter(|peer| !peer.is_gone).count();
-        let loses = self.options.bans || self.options.take_back.is_some();
-        let may_lose = loses && left > 2 && self.below(8) == 0;
-        if self.options.bans && may_lose && self.below(2) == 0 {
-            self.ban();
-        } else if self.options.take_back.is_some() && may_lose {
-            // whoever founds the range is the top, and has to be banned
-            let node = self.index(self.peers.len());
-            if node >= self.options.founders.max(1) {
-                self.lose(node);
-                self.faults.destroyed += 1;
-            }
-        } else if self.below(2) == 0 {
-            let node = self.index(self.peers.len());
-            self.crash(node);
-            let down = 100 + self.below(8000);
-            self.at(Duration::from_millis(down), Event::Restart { node });
-        } else {
-            self.faults.partitions += 1;
-            for node in 0..self.side.len() {
-                self.side[node] = self.low(2);
-            }
-            let heal = 500 + self.below(longest);
-            self.at(Duration::from_millis(heal), Event::Heal);
-        }
-        self.relink();
-    }
-
-    /// The host is gone for good, with its containers.
-    fn lose(&mut self, node: usize) {
-        self.crash(node);
-        self.peers[node].is_gone = true;
-        self.oracle.gone(node);
-    }
-
-    /// Somebody bans somebody else, which is cut off at once.
-    fn ban(&mut self) {
-        let (by, node) = (self.index(self.peers.len()), self.index(self.peers.len()));
-        if by == node || self.peers[by].ipam.is_none() {
-            return;
-        }
-        self.faults.bans += 1;
-        self.lose(node);
-        let banned = self.peers[node].id;
-        self.hear_bans(by, BTreeSet::from([banned]));
-    }
-
-    fn hear_bans(&mut self, node: usize, bans: BTreeSet<PeerId>) {
-        let (now, peer) = (self.now, &mut self.peers[node]);
-        for banned in bans {
-            if peer.bans.insert(banned)
-                && let Some(ipam) = &mut peer.ipam
-            {
-                ipam.ban(banned, now);
-            }
-        }
-    }
-
-    fn crash(&mut self, node: usize) {
-        let survive = self.index(3);
-        let peer = &mut self.peers[node];
-        if peer.ipam.take().is_none() {
-            return;
-        }
-        self.faults.crashes += 1;
-        self.oracle.crashed(node);
-        for (_, writes) in std::mem::take(&mut peer.writing).into_iter().take(survive) {
-            self.faults.unacked += 1;
-            write_all(&mut peer.disk, writes);
-        }
-        peer.slots.clear();
-        peer.views.clear();
-        peer.tables.clear();
-    }
-
     fn boot(&mut self, node: usize) {
         let peer = &mut self.peers[node];
         peer.life += 1;
@@ -691,83 +613,6 @@ impl Mesh {
             ipam.handle_persisted(token, self.now);
         }
         self.drain(node);
-    }
-
-    fn slot(&mut self, node: usize, key: String) -> u64 {
-        let slots = &mut self.peers[node].slots;
-        let next = slots.len() as u64 + 1;
-        *slots.entry(key).or_insert(next)
-    }
-
-    fn write_log(&mut self, node: usize, slot: u64, body: Option<entry::Body>) {
-        let life = self.peers[node].life;
-        let log = self.logs.entry((node, life)).or_default();
-        log.push((slot, body));
-        let len = log.len();
-        self.catch_up(node, node, (life, len));
-        for other in 0..self.peers.len() {
-            if other != node && self.linked(node, other) && self.below(100) >= self.options.loss {
-                let delay = 20 + self.below(60);
-                self.at(
-                    Duration::from_millis(delay),
-                    Event::Sync {
-                        from: node,
-                        to: other,
-                    },
-                );
-            }
-        }
-    }
-
-    /// Every three seconds each peer repairs what a random other one lacks.
-    fn gossip(&mut self) {
-        self.at(Duration::from_secs(3), Event::Gossip);
-        for from in 0..self.peers.len() {
-            let to = self.index(self.peers.len());
-            if from != to && self.linked(from, to) {
-                self.sync(from, to);
-            }
-        }
-    }
-
-    fn sync(&mut self, from: usize, to: usize) {
-        let bans = self.peers[from].bans.clone();
-        self.hear_bans(to, bans);
-        for origin in 0..self.peers.len() {
-            if origin != to
-                && let Some(held) = self.peers[from].views.get(&origin).copied()
-            {
-                self.catch_up(to, origin, held);
-            }
-        }
-        self.drain(to);
-    }
-
-    /// Brings a peer's copy of a log up to this version.
-    fn catch_up(&mut self, node: usize, origin: usize, (life, len): Held) {
-        let (now, origin_id) = (self.now, self.peers[origin].id);
-        let peer = &mut self.peers[node];
-        let (had_life, had_len) = peer.views.get(&origin).copied().unwrap_or((0, 0));
-        if (life, len) <= (had_life, had_len) {
-            return;
-        }
-        peer.views.insert(origin, (life, len));
-        let log = &self.logs[&(origin, life)];
-        let mut changes: BTreeMap<u64, Option<entry::Body>> = BTreeMap::new();
-        if life != had_life {
-            let old = peer.tables.range((origin, 0)..=(origin, u64::MAX));
-            changes.extend(old.map(|((_, slot), _)| (*slot, None)));
-        }
-        let from = if life == had_life { had_len } else { 0 };
-        changes.extend(log[from..len].iter().cloned());
-        let Some(ipam) = &mut peer.ipam else { return };
-        for (slot, new) in changes {
-            let old = match &new {
-                Some(body) => peer.tables.insert((origin, slot), body.clone()),
-                None => peer.tables.remove(&(origin, slot)),
-            };
-            ipam.apply(origin_id, slot, old.as_ref(), new.as_ref(), now);
-        }
     }
 
     fn at(&mut self, delay: Duration, event: Event) {

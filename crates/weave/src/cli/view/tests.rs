@@ -267,16 +267,7 @@ fn troubled() -> StatusReport {
     report.ready = false;
     report.router.passwords.push(generation(1, true, false, 0));
     report.router.warnings = (0..40).map(|number| format!("trouble {number}")).collect();
-    report.router.banned = vec![BannedPeer {
-        name: NYC.0.to_owned(),
-        nickname: NYC.1.to_owned(),
-        key: "00".repeat(32),
-        banned: BannedBy {
-            by: LON.0.to_owned(),
-            nickname: LON.1.to_owned(),
-            reason: String::new(),
-        },
-    }];
+    report.router.banned = vec![ban(NYC, "")];
     report
 }
 
