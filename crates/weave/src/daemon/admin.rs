@@ -261,12 +261,18 @@ impl Admin {
                 .clones
                 .iter()
                 .map(|clone| cloned(clone, status))
-                .chain(self.networks.guard_missing().map(|why| {
-                    format!("containers of this host are not kept from spoofing: {why}")
-                }))
+                .chain(self.unguarded())
                 .collect(),
             banned: banning::all(status),
         }
+    }
+
+    /// That containers of this host are not kept from spoofing, and why; none where they are.
+    pub(super) fn unguarded(&self) -> Option<String> {
+        let why = self.networks.guard_missing()?;
+        Some(format!(
+            "containers of this host are not kept from spoofing: {why}"
+        ))
     }
 
     /// Id of a container that Docker knows by another name.
@@ -332,11 +338,7 @@ impl Admin {
 pub(super) fn cloned(clone: &ClonedIdentity, status: &NodeStatus) -> String {
     let whose = match clone.peer == status.peer {
         true => "of this host".to_owned(),
-        false => format!(
-            "{}({})",
-            clone.peer.name(),
-            nickname_of(status, &clone.peer)
-        ),
+        false => named(status, &clone.peer),
     };
     let places: Vec<_> = clone.places.iter().map(ToString::to_string).collect();
     let places = match places.as_slice() {
@@ -378,6 +380,11 @@ fn process() -> Option<ProcessStatus> {
         cpu_ms: u64::try_from(usage.cpu.as_millis()).unwrap_or(u64::MAX),
         started_s: usage.started.as_secs(),
     })
+}
+
+/// `4a:0f:f6:ec:1c:93(nyc)`.
+pub(super) fn named(status: &NodeStatus, peer: &PeerId) -> String {
+    format!("{}({})", peer.name(), nickname_of(status, peer))
 }
 
 pub(super) fn nickname_of(status: &NodeStatus, peer: &PeerId) -> String {
@@ -425,7 +432,7 @@ pub(super) fn connection_status(
         peer: connection.peer.map(|peer| peer.name().to_string()),
         nickname,
         path: established.then(|| match &connection.relay {
-            Some(relay) => format!("relay {}({})", relay.name(), nickname_of(status, relay)),
+            Some(relay) => format!("relay {}", named(status, relay)),
             None => "direct".to_owned(),
         }),
         info: (!info.is_empty()).then_some(info),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use weave_node::{Ban, BanProgress, ConnectionState, Node, NodeStatus};
 use weave_wire::PeerId;
 
-use super::admin::nickname_of;
+use super::admin::{self, nickname_of};
 use super::control::Control;
 use crate::api::types::{BanAnswer, BanRequest, BannedBy, BannedPeer};
 use crate::api::{ApiError, ApiErrorKind};
@@ -130,13 +130,7 @@ fn not_one(text: &str, found: &[PeerId], status: &NodeStatus) -> ApiError {
     }
     let named = found.iter().take(MAX_NAMED);
     let named: Vec<String> = named
-        .map(|peer| {
-            format!(
-                "{}({}) with key {peer}",
-                peer.name(),
-                nickname_of(status, peer)
-            )
-        })
+        .map(|peer| format!("{} with key {peer}", admin::named(status, peer)))
         .collect();
     let more = found.len().saturating_sub(MAX_NAMED);
     let more = if more > 0 {

@@ -1,8 +1,17 @@
-//! The daemon's clock: nanoseconds since the process started, as [`weave_wire::Time`].
+//! The daemon's clock: nanoseconds since the process started, as [`weave_wire::Time`]; and the wall
+//! clock.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use weave_wire::Time;
+
+/// What the wall clock of this host says, in Unix milliseconds; 0 before 1970.
+pub(crate) fn wall_ms() -> u64 {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// Reads the time. Copies agree.
 #[derive(Debug, Clone, Copy)]

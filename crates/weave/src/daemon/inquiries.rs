@@ -3,12 +3,13 @@
 //! Owns how long an answer is waited for, and how many questions are looked into at a time.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc};
 use weave_node::{About, Answer, Finding, Inquiry, InquiryError};
 use weave_wire::PeerId;
 
+use super::clock::wall_ms;
 use super::control::{Control, Stopped};
 use super::networks::Networks;
 use super::stand_in::StandIns;
@@ -79,7 +80,7 @@ pub(crate) async fn serve(
 
 async fn look(networks: &Networks, stand_ins: &Arc<StandIns>, inquiry: &Inquiry) -> Answer {
     let mut answer = Answer {
-        wall_ms: wall_ms(),
+        wall_ms: told_ms(),
         ..Answer::default()
     };
     match inquiry.about {
@@ -95,12 +96,9 @@ async fn look(networks: &Networks, stand_ins: &Arc<StandIns>, inquiry: &Inquiry)
     answer
 }
 
-/// What the clock of this host says, in Unix milliseconds.
-pub(crate) fn wall_ms() -> u64 {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let now = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
+/// What peers are told of the clock of this host, in Unix milliseconds.
+pub(crate) fn told_ms() -> u64 {
+    let now = i64::try_from(wall_ms()).unwrap_or(i64::MAX);
     let shift = std::env::var(SHIFT).ok();
     let shift: i64 = shift.and_then(|text| text.parse().ok()).unwrap_or(0);
     let shifted = now.saturating_add(shift.saturating_mul(1_000));

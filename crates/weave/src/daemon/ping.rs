@@ -10,7 +10,7 @@ use weave_node::{
 };
 use weave_wire::{PeerId, SegmentId};
 
-use super::admin::{Admin, nickname_of};
+use super::admin::{self, Admin};
 use super::inquiries::{self, AskError};
 use super::networks::millis;
 use crate::api::types::{Layer, LayerState, PingReport, PingRequest};
@@ -386,7 +386,7 @@ impl<'a> Probe<'a> {
     }
 
     fn named(&self, peer: &PeerId) -> String {
-        format!("{}({})", peer.name(), nickname_of(&self.status, peer))
+        admin::named(&self.status, peer)
     }
 }
 

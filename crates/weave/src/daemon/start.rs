@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::{Notify, oneshot};
@@ -19,7 +19,7 @@ use weave_sys::udp::Underlay;
 
 use super::admin::Admin;
 use super::attach::Attacher;
-use super::clock::Clock;
+use super::clock::{Clock, wall_ms};
 use super::control::{LINGER, SharedNames, Shell};
 use super::data::{self, DataPath};
 use super::driver::WeaveDriver;
@@ -292,9 +292,6 @@ async fn adopt_launch(
 }
 
 fn node_config(config: &DaemonConfig, local: Vec<IpAddr>) -> NodeConfig {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
     NodeConfig {
         nickname: config.nickname.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -313,7 +310,7 @@ fn node_config(config: &DaemonConfig, local: Vec<IpAddr>) -> NodeConfig {
         awaits_names: !config.no_docker && !config.no_dns,
         local,
         anycast: vec![IpAddr::V4(DNS_ADDRESS)],
-        wall_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
+        wall_ms: wall_ms(),
     }
 }
 

@@ -110,6 +110,12 @@ impl Finding {
         Self::new(Level::Error, check, message)
     }
 
+    /// What must be kept cannot be.
+    pub(crate) fn disk(message: impl Into<String>) -> Self {
+        Self::error("disk", message)
+            .with_fix("make room: `df -h /var/lib/weave`, or make the file system writable again")
+    }
+
     /// It works, but not as it could, or not for long.
     pub(crate) fn warning(check: &str, message: impl Into<String>) -> Self {
         Self::new(Level::Warning, check, message)

@@ -37,10 +37,7 @@ pub(super) fn state(directory: &Path) -> Option<Finding> {
     let _ = std::fs::remove_file(&file);
     let error = written.err()?;
     let message = format!("{} cannot be written: {error}", directory.display());
-    Some(
-        Finding::error("disk", message)
-            .with_fix("make room: `df -h /var/lib/weave`, or make the file system writable again"),
-    )
+    Some(Finding::disk(message))
 }
 
 fn kernel() -> Vec<Finding> {

@@ -27,12 +27,10 @@ pub(super) async fn findings(admin: &Admin, status: &NodeStatus) -> Vec<Finding>
     for (bridge, passage) in admin.networks.passages().await {
         findings.extend(of_passage(&bridge, passage));
     }
-    findings.extend(admin.networks.guard_missing().map(|why| {
-        Finding::warning(
-            "guard",
-            format!("containers of this host are not kept from spoofing: {why}"),
+    findings.extend(admin.unguarded().map(|message| {
+        Finding::warning("guard", message).with_fix(
+            "install nft: `apt-get install nftables`; the kernel needs nf_tables for bridges",
         )
-        .with_fix("install nft: `apt-get install nftables`; the kernel needs nf_tables for bridges")
     }));
     findings.extend(of_unredirected(&admin.networks.unredirected().await));
     findings.extend(of_disk(admin.networks.store().failure()));
@@ -82,10 +80,7 @@ fn of_unredirected(containers: &[String]) -> Option<Finding> {
 
 fn of_disk(failure: Option<String>) -> Option<Finding> {
     let message = format!("the state of weave cannot be written: {}", failure?);
-    Some(
-        Finding::error("disk", message)
-            .with_fix("make room: `df -h /var/lib/weave`, or make the file system writable again"),
-    )
+    Some(Finding::disk(message))
 }
 
 fn of_allocator(state: &str, notes: &[String]) -> Vec<Finding> {

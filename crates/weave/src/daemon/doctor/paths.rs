@@ -10,8 +10,9 @@ use weave_node::{ConnectionState, ConnectionStatus, Knock, NodeStatus, Trouble};
 use weave_sys::probe;
 use weave_wire::PeerId;
 
-use super::peers::{Answers, Said, named};
+use super::peers::{Answers, Said};
 use crate::api::types::Finding;
+use crate::daemon::admin::named;
 
 /// One unfinished handshake may be chance.
 const SEVERAL: u32 = 2;

@@ -7,9 +7,9 @@ use weave_node::{About, ConnectionState, InquiryError, NodeStatus};
 use weave_wire::PeerId;
 
 use crate::api::types::Finding;
-use crate::daemon::admin::nickname_of;
+use crate::daemon::admin::named;
 use crate::daemon::control::Control;
-use crate::daemon::inquiries::{self, AskError, wall_ms};
+use crate::daemon::inquiries::{self, AskError, told_ms};
 
 /// Peers that are asked, at most.
 const MOST_ASKED: usize = 64;
@@ -51,7 +51,7 @@ pub(super) async fn ask_all(control: &Control, status: &NodeStatus) -> Answers {
 async fn ask(control: &Control, peer: PeerId) -> (PeerId, Said) {
     let said = match inquiries::ask(control, peer, About::Host).await {
         Ok((answer, _)) => Said::Answer {
-            ahead_ms: ahead(answer.wall_ms, wall_ms()),
+            ahead_ms: ahead(answer.wall_ms, told_ms()),
             unfinished: answer.unfinished,
         },
         Err(AskError::Inquiry(InquiryError::TooOld)) => Said::TooOld,
@@ -134,10 +134,6 @@ fn span(seconds: u64) -> String {
         1 => format!("1 {unit}"),
         count => format!("{count} {unit}s"),
     }
-}
-
-pub(super) fn named(status: &NodeStatus, peer: &PeerId) -> String {
-    format!("{}({})", peer.name(), nickname_of(status, peer))
 }
 
 #[cfg(test)]
