@@ -16,7 +16,9 @@ fn assert_sound(options: &Options, report: &Report) {
 #[test]
 fn small_meshes_of_two_versions_stay_sound_under_all_faults() {
     let mut total = Counters::default();
-    for seed in 1..=12 {
+    let mut missing = Vec::new();
+    // all that can happen must: with some more seeds, as their course changes with the code
+    for seed in 1..=24 {
         let options = Options::new(5, seed);
         let report = simulate(&options);
         assert_sound(&options, &report);
@@ -26,10 +28,13 @@ fn small_meshes_of_two_versions_stay_sound_under_all_faults() {
             report.counters
         );
         total.add(&report.counters);
+        missing = total.missing();
+        // the next test but one has these
+        missing.retain(|what| !what.contains("through NATs"));
+        if seed >= 12 && missing.is_empty() {
+            break;
+        }
     }
-    let mut missing = total.missing();
-    // the next test but one has these
-    missing.retain(|what| !what.contains("through NATs"));
     assert_eq!(missing, [""; 0], "{total}");
     assert_eq!(total.newer_records > 0, cfg!(feature = "next-format"));
 }
@@ -48,14 +53,17 @@ fn meshes_of_more_peers_than_sessions_stay_sound_under_all_faults() {
 #[test]
 fn hosts_behind_nats_reach_each_other_directly_or_through_a_relay() {
     let mut total = Counters::default();
-    for seed in 11..=12 {
+    // what a seed does to whom changes with the code: as many as it takes, but not for ever
+    for seed in 11..=20 {
         let options = Options::new(7, seed);
         let report = simulate(&options);
         assert_sound(&options, &report);
         total.add(&report.counters);
+        if total.direct_through_nats > 0 && total.relayed_through_nats > 0 {
+            return;
+        }
     }
-    assert!(total.direct_through_nats > 0, "{total}");
-    assert!(total.relayed_through_nats > 0, "{total}");
+    panic!("{total}");
 }
 
 #[test]
