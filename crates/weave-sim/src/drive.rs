@@ -222,7 +222,7 @@ impl World {
             (is_new, lost) = (true, ended);
         }
         if let Some(names) = outbox.names {
-            self.oracle.shown(index, life, &names);
+            self.oracle.shown(index, life, &router.names, &names);
             router.names = names;
         }
         for output in outbox.outputs {

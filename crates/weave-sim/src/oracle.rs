@@ -163,15 +163,14 @@ impl Oracle {
         }
     }
 
-    /// A host shows these names from now on. Of each origin it must never go back to what was
-    /// before something that it has shown already.
-    pub(crate) fn shown(&mut self, host: usize, life: u64, names: &NameTable) {
+    /// A host shows these names from now on, and what it showed before. Of each origin it must
+    /// never go back to what was before something that it has shown already.
+    pub(crate) fn shown(&mut self, host: usize, life: u64, before: &NameTable, names: &NameTable) {
         if self.containers.is_empty() {
             return;
         }
         let known: Vec<(&NameEntry, &Times)> = names
-            .all()
-            .into_iter()
+            .added_since(before)
             .filter_map(|entry| Some((entry, self.containers.get(&number_of(&entry.name)?)?)))
             .collect();
         for (entry, times) in &known {

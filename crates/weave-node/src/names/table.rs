@@ -76,6 +76,16 @@ impl NameTable {
         named.into_iter().map(|(_, entry)| entry).collect()
     }
 
+    /// The records that were not in `before`, in no order; cheap where one came from the other.
+    pub fn added_since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a NameEntry> {
+        self.names.changed(&before.names).flat_map(|(shard, old)| {
+            shard.iter().flat_map(|(name, entries)| {
+                let old = old.get(name).map_or(&[][..], Vec::as_slice);
+                entries.iter().filter(|entry| !old.contains(entry))
+            })
+        })
+    }
+
     /// Number of records.
     pub fn len(&self) -> usize {
         self.len
@@ -151,6 +161,18 @@ impl<K: Ord + Clone> Shards<K> {
     fn all(&self) -> impl Iterator<Item = &Shard<K>> {
         self.0.iter().flat_map(|page| page.iter())
     }
+
+    /// The shards that these do not share, beside what they were.
+    fn changed<'a>(
+        &'a self,
+        before: &'a Self,
+    ) -> impl Iterator<Item = (&'a Shard<K>, &'a Shard<K>)> {
+        let pages = self.0.iter().zip(&before.0);
+        pages
+            .filter(|(page, old)| !Arc::ptr_eq(page, old))
+            .flat_map(|(page, old)| page.iter().zip(old.iter()))
+            .filter(|(shard, old)| !Arc::ptr_eq(shard, old))
+    }
 }
 
 fn take<K: Ord + std::borrow::Borrow<Q>, Q: Ord + ?Sized>(
@@ -189,6 +211,7 @@ fn place_of(key: &[u8]) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::net::Ipv4Addr;
 
     use proptest::prelude::*;
@@ -241,8 +264,12 @@ mod tests {
             steps in prop::collection::vec((any::<bool>(), 0..8u32), 0..60)
         ) {
             let mut table = NameTable::default();
+            let mut before = NameTable::default();
             let mut model: Vec<NameEntry> = Vec::new();
-            for (add, number) in steps {
+            for (step, (add, number)) in steps.into_iter().enumerate() {
+                if step == 30 {
+                    before = table.clone();
+                }
                 if add {
                     table.insert(entry(number));
                     model.push(entry(number));
@@ -255,6 +282,10 @@ mod tests {
             }
             prop_assert_eq!(table.len(), model.len());
             prop_assert_eq!(table.all().len(), model.len());
+            let added: BTreeSet<_> = table.added_since(&before).collect();
+            let mut new: BTreeSet<_> = table.all().into_iter().collect();
+            new.retain(|entry| !before.all().contains(entry));
+            prop_assert_eq!(added, new);
             for number in 0..8 {
                 let held = model.iter().filter(|held| **held == entry(number)).count();
                 prop_assert_eq!(table.lookup(&entry(number).name).len(), held);
