@@ -2,8 +2,9 @@
 //!
 //! [`Endpoints`] holds what every origin announces, our own endpoints included, and answers for
 //! the live ones. Each announcement carries a claim number, one more than the highest seen for
-//! its addresses; where two live peers announce the same address, the higher claim wins, and of
-//! equal ones the lower key. The loser withdraws what it lost and reports it.
+//! its addresses; where two live peers announce the same address, the higher claim wins, and the
+//! loser withdraws what it lost and reports it. Of equal ones each peer keeps what it knew first;
+//! both that announce it report it.
 //!
 //! Does not build the forwarding table, and does not know sessions.
 
@@ -66,35 +67,35 @@ pub(crate) enum Contested {
     Ip(IpAddr),
 }
 
-/// An endpoint of ours lost an address to another peer.
+/// Another peer announces an address of an endpoint of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Conflict {
     /// The endpoint.
     pub(crate) endpoint: EndpointSpec,
-    /// What it lost.
-    pub(crate) lost: Contested,
-    /// Who has it now.
-    pub(crate) to: PeerId,
+    /// The address.
+    pub(crate) what: Contested,
+    /// Who else announces it.
+    pub(crate) with: PeerId,
+    /// The endpoint lost it; otherwise peers stay with whom they knew first.
+    pub(crate) is_lost: bool,
 }
 
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let EndpointSpec { id, container, .. } = &self.endpoint;
         let whose = if container.is_empty() { id } else { container };
-        let winner = self.to.name();
-        match self.lost {
-            Contested::Mac(mac) => {
-                write!(
-                    f,
-                    "MAC {mac} of `{whose}` is also in use at peer {winner}, which keeps it"
-                )
-            }
-            Contested::Ip(ip) => {
-                write!(
-                    f,
-                    "address {ip} of `{whose}` is also in use at peer {winner}, which keeps it"
-                )
-            }
+        let peer = self.with.name();
+        match self.what {
+            Contested::Mac(mac) => write!(f, "MAC {mac} of `{whose}`")?,
+            Contested::Ip(ip) => write!(f, "address {ip} of `{whose}`")?,
+        }
+        match self.is_lost {
+            true => write!(f, " is also in use at peer {peer}, which keeps it"),
+            false => write!(
+                f,
+                " is also in use at peer {peer}: each is reached from where it was known first; \
+                 start one of them anew"
+            ),
         }
     }
 }
@@ -109,7 +110,7 @@ pub(crate) enum EndpointAction {
         /// What it says, none to remove it.
         body: Option<entry::Body>,
     },
-    /// An endpoint of ours lost an address; it is announced no more.
+    /// An address of an endpoint of ours is another's, too.
     Conflict(Conflict),
 }
 
@@ -231,7 +232,7 @@ impl Endpoints {
             self.subnets.insert(source, subnet);
             self.note_change();
         }
-        let was_claim = self.claims.remove(&source);
+        let was_claim = self.claims.is_there(&source);
         if had_subnet || was_claim {
             self.note_change();
         }
@@ -239,6 +240,8 @@ impl Endpoints {
             self.claims.insert(source, record);
             self.note_change();
             self.yield_to(&source);
+        } else {
+            self.claims.remove(&source);
         }
         if was_claim {
             self.reclaim();
@@ -341,20 +344,32 @@ impl Endpoints {
         if !self.live.contains(&source.0) {
             return;
         }
-        for (handle, lost) in self.claims.beaten_by(source, self.me) {
+        for (handle, what) in self.claims.tied_with(source, self.me) {
+            if let Some(own) = self.own.values().find(|own| own.handle == handle) {
+                let conflict = Conflict {
+                    endpoint: own.spec.clone(),
+                    what,
+                    with: source.0,
+                    is_lost: false,
+                };
+                self.actions.push_back(EndpointAction::Conflict(conflict));
+            }
+        }
+        for (handle, what) in self.claims.beaten_by(source, self.me) {
             let Some(own) = self.own.values().find(|own| own.handle == handle) else {
                 continue;
             };
             let (mut spec, claim) = (own.spec.clone(), own.claim);
             let conflict = Conflict {
                 endpoint: spec.clone(),
-                lost,
-                to: source.0,
+                what,
+                with: source.0,
+                is_lost: true,
             };
             self.contested
                 .entry(spec.id.clone())
                 .or_insert_with(|| spec.clone());
-            match lost {
+            match what {
                 Contested::Mac(_) => self.take_back(&spec.id),
                 Contested::Ip(ip) => {
                     spec.ips.retain(|held| *held != ip);
@@ -405,10 +420,8 @@ impl Endpoints {
         let EndpointSpec {
             segment, mac, ips, ..
         } = spec.clone();
-        let source = (self.me, handle);
-        self.claims.remove(&source);
         self.claims.insert(
-            source,
+            (self.me, handle),
             Record {
                 segment,
                 mac,

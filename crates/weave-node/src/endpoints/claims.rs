@@ -1,6 +1,10 @@
 //! All announcements by address, and which of them is in force.
+//!
+//! The highest claim number wins: who took it knew of the others. Equal ones come from peers
+//! that did not know of each other, as in two meshes that are connected, or two sides of a cut.
+//! Of those each peer keeps what it knew first, so that no connection breaks that worked before.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -24,6 +28,8 @@ pub(super) struct Record {
 #[derive(Debug, Clone, Copy)]
 struct Claim {
     claim: u64,
+    /// When its origin was first known to announce the address: the count of announcements then.
+    since: u64,
     source: Source,
     mac: Mac,
 }
@@ -34,26 +40,40 @@ pub(super) struct Claims {
     records: BTreeMap<Source, Record>,
     macs: BTreeMap<(SegmentId, Mac), Vec<Claim>>,
     ips: BTreeMap<(SegmentId, IpAddr), Vec<Claim>>,
+    /// Number of announcements until now.
+    count: u64,
 }
 
 impl Claims {
+    /// Adds what `source` announces now, in place of what it did before.
     pub(super) fn insert(&mut self, source: Source, record: Record) {
-        let claim = Claim {
-            claim: record.claim,
-            source,
-            mac: record.mac,
+        self.count += 1;
+        let claim = |claims: Option<&Vec<Claim>>| {
+            let known = claims.into_iter().flatten();
+            let known = known.filter(|claim| claim.source.0 == source.0);
+            Claim {
+                claim: record.claim,
+                since: known.map(|claim| claim.since).min().unwrap_or(self.count),
+                source,
+                mac: record.mac,
+            }
         };
-        self.macs
-            .entry((record.segment, record.mac))
-            .or_default()
-            .push(claim);
-        for ip in &record.ips {
-            self.ips
-                .entry((record.segment, *ip))
-                .or_default()
-                .push(claim);
+        let mac_key = (record.segment, record.mac);
+        let of_mac = claim(self.macs.get(&mac_key));
+        let ip_keys = record.ips.iter().map(|ip| (record.segment, *ip));
+        let of_ips: Vec<_> = ip_keys
+            .map(|key| (key, claim(self.ips.get(&key))))
+            .collect();
+        self.remove(&source);
+        self.macs.entry(mac_key).or_default().push(of_mac);
+        for (key, of_ip) in of_ips {
+            self.ips.entry(key).or_default().push(of_ip);
         }
         self.records.insert(source, record);
+    }
+
+    pub(super) fn is_there(&self, source: &Source) -> bool {
+        self.records.contains_key(source)
     }
 
     /// Whether there was anything to remove.
@@ -109,32 +129,35 @@ impl Claims {
             .collect()
     }
 
-    /// What the record of `source` takes from records of `me`.
+    /// What the record of `source` takes from records of `me`, by a higher number.
     pub(super) fn beaten_by(&self, source: &Source, me: PeerId) -> Vec<(u64, Contested)> {
+        self.facing(source, me, Ordering::Less)
+    }
+
+    /// What the record of `source` announces with the same number as records of `me`.
+    pub(super) fn tied_with(&self, source: &Source, me: PeerId) -> Vec<(u64, Contested)> {
+        self.facing(source, me, Ordering::Equal)
+    }
+
+    /// Addresses in the record of `source` that records of `me` have, with a number that compares
+    /// with its own like this.
+    fn facing(&self, source: &Source, me: PeerId, how: Ordering) -> Vec<(u64, Contested)> {
         let Some(record) = self.records.get(source) else {
             return Vec::new();
         };
-        let winner = rank(record.claim, source);
-        let ours =
-            |claims: &&Claim| claims.source.0 == me && rank(claims.claim, &claims.source) < winner;
-        let macs = self
-            .macs
-            .get(&(record.segment, record.mac))
-            .into_iter()
-            .flatten();
-        let mut beaten: Vec<(u64, Contested)> = macs
-            .filter(ours)
-            .map(|claim| (claim.source.1, Contested::Mac(record.mac)))
-            .collect();
+        let ours = |claims: Option<&Vec<Claim>>, what: Contested| {
+            let claims = claims.into_iter().flatten();
+            let ours = claims
+                .filter(|claim| claim.source.0 == me && claim.claim.cmp(&record.claim) == how);
+            ours.map(|claim| (claim.source.1, what)).collect::<Vec<_>>()
+        };
+        let mac = self.macs.get(&(record.segment, record.mac));
+        let mut facing = ours(mac, Contested::Mac(record.mac));
         for ip in &record.ips {
-            let claims = self.ips.get(&(record.segment, *ip)).into_iter().flatten();
-            beaten.extend(
-                claims
-                    .filter(ours)
-                    .map(|claim| (claim.source.1, Contested::Ip(*ip))),
-            );
+            let ips = self.ips.get(&(record.segment, *ip));
+            facing.extend(ours(ips, Contested::Ip(*ip)));
         }
-        beaten
+        facing
     }
 
     pub(super) fn macs(
@@ -158,9 +181,9 @@ impl Claims {
     }
 }
 
-/// The higher wins: more claims, then the lower key; of one origin the later slot.
-fn rank(claim: u64, source: &Source) -> (u64, Reverse<PeerId>, u64) {
-    (claim, Reverse(source.0), source.1)
+/// The higher wins: the higher number, then what was known first; of one origin the later slot.
+const fn rank(claim: &Claim) -> (u64, Reverse<u64>, u64) {
+    (claim.claim, Reverse(claim.since), claim.source.1)
 }
 
 fn is_anothers<'a>(
@@ -173,7 +196,7 @@ fn is_anothers<'a>(
 
 fn in_force<'a>(claims: &'a [Claim], live: &BTreeSet<PeerId>) -> Option<&'a Claim> {
     let live = claims.iter().filter(|claim| live.contains(&claim.source.0));
-    live.max_by_key(|claim| rank(claim.claim, &claim.source))
+    live.max_by_key(|claim| rank(claim))
 }
 
 fn drop_claims<K: Ord>(map: &mut BTreeMap<K, Vec<Claim>>, key: K, source: &Source) {

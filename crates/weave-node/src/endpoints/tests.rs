@@ -123,26 +123,50 @@ fn a_container_that_moves_away_is_withdrawn_and_reported_here() {
         panic!("expected a withdrawal and its report, got {actions:?}");
     };
     assert_eq!(
-        (first, conflict.lost, conflict.to),
-        (&gone, Contested::Mac(MAC), HIGH)
+        (first, conflict.what, conflict.with, conflict.is_lost),
+        (&gone, Contested::Mac(MAC), HIGH, true)
     );
     assert_eq!(endpoints.own.len(), 0);
 }
 
 #[test]
-fn of_equal_claims_the_lower_key_wins_on_both_sides() {
-    let mut ours = with_live(&[LOW]);
-    ours.announce(spec("a", MAC, &[])).expect("announced");
-    ours.apply(LOW, 4, Some(&theirs(MAC, &[], 1)));
-    assert_eq!(owner_of_mac(&ours, MAC), Some(LOW));
-    let mut against_high = with_live(&[HIGH]);
-    against_high
-        .announce(spec("a", MAC, &[]))
-        .expect("announced");
-    actions(&mut against_high);
-    against_high.apply(HIGH, 4, Some(&theirs(MAC, &[], 1)));
-    assert_eq!(owner_of_mac(&against_high, MAC), Some(ME));
-    assert!(actions(&mut against_high).is_empty());
+fn of_equal_claims_each_keeps_what_it_knew_first_and_both_report_it() {
+    for other in [LOW, HIGH] {
+        let mut endpoints = with_live(&[other]);
+        let ours = spec("a", MAC, &["10.32.0.1"]);
+        endpoints.announce(ours.clone()).expect("announced");
+        actions(&mut endpoints);
+        endpoints.apply(other, 4, Some(&theirs(MAC, &["10.32.0.1"], 1)));
+        assert_eq!(owner_of_mac(&endpoints, MAC), Some(ME));
+        let told = actions(&mut endpoints).into_iter().map(|action| {
+            let EndpointAction::Conflict(conflict) = action else {
+                panic!("expected a report, got {action:?}");
+            };
+            assert_eq!((conflict.with, conflict.is_lost), (other, false));
+            conflict.what
+        });
+        let ip = Contested::Ip(ip("10.32.0.1"));
+        assert_eq!(told.collect::<Vec<_>>(), [Contested::Mac(MAC), ip]);
+    }
+}
+
+#[test]
+fn of_equal_claims_of_others_the_one_known_first_stays_in_force_as_long_as_it_is_there() {
+    let mut endpoints = with_live(&[LOW, HIGH]);
+    endpoints.apply(HIGH, 1, Some(&theirs(MAC, &["10.32.0.1"], 1)));
+    endpoints.apply(LOW, 1, Some(&theirs(MAC, &["10.32.0.1"], 1)));
+    assert_eq!(owner_of_mac(&endpoints, MAC), Some(HIGH));
+    // said anew, with one address more
+    endpoints.apply(HIGH, 1, Some(&theirs(MAC, &["10.32.0.1", "10.32.0.2"], 1)));
+    assert_eq!(owner_of_mac(&endpoints, MAC), Some(HIGH));
+    assert_eq!(owner_of_ip(&endpoints, "10.32.0.1"), Some((MAC, HIGH)));
+    endpoints.apply(HIGH, 1, None);
+    assert_eq!(owner_of_mac(&endpoints, MAC), Some(LOW));
+    assert_eq!(owner_of_ip(&endpoints, "10.32.0.1"), Some((MAC, LOW)));
+    endpoints.apply(HIGH, 2, Some(&theirs(MAC, &["10.32.0.1"], 1)));
+    assert_eq!(owner_of_mac(&endpoints, MAC), Some(LOW));
+    endpoints.apply(HIGH, 2, Some(&theirs(MAC, &["10.32.0.1"], 2)));
+    assert_eq!(owner_of_mac(&endpoints, MAC), Some(HIGH));
 }
 
 #[test]
@@ -164,7 +188,7 @@ fn losing_one_address_leaves_the_endpoint_its_others() {
     let EndpointAction::Conflict(conflict) = &actions[1] else {
         panic!("not reported: {actions:?}");
     };
-    assert_eq!(conflict.lost, Contested::Ip(ip("10.32.0.2")));
+    assert_eq!(conflict.what, Contested::Ip(ip("10.32.0.2")));
     assert!(
         conflict.to_string().contains("address 10.32.0.2 of `a`"),
         "{conflict}"
@@ -458,22 +482,47 @@ fn id_of(index: usize) -> PeerId {
 
 proptest! {
     #[test]
-    fn once_all_is_heard_all_agree_and_nobody_announces_what_another_owns(
+    fn once_all_is_heard_all_follow_the_highest_claim_and_nobody_announces_what_that_took(
         steps in prop::collection::vec(step(), 0..80)
     ) {
         let mut mesh = Mesh::new();
         steps.iter().for_each(|step| mesh.step(step));
         mesh.hear_everything();
-        let macs: Vec<_> = mesh.peers[0].macs().collect();
-        let ips: Vec<_> = mesh.peers[0].ips().map(|(_, ip, _, owner)| (ip, owner)).collect();
+        // who announces each address with the highest number of all
+        let mut macs: BTreeMap<Mac, (u64, BTreeSet<PeerId>)> = BTreeMap::new();
+        let mut ips: BTreeMap<IpAddr, (u64, BTreeSet<PeerId>)> = BTreeMap::new();
         for (index, peer) in mesh.peers.iter().enumerate() {
-            prop_assert_eq!(&peer.macs().collect::<Vec<_>>(), &macs);
-            let seen: Vec<_> = peer.ips().map(|(_, ip, _, owner)| (ip, owner)).collect();
-            prop_assert_eq!(&seen, &ips);
-            for own in peer.own.values().map(|own| &own.spec) {
-                prop_assert!(macs.contains(&(own.segment, own.mac, id_of(index))));
-                prop_assert!(own.ips.iter().all(|ip| ips.contains(&(*ip, id_of(index)))));
+            for own in peer.own.values() {
+                note(macs.entry(own.spec.mac).or_default(), own.claim, id_of(index));
+                for ip in &own.spec.ips {
+                    note(ips.entry(*ip).or_default(), own.claim, id_of(index));
+                }
             }
         }
+        for (index, peer) in mesh.peers.iter().enumerate() {
+            let seen: BTreeMap<_, _> = peer.macs().map(|(_, mac, owner)| (mac, owner)).collect();
+            prop_assert!(seen.keys().eq(macs.keys()));
+            for (mac, owner) in seen {
+                prop_assert!(macs[&mac].1.contains(&owner));
+            }
+            let seen: BTreeMap<_, _> = peer.ips().map(|(_, ip, _, owner)| (ip, owner)).collect();
+            prop_assert!(seen.keys().eq(ips.keys()));
+            for (ip, owner) in seen {
+                prop_assert!(ips[&ip].1.contains(&owner));
+            }
+            for own in peer.own.values() {
+                prop_assert!(macs[&own.spec.mac].1.contains(&id_of(index)));
+                prop_assert!(own.spec.ips.iter().all(|ip| ips[ip].1.contains(&id_of(index))));
+            }
+        }
+    }
+}
+
+fn note((highest, who): &mut (u64, BTreeSet<PeerId>), claim: u64, peer: PeerId) {
+    if claim > *highest {
+        (*highest, *who) = (claim, BTreeSet::new());
+    }
+    if claim == *highest {
+        who.insert(peer);
     }
 }

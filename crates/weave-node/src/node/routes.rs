@@ -268,7 +268,6 @@ impl Node {
             EndpointAction::SetEntry { key, body } => self.write(&key, body, now),
             EndpointAction::Conflict(conflict) => {
                 let message = conflict.to_string();
-                tracing::warn!(message, "endpoint withdrawn");
                 self.events.push_back(Event::Conflict { message });
             }
         }
