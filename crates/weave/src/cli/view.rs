@@ -423,7 +423,12 @@ pub(crate) fn ipam(ipam: Option<&IpamStatus>) -> String {
     if owners.is_empty() {
         return format!("no addresses are owned yet: {}\n", clean(&ipam.status));
     }
-    owners.iter().map(|owner| ipam_owner(owner, ipam)).collect()
+    let mut text: String = owners.iter().map(|owner| ipam_owner(owner, ipam)).collect();
+    // what is to be told beside the state, each on a line of its own
+    for note in ipam.status.split("; ").skip(1) {
+        let _ = writeln!(text, "{}", clean(note));
+    }
+    text
 }
 
 fn ipam_owner(owner: &IpamOwner, ipam: &IpamStatus) -> String {

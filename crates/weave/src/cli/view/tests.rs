@@ -502,6 +502,10 @@ fn names_of_hosts_with_another_domain_are_shown_whole_and_counted() {
 fn owners_of_addresses_ourselves_first() {
     let mut status = full().ipam.unwrap();
     insta::assert_snapshot!(ipam(Some(&status)));
+    let without = ipam(Some(&status));
+    status.status = "ready; conflict: address 10.32.0.1; another".to_owned();
+    let with = format!("{without}conflict: address 10.32.0.1\nanother\n");
+    assert_eq!(ipam(Some(&status)), with);
     status.entries.clear();
     status.status = "idle".to_owned();
     insta::assert_snapshot!(ipam(Some(&status)), @"no addresses are owned yet: idle");
