@@ -108,6 +108,29 @@ impl Cidr {
         let host_bits = u32::from(bits_of(self.network) - self.prefix_len);
         1u128.checked_shl(host_bits).unwrap_or(u128::MAX)
     }
+
+    /// The address of this IPv6 network that ends in the 32 bits of an IPv4 address; nothing in
+    /// IPv4, and where the prefix leaves no room for them.
+    pub const fn numbered(&self, number: Ipv4Addr) -> Option<Ipv6Addr> {
+        match self.network {
+            IpAddr::V6(network) if self.prefix_len <= 96 => Some(Ipv6Addr::from_bits(
+                network.to_bits() | number.to_bits() as u128,
+            )),
+            IpAddr::V6(_) | IpAddr::V4(_) => None,
+        }
+    }
+}
+
+/// The number of an address: an IPv4 address itself, the last 32 bits of an IPv6 one, see
+/// [`Cidr::numbered`].
+pub const fn number_of(ip: IpAddr) -> Ipv4Addr {
+    match ip {
+        IpAddr::V4(ip) => ip,
+        IpAddr::V6(ip) => {
+            let [.., a, b, c, d] = ip.octets();
+            Ipv4Addr::new(a, b, c, d)
+        }
+    }
 }
 
 impl fmt::Display for Cidr {
@@ -283,6 +306,21 @@ mod tests {
     }
 
     #[test]
+    fn an_address_has_room_for_a_number_behind_a_prefix_of_96_bits() {
+        let number = Ipv4Addr::new(10, 32, 0, 5);
+        for (network, address) in [
+            ("fd00:5::/64", Some("fd00:5::a20:5")),
+            ("fd00:5::1:0:0/96", Some("fd00:5::1:a20:5")),
+            ("fd00:5::/97", None),
+            ("10.32.0.0/12", None),
+        ] {
+            let numbered = cidr(network).numbered(number).map(IpAddr::from);
+            assert_eq!(numbered, address.map(ip), "{network}");
+        }
+        assert_eq!(number_of(number.into()), number);
+    }
+
+    #[test]
     fn an_interface_address_knows_its_network() {
         let addr: InterfaceAddr = "10.32.0.1/12".parse().expect("an address");
         assert_eq!(addr.network(), cidr("10.32.0.0/12"));
@@ -307,6 +345,16 @@ mod tests {
         fn a_network_holds_its_bounds(net in any_cidr()) {
             prop_assert!(net.contains(net.first()) && net.contains(net.last()));
             prop_assert!(net.covers(&net) && net.overlaps(&net));
+        }
+
+        #[test]
+        fn addresses_with_a_number_lie_in_their_network_and_differ_as_the_numbers_do(
+            prefix: Ipv6Addr, len in 0..=96u8, number: Ipv4Addr,
+        ) {
+            let net = Cidr::containing(prefix.into(), len).expect("length in range");
+            let address = IpAddr::from(net.numbered(number).expect("there is room"));
+            prop_assert!(net.contains(address));
+            prop_assert_eq!(number_of(address), number);
         }
 
         #[test]

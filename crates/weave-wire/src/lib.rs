@@ -20,7 +20,7 @@ mod payload;
 mod time;
 mod versions;
 
-pub use cidr::{Cidr, InterfaceAddr};
+pub use cidr::{Cidr, InterfaceAddr, number_of};
 pub use circuit::Circuit;
 pub use codec::{
     decode_batch, decode_control, from_proto_addr, ip_bytes, ip_from_bytes, mac_from_bytes,
