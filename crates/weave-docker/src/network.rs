@@ -220,7 +220,9 @@ fn check_same(spec: &NetworkSpec, found: NetworkInfo) -> Result<NetworkInfo, Err
             driver: found.driver,
         });
     }
-    if found.subnets != [spec.subnet] {
+    // one with IPv6 beside it is the same network
+    let v4 = found.subnets.iter().filter(|net| net.first().is_ipv4());
+    if !v4.eq([&spec.subnet]) {
         let has = found
             .subnets
             .iter()
@@ -328,6 +330,9 @@ mod tests {
     #[test]
     fn a_network_of_another_driver_or_subnet_is_not_taken_for_ours() {
         assert!(check_same(&spec(), weave()).is_ok());
+        let mut both = weave();
+        both.subnets.push("fd00:5::/64".parse().unwrap());
+        assert!(check_same(&spec(), both).is_ok());
         let bridge = NetworkInfo {
             driver: "bridge".to_owned(),
             ..weave()

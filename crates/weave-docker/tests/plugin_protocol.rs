@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -49,10 +49,9 @@ fn v4(ip: u32) -> IpAddr {
 impl Driver for Recorder {
     async fn request_pool(&self, request: RequestPool) -> Result<Pool, DriverError> {
         self.note(&request);
-        if request.v6 {
-            return Err("weavemesh has no IPv6".into());
-        }
-        let subnet = request.pool.ok_or("weavemesh: give --subnet")?;
+        let default = request.v6.then(|| "fd12:3456:789a:1::/64".parse().unwrap());
+        let subnet = request.pool.or(default);
+        let subnet = subnet.ok_or("weavemesh: give --subnet")?;
         Ok(Pool {
             id: format!("pool-{subnet}"),
             subnet,
@@ -66,9 +65,14 @@ impl Driver for Recorder {
 
     async fn request_address(&self, request: RequestAddress) -> Result<InterfaceAddr, DriverError> {
         self.note(&request);
-        let (network, prefix_len) = subnet_of(&request.pool_id)?
-            .v4()
-            .ok_or("weavemesh has no IPv6")?;
+        let subnet = subnet_of(&request.pool_id)?;
+        let Some((network, prefix_len)) = subnet.v4() else {
+            let number = if request.gateway { 1 } else { 0x0a20_0005 };
+            let chosen = subnet.numbered(Ipv4Addr::from(number)).ok_or("no room")?;
+            let ip = request.address.unwrap_or_else(|| chosen.into());
+            return InterfaceAddr::new(ip, subnet.prefix_len())
+                .map_err(|error| error.to_string().into());
+        };
         let first = u32::from(network);
         let last = first | u32::MAX.checked_shr(prefix_len.into()).unwrap_or(0);
         let chosen = if request.gateway {
@@ -209,7 +213,7 @@ const METHODS: [&str; 22] = [
 #[test]
 fn recorded_requests_get_the_answers_that_dockerd_understands() {
     let cases = files("golden");
-    assert!(cases.len() >= 35, "golden files are missing");
+    assert!(cases.len() >= 41, "golden files are missing");
     for file in cases {
         let case: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
         let body = serde_json::to_vec(&case["request"]).unwrap();
@@ -278,6 +282,18 @@ fn options_reach_the_driver_typed() {
     assert!(seen("create_network").contains(r#"options: {"foo": "bar"}, internal: false"#));
     assert!(seen("create_network_internal").contains("internal: true"));
     assert!(seen("create_network_aux").contains(r#"aux_addresses: {"a": "#));
+    let dual = seen("create_network_of_both");
+    assert!(dual.contains("enable_ipv6: true"), "{dual}");
+    assert!(dual.contains("ipv6: [NetworkPool"), "{dual}");
+    assert!(dual.contains("subnet: Cidr(fd00:5::/64)"), "{dual}");
+    assert!(
+        seen("create_endpoint_of_both")
+            .contains("address_ipv6: Some(InterfaceAddr(fd00:5::a20:5/64))")
+    );
+    assert!(
+        seen("pool_of_ipv6_without_subnet")
+            .contains("pool: None, sub_pool: None, options: {}, v6: true")
+    );
     assert!(seen("pool_with_range_and_options").contains(r#"options: {"k": "v"}, v6: false"#));
     assert!(seen("gateway_address_given").contains("gateway: true"));
     assert!(seen("address_given").contains("address: Some(10.40.1.99), gateway: false"));
@@ -338,6 +354,10 @@ fn any_json() -> impl Strategy<Value = Value> {
         "[0-9a-f:./]{0,24}".prop_map(Value::from),
         Just(json!("10.32.0.0/12")),
         Just(json!("pool-10.32.0.0/12")),
+        Just(json!("fd00:5::/64")),
+        Just(json!("pool-fd00:5::/64")),
+        Just(json!("pool-fd00:5::/100")),
+        Just(json!("fd00:5::a20:5")),
         Just(json!("abc123")),
     ];
     let key = prop_oneof![
@@ -352,6 +372,9 @@ fn any_json() -> impl Strategy<Value = Value> {
         Just("SandboxKey".to_owned()),
         Just("Options".to_owned()),
         Just("IPv4Data".to_owned()),
+        Just("IPv6Data".to_owned()),
+        Just("AddressIPv6".to_owned()),
+        Just("V6".to_owned()),
         Just("AuxAddresses".to_owned()),
         Just("com.docker.network.portmap".to_owned()),
         Just("com.docker.network.endpoint.exposedports".to_owned()),
@@ -395,7 +418,7 @@ proptest! {
 
     #[test]
     fn any_damage_to_a_recorded_request_gets_a_well_formed_answer(
-        name in prop::sample::select(&["create_network_aux", "create_endpoint", "join", "pool_with_range_and_options", "gateway_address_given"][..]),
+        name in prop::sample::select(&["create_network_of_both", "create_endpoint_of_both", "pool_of_ipv6", "address_of_ipv6_given", "create_network_aux", "create_endpoint", "join", "pool_with_range_and_options", "gateway_address_given"][..]),
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),
         cut in any::<bool>(),
@@ -404,6 +427,27 @@ proptest! {
         let at = at.index(body.len());
         if cut { body.truncate(at) } else { body[at] = byte }
         check_well_formed(path.trim_start_matches('/'), &body)?;
+    }
+
+    #[test]
+    fn addresses_of_both_kinds_reach_the_driver_as_they_are(
+        v4: Ipv4Addr, v4_len in 0..=32u8, v6: Ipv6Addr, v6_len in 0..=128u8,
+    ) {
+        let v4 = InterfaceAddr::new(v4.into(), v4_len).unwrap();
+        let v6 = InterfaceAddr::new(v6.into(), v6_len).unwrap();
+        let driver = Recorder::default();
+        let body = json!({ "NetworkID": "n", "EndpointID": "e",
+            "Interface": { "Address": v4.to_string(), "AddressIPv6": v6.to_string() } });
+        ask(&driver, "/NetworkDriver.CreateEndpoint", &serde_json::to_vec(&body).unwrap());
+        let typed = format!("address: Some({v4:?}), address_ipv6: Some({v6:?})");
+        prop_assert!(driver.last().contains(&typed), "{}", driver.last());
+        let pool = |subnet: Cidr| json!({ "Pool": subnet.to_string(), "Gateway": "" });
+        let body = json!({ "NetworkID": "n",
+            "IPv4Data": [pool(v4.network())], "IPv6Data": [pool(v6.network())] });
+        ask(&driver, "/NetworkDriver.CreateNetwork", &serde_json::to_vec(&body).unwrap());
+        for subnet in [v4.network(), v6.network()] {
+            prop_assert!(driver.last().contains(&format!("subnet: {subnet:?}")), "{}", driver.last());
+        }
     }
 
     #[test]
