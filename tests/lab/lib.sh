@@ -16,7 +16,7 @@ WORK=$(mktemp -d)
 on() { local host=$1; shift; scripts/lab exec "$host" "$@"; }
 weave() { local host=$1; shift; scripts/lab exec "$host" weave "$@"; }
 docker_() { local host=$1; shift; scripts/lab exec "$host" docker "$@"; }
-ip_of() { echo "$LAB_NET.$1"; }
+ip_of() { echo "${LAB_IPV6:-$LAB_NET.}$1"; }
 address() {  # address HOST CONTAINER [NETWORK]
   docker_ "$1" inspect -f "{{(index .NetworkSettings.Networks \"${3:-weave}\").IPAddress}}" "$2"
 }
