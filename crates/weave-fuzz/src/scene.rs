@@ -23,6 +23,8 @@ use crate::mesh::{Disk, HOST, Host, Inbound, Mesh, NAME, SECOND, addr_of, config
 
 /// Most steps of one input.
 const MAX_STEPS: usize = 24;
+/// The IPv6 subnet of networks that have one.
+const ULA: &str = "fd00:5::/64";
 /// Of each kind of message, so many that the peers sent are kept.
 const MOST_OF_A_KIND: usize = 4;
 /// Due timers in a row that get nowhere.
@@ -95,6 +97,7 @@ fn live(mesh: &mut Mesh) {
                     cidr,
                     segment,
                     strict: host == 2,
+                    ipv6: ULA.parse().ok().filter(|_| host == 1),
                 },
                 now,
             );
@@ -324,6 +327,7 @@ impl Scene {
                         cidr,
                         segment,
                         strict,
+                        ipv6: ULA.parse().ok().filter(|_| detail > 127),
                     },
                     now,
                 );

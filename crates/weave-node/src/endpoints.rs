@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::sync::OnceLock;
 
 use weave_wire::codec::MAX_ENDPOINT_IPS;
-use weave_wire::proto::{EndpointRecord, entry};
+use weave_wire::proto::{EndpointRecord, SubnetRecord, entry};
 use weave_wire::{Cidr, Mac, PeerId, SegmentId, ip_bytes, ip_from_bytes, mac_from_bytes};
 
 use claims::{Claims, Record, Source};
@@ -132,6 +132,8 @@ struct SubnetClaim {
     segment: SegmentId,
     cidr: Cidr,
     strict: bool,
+    /// As announced; of our own subnets the shell knows it.
+    ipv6: Option<Cidr>,
 }
 
 #[derive(Debug)]
@@ -318,9 +320,19 @@ impl Endpoints {
             segment,
             cidr,
             strict,
+            ipv6: None,
         };
         self.own_subnets.insert(cidr, subnet);
         self.note_change();
+    }
+
+    /// The IPv6 subnet that a live peer has beside this one, the lowest of those that have any.
+    pub(crate) fn ipv6_beside(&self, cidr: Cidr) -> Option<(PeerId, Cidr)> {
+        let mut beside = self.subnets.iter().filter_map(|((peer, _), subnet)| {
+            let meant = subnet.cidr == cidr && self.live.contains(peer);
+            Some((*peer, subnet.ipv6.filter(|_| meant)?))
+        });
+        beside.next()
     }
 
     /// Subnets that this host has a bridge for.
@@ -506,7 +518,16 @@ fn read_subnet(body: &entry::Body) -> Option<SubnetClaim> {
         segment,
         cidr,
         strict: record.strict,
+        ipv6: ipv6_of(record),
     })
+}
+
+/// One that cannot be used counts like none.
+fn ipv6_of(record: &SubnetRecord) -> Option<Cidr> {
+    let ip = <[u8; 16]>::try_from(record.ipv6.as_slice()).ok()?;
+    let prefix_len = u8::try_from(record.ipv6_prefix_len).ok()?;
+    let net = Cidr::new(ip.into(), prefix_len).ok()?;
+    (prefix_len <= 96).then_some(net)
 }
 
 #[cfg(test)]

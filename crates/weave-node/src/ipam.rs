@@ -61,6 +61,9 @@ use span::Span;
 use stage::Staged;
 use succession::Succession;
 
+/// Owner of an address of the range that is a number in an IPv6 address: filed under the range.
+pub const NUMBER_OF_IPV6: &str = "an IPv6 address of a container";
+
 /// Requests are answered after this long at most, a little before the five seconds promised.
 const ANSWER_WITHIN: Duration = Duration::from_millis(4800);
 /// At most this many requests wait at a time.
@@ -366,6 +369,12 @@ impl Ipam {
         }
         self.handle_found_request(self.me, now);
         Some(self.not_ready())
+    }
+
+    /// The IPv6 subnet that goes with an IPv4 one unless somebody chose another, the same on all
+    /// peers; nothing until a founding is in force.
+    pub fn ipv6_subnet(&self, subnet: Cidr) -> Option<Cidr> {
+        self.genesis.as_ref()?.ipv6_subnet(subnet)
     }
 
     /// A peer asks that somebody found the range.

@@ -121,6 +121,7 @@ fn frames_are_taken_on_a_segment_from_the_moment_that_the_host_has_its_bridge() 
         cidr,
         segment,
         strict: false,
+        ipv6: None,
     };
     mesh.with(0, |node, now| node.add_subnet(subnet, now));
     let fib = mesh.hosts[0].node.fib();

@@ -62,5 +62,6 @@ pub(crate) fn network(subnet: Cidr) -> Subnet {
         cidr: subnet,
         segment: SegmentId::of_subnet(subnet),
         strict: false,
+        ipv6: None,
     }
 }

@@ -117,7 +117,11 @@ pub fn check_entry(entry: &Entry) -> Result<(), WireError> {
         Log::Peer(peer) => check_peer_record(peer),
         Log::Subnet(subnet) => {
             let ip = ip_from_bytes(&subnet.ip)?;
-            prefix(ip, subnet.prefix_len)
+            prefix(ip, subnet.prefix_len)?;
+            if !subnet.ipv6.is_empty() {
+                exactly::<16>("ipv6", &subnet.ipv6)?;
+            }
+            Ok(())
         }
         Log::Endpoint(endpoint) => {
             mac_from_bytes(&endpoint.mac)?;

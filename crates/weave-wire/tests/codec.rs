@@ -313,6 +313,7 @@ fn entries_that_no_reader_could_use_are_told() {
         prefix_len: 12,
         segment: 1,
         strict: false,
+        ..Default::default()
     };
     let genesis = GenesisRecord {
         range_ip: vec![10, 32, 0, 0],
@@ -362,6 +363,10 @@ fn entries_that_no_reader_could_use_are_told() {
         Log::Name(NameRecord { ip: vec![], ..name }),
         Log::Subnet(SubnetRecord {
             prefix_len: 33,
+            ..subnet.clone()
+        }),
+        Log::Subnet(SubnetRecord {
+            ipv6: vec![0xfd; 4],
             ..subnet
         }),
         Log::Genesis(GenesisRecord {

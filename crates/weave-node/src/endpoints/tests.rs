@@ -332,8 +332,44 @@ fn subnet(text: &str, strict: bool) -> (SegmentId, entry::Body) {
             prefix_len,
             segment: segment.0,
             strict,
+            ..Default::default()
         }),
     )
+}
+
+#[test]
+fn the_ipv6_subnet_of_a_network_is_what_the_lowest_live_peer_has() {
+    let mut endpoints = with_live(&[HIGH]);
+    let cidr: Cidr = "10.32.0.0/12".parse().expect("a network");
+    let with = |ipv6: &str, ipv6_prefix_len| {
+        let (_, body) = subnet("10.32.0.0/12", false);
+        let entry::Body::Subnet(record) = body else {
+            panic!("no subnet");
+        };
+        let ipv6 = ip_bytes(ipv6.parse().expect("an address"));
+        entry::Body::Subnet(SubnetRecord {
+            ipv6,
+            ipv6_prefix_len,
+            ..record
+        })
+    };
+    endpoints.apply(LOW, 4, Some(&with("fd00:1::", 64)));
+    endpoints.apply(HIGH, 4, Some(&with("fd00:2::", 64)));
+    let beside = |endpoints: &Endpoints| endpoints.ipv6_beside(cidr).map(|(peer, _)| peer);
+    assert_eq!(beside(&endpoints), Some(HIGH), "only who is live counts");
+    endpoints.set_live(&BTreeSet::from([ME, LOW, HIGH]));
+    assert_eq!(beside(&endpoints), Some(LOW));
+    for (ipv6, len) in [
+        ("fd00:1::", 97),
+        ("fd00:1::1", 64),
+        ("10.0.0.0", 8),
+        ("fd00:1::", 1000),
+    ] {
+        endpoints.apply(LOW, 4, Some(&with(ipv6, len)));
+        assert_eq!(beside(&endpoints), Some(HIGH), "{ipv6}/{len} is none");
+    }
+    let other = "10.32.0.0/16".parse().expect("a network");
+    assert_eq!(endpoints.ipv6_beside(other), None);
 }
 
 #[test]

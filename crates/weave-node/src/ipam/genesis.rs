@@ -3,13 +3,13 @@
 //! A genesis is identified by a hash over its record and its founder, so nobody can claim
 //! another's. Its chunks are numbered from 0 along the range.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use blake2::digest::consts::U16;
 use blake2::{Blake2s, Blake2s256, Digest};
 use prost::Message as _;
 use weave_wire::proto::GenesisRecord;
-use weave_wire::{Cidr, PeerId};
+use weave_wire::{Cidr, PeerId, SegmentId};
 
 use super::span::Span;
 
@@ -73,6 +73,17 @@ impl Genesis {
             self.record.founded_at,
             Blake2s256::digest(self.founder.as_bytes()).into(),
         )
+    }
+
+    /// The IPv6 subnet that goes with an IPv4 one unless somebody chose another: unique local
+    /// (RFC 4193), with the beginning of our id as the global id, and a number of 16 bits that
+    /// follows from the IPv4 subnet.
+    pub(crate) fn ipv6_subnet(&self, subnet: Cidr) -> Option<Cidr> {
+        let [a, b, c, d, e, ..] = self.id;
+        let [f, g, ..] = SegmentId::of_subnet(subnet).0.to_be_bytes();
+        let prefix = [0xfd, a, b, c, d, e, f, g].map(u128::from);
+        let prefix = prefix.into_iter().fold(0, |bits, byte| bits << 8 | byte) << 64;
+        Cidr::new(Ipv6Addr::from_bits(prefix).into(), 64).ok()
     }
 
     /// Number of chunks in the range.
@@ -227,6 +238,23 @@ mod tests {
         let other = Genesis::from_record(PeerId([8; 32]), record).expect("a record");
         assert_ne!(one.id, other.id);
         assert_ne!(one.id, genesis("10.0.0.0/12").id);
+    }
+
+    #[test]
+    fn ipv6_subnets_are_unique_local_and_differ_by_founding_and_by_subnet() {
+        let (one, other) = (genesis("10.32.0.0/12"), genesis("10.0.0.0/12"));
+        let of = |genesis: &Genesis, subnet: &str| {
+            let subnet = subnet.parse().expect("a network");
+            genesis.ipv6_subnet(subnet).expect("a subnet")
+        };
+        let net = of(&one, "10.40.0.0/16");
+        assert_eq!(net.prefix_len(), 64);
+        assert!("fd00::/8".parse::<Cidr>().expect("a network").covers(&net));
+        assert_eq!(net, of(&genesis("10.32.0.0/12"), "10.40.0.0/16"));
+        assert_ne!(net, of(&other, "10.40.0.0/16"));
+        assert_ne!(net, of(&one, "10.40.0.0/24"));
+        let global = |net: Cidr| Cidr::containing(net.first(), 48).expect("a length");
+        assert_eq!(global(net), global(of(&one, "10.41.0.0/16")));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use weave_wire::{Cidr, PeerId, ip_from_bytes};
 use super::chunks::Grant;
 use super::genesis::{Genesis, GenesisId};
 use super::span::Span;
-use super::store::{granted_chunks, ip_bits, peer_of, taken_from};
+use super::store::{granted_chunks, ip_bits, number_bits, peer_of, taken_from};
 
 /// Where an entry stands: whose log, and which slot of it.
 type Place = (PeerId, u64);
@@ -100,7 +100,8 @@ impl Ledger {
                 }
             }
             Some(Body::Endpoint(record)) if foreign => {
-                let ips: Vec<u32> = record.ips.iter().filter_map(|ip| ip_bits(ip)).collect();
+                let ips = record.ips.iter().filter_map(|ip| number_bits(ip));
+                let ips: Vec<u32> = ips.collect();
                 touched.stations = true;
                 self.announced.extend(ips.iter().map(|ip| (*ip, place)));
                 self.stations.insert(place, ips);
@@ -164,7 +165,8 @@ impl Ledger {
         })
     }
 
-    /// Addresses between these that containers of other peers have, with those peers.
+    /// Addresses between these that containers of other peers have, as IPv4 addresses or in IPv6
+    /// ones, with those peers.
     pub(crate) fn used_by_others(&self, span: Span) -> impl Iterator<Item = (u32, PeerId)> + '_ {
         let uses = self.announced.range(all_of(span));
         uses.map(|(ip, (peer, _))| (*ip, *peer))
@@ -305,6 +307,8 @@ fn subnet_of(record: &SubnetRecord) -> Option<Cidr> {
 
 #[cfg(test)]
 mod tests {
+    use weave_wire::proto::EndpointRecord;
+
     use super::*;
     use crate::ipam::store::{grant_record, loan_record};
 
@@ -350,6 +354,27 @@ mod tests {
         assert!(ledger.loan_to_us(OTHER, 77).is_some());
         ledger.apply(OTHER, 2, None);
         assert_eq!(ledger.loan_to_us(OTHER, 77), None);
+    }
+
+    #[test]
+    fn an_ipv6_address_of_a_station_is_a_use_of_its_number() {
+        let mut ledger = Ledger::new(ME);
+        let mut v6 = [0; 16];
+        v6[0] = 0xfd;
+        v6[12..].copy_from_slice(&77u32.to_be_bytes());
+        let station = Body::Endpoint(EndpointRecord {
+            ips: vec![vec![0, 0, 0, 76], v6.to_vec()],
+            ..Default::default()
+        });
+        ledger.apply(OTHER, 5, Some(&station));
+        let both = Span {
+            first: 76,
+            last: 77,
+        };
+        let used: Vec<_> = ledger.used_by_others(both).collect();
+        assert_eq!(used, [(76, OTHER), (77, OTHER)]);
+        ledger.apply(OTHER, 5, None);
+        assert_eq!(ledger.used_by_others(both).count(), 0);
     }
 
     #[test]

@@ -17,15 +17,16 @@ use weave_wire::proto::entry::Body;
 use weave_wire::proto::{EndpointRecord, GrantRecord, LoanRecord};
 use weave_wire::{Cidr, PeerId, Time, ip_from_bytes};
 
-use super::Ipam;
 use super::borrow::Returning;
 use super::genesis::{Genesis, GenesisId};
 use super::pool::{Held, Lent, Loan, Phase};
 use super::span::ip_of;
 use super::stage::{genesis_entry, grant_entry, loan_set};
 use super::store::{
-    Write, genesis_write, granted_chunks, granted_key, held_write, ip_bits, lent_key, peer_of,
+    Write, genesis_write, granted_chunks, granted_key, held_write, ip_bits, lent_key, number_bits,
+    peer_of,
 };
+use super::{Ipam, NUMBER_OF_IPV6};
 
 /// What is to be recovered, and what was.
 #[derive(Debug, Default)]
@@ -252,15 +253,21 @@ impl Ipam {
     }
 
     fn claim_former(&mut self, record: &EndpointRecord, subnet: Cidr) {
-        let ips = record.ips.iter().filter_map(|ip| ip_bits(ip));
-        let ips = ips.filter(|ip| subnet.contains(ip_of(*ip).into()));
-        let ips = ips.filter(|ip| !self.recovery.released.contains(ip));
-        for ip in ips.filter(|ip| !self.pool.held.contains_key(ip)) {
+        for address in &record.ips {
+            let (subnet, owner) = match (ip_bits(address), record.container.as_str()) {
+                (None, _) => (self.config.range.unwrap_or(subnet), NUMBER_OF_IPV6),
+                (Some(_), "") => (subnet, "a container"),
+                (Some(_), container) => (subnet, container),
+            };
+            let number = number_bits(address);
+            let Some(ip) = number.filter(|ip| subnet.contains(ip_of(*ip).into())) else {
+                continue;
+            };
+            if self.recovery.released.contains(&ip) || self.pool.held.contains_key(&ip) {
+                continue;
+            }
             self.recovery.claims.entry(ip).or_insert_with(|| Claim {
-                owner: match record.container.as_str() {
-                    "" => "a container".to_owned(),
-                    container => container.to_owned(),
-                },
+                owner: owner.to_owned(),
                 subnet,
                 is_seen: false,
             });

@@ -6,7 +6,7 @@
 use prost::Message as _;
 use std::net::{IpAddr, Ipv4Addr};
 use weave_wire::proto::{GenesisRecord, GrantRecord, LoanRecord};
-use weave_wire::{Cidr, PeerId};
+use weave_wire::{Cidr, PeerId, ip_from_bytes, number_of};
 
 use super::chunks::Grant;
 use super::genesis::{Genesis, GenesisId};
@@ -153,6 +153,12 @@ pub(crate) fn granted_chunks(grant: &GrantRecord) -> Option<Span> {
 /// The four bytes of an IPv4 address as a number.
 pub(crate) fn ip_bits(bytes: &[u8]) -> Option<u32> {
     <[u8; 4]>::try_from(bytes).ok().map(u32::from_be_bytes)
+}
+
+/// The number that an announced address takes up in the range: that of an IPv4 address, and the one
+/// that an IPv6 address ends in.
+pub(crate) fn number_bits(bytes: &[u8]) -> Option<u32> {
+    ip_from_bytes(bytes).ok().map(|ip| number_of(ip).to_bits())
 }
 
 /// A peer's key.

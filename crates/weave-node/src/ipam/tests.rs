@@ -324,6 +324,7 @@ fn addresses_of_a_network_inside_are_left_to_it() {
         prefix_len: 24,
         segment: 1,
         strict: false,
+        ..Default::default()
     };
     host.ipam
         .apply(id(9), 3, None, Some(&entry::Body::Subnet(inner)), host.now);

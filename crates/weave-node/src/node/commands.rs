@@ -20,6 +20,8 @@ pub struct Subnet {
     pub segment: SegmentId,
     /// Frames from unannounced source addresses are dropped.
     pub strict: bool,
+    /// The IPv6 subnet beside it, if it has one.
+    pub ipv6: Option<Cidr>,
 }
 
 impl Node {
@@ -79,6 +81,10 @@ impl Node {
             prefix_len: u32::from(subnet.cidr.prefix_len()),
             segment: subnet.segment.0,
             strict: subnet.strict,
+            ipv6: subnet
+                .ipv6
+                .map_or_else(Vec::new, |net| ip_bytes(net.first())),
+            ipv6_prefix_len: subnet.ipv6.map_or(0, |net| u32::from(net.prefix_len())),
         };
         let key = format!("subnet/{}", subnet.cidr);
         self.write(&key, Some(entry::Body::Subnet(record)), now);

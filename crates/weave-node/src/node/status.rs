@@ -150,6 +150,18 @@ impl Node {
         Some((peer.name(), self.nickname(&peer)))
     }
 
+    /// The IPv6 subnet that a live peer has beside this one, with what people call that peer.
+    pub fn ipv6_beside(&self, subnet: Cidr) -> Option<(Cidr, String)> {
+        let (peer, beside) = self.endpoints.ipv6_beside(subnet)?;
+        Some((beside, format!("{}({})", peer.name(), self.nickname(&peer))))
+    }
+
+    /// The IPv6 subnet that goes with an IPv4 one unless somebody chose another, the same on all
+    /// hosts; nothing until addresses can be given out, see [`Node::prime`].
+    pub fn default_ipv6_subnet(&self, subnet: Cidr) -> Option<Cidr> {
+        self.ipam.ipv6_subnet(subnet)
+    }
+
     /// Known subnets of other hosts and of this one.
     pub fn subnets(&self) -> Vec<Cidr> {
         let segments = self.endpoints.segments();

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::sync::Mutex;
+use weave_node::Subnet;
 use weave_sys::bridge::NetworkSpec;
 use weave_sys::dnsns::DnsNamespace;
 use weave_sys::firewall::BridgeRules;
@@ -119,8 +120,8 @@ struct Bridge {
     tap_name: String,
     tap: Arc<Tap>,
     subnet: Cidr,
-    /// Whether the mesh was told that only what was announced passes; nothing: not told yet.
-    strict: Option<bool>,
+    /// What the mesh was told of it, if it was.
+    told: Option<Subnet>,
 }
 
 impl Networks {
@@ -265,12 +266,36 @@ impl Networks {
         }
     }
 
+    /// Checks that a Docker network could have this IPv6 subnet beside its IPv4 one.
+    ///
+    /// # Errors
+    /// With the reason and what to do.
+    pub(crate) async fn check_ipv6_subnet(&self, subnet: Cidr) -> Result<(), NetworkError> {
+        check_usable_ipv6(subnet)?;
+        let state = self.state.lock().await;
+        let overlaps = |network: &&NetworkRecord| {
+            let other = network.ipv6;
+            other.is_some_and(|other| other.overlaps(&subnet))
+        };
+        match state.networks.values().find(overlaps) {
+            Some(other) => Err(NetworkError::Refused(format!(
+                "IPv6 subnet {subnet} is already in use by network {} on this host; give another \
+                 one with --subnet",
+                short(&other.id)
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// Makes a Docker network.
     ///
     /// # Errors
     /// With the reason; nothing is left behind.
     pub(crate) async fn create_network(&self, record: NetworkRecord) -> Result<(), NetworkError> {
         self.check_subnet(record.subnet).await?;
+        if let Some(ipv6) = record.ipv6 {
+            self.check_ipv6_subnet(ipv6).await?;
+        }
         self.save(vec![record.write()]).await?;
         let mut state = self.state.lock().await;
         state.networks.insert(record.id.clone(), record.clone());
@@ -395,7 +420,7 @@ impl Networks {
             tap_name: spec.tap,
             tap: Arc::new(tap),
             subnet,
-            strict: None,
+            told: None,
         };
         state.bridges.insert(segment, bridge);
         self.publish_taps(state);
@@ -494,6 +519,30 @@ fn check_usable(subnet: Cidr, range: Cidr) -> Result<(), NetworkError> {
     Ok(())
 }
 
+fn check_usable_ipv6(subnet: Cidr) -> Result<(), NetworkError> {
+    let IpAddr::V6(network) = subnet.first() else {
+        return Err(NetworkError::Refused(format!(
+            "subnet {subnet} is not IPv6; give one such as --subnet fd00:5::/64"
+        )));
+    };
+    if subnet.prefix_len() > 96 {
+        return Err(NetworkError::Refused(format!(
+            "IPv6 subnet {subnet} has no room for the numbers that addresses end in; a /96 is the \
+             smallest, a /64 is usual"
+        )));
+    }
+    let [first, ..] = network.octets();
+    let is_unique_local = first & 0xfe == 0xfc && subnet.prefix_len() >= 7;
+    let is_global = first & 0xe0 == 0x20 && subnet.prefix_len() >= 3;
+    if is_unique_local || is_global {
+        return Ok(());
+    }
+    Err(NetworkError::Refused(format!(
+        "IPv6 subnet {subnet} is neither unique local nor global; give one such as --subnet \
+         fd00:5::/64"
+    )))
+}
+
 /// The first characters of an id, as Docker shows it.
 pub(crate) fn short(id: &str) -> &str {
     id.get(..12).unwrap_or(id)
@@ -527,5 +576,27 @@ mod tests {
             assert!(error.to_string().contains(text), "{error}");
         }
         assert!(check_usable("10.33.0.0/24".parse().unwrap(), range).is_ok());
+    }
+
+    #[test]
+    fn an_ipv6_subnet_is_unicast_and_has_room_for_numbers() {
+        for (subnet, text) in [
+            ("10.33.0.0/24", "is not IPv6; give"),
+            ("fd00:5::/97", "no room for the numbers"),
+            ("fe80::/64", "neither unique local nor global"),
+            ("ff05::/64", "neither unique local nor global"),
+            ("::/64", "neither unique local nor global"),
+            ("::/0", "neither unique local nor global"),
+            ("8000::/1", "neither unique local nor global"),
+        ] {
+            let error = check_usable_ipv6(subnet.parse().unwrap()).unwrap_err();
+            assert!(error.to_string().contains(text), "{error}");
+        }
+        for subnet in ["fd00:5::/64", "fd00:5::/96", "fd00::/8", "2001:db8:1::/48"] {
+            assert!(
+                check_usable_ipv6(subnet.parse().unwrap()).is_ok(),
+                "{subnet}"
+            );
+        }
     }
 }

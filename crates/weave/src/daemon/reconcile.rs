@@ -17,7 +17,7 @@ use weave_docker::{
     AttachedContainer, Change, DRIVER_NAME, DockerClient, NetworkInfo, WatcherConfig, watch_docker,
 };
 use weave_node::Node;
-use weave_wire::{Cidr, Mac, SegmentId};
+use weave_wire::{Cidr, Mac, SegmentId, number_of};
 
 use super::DaemonConfig;
 use super::attach::Attacher;
@@ -254,14 +254,12 @@ impl Reconciler {
             .await;
         let local: BTreeSet<_> = endpoints
             .iter()
-            .flat_map(|endpoint| endpoint.addresses.iter().map(|held| held.address.ip()))
+            .flat_map(|endpoint| endpoint.addresses.iter())
+            .map(|held| number_of(held.address.ip()))
             .collect();
         held.unwrap_or_default()
             .into_iter()
-            .filter(|held| {
-                let ip = IpAddr::V4(held.ip);
-                !local.contains(&ip) && !view.addresses.contains(&ip)
-            })
+            .filter(|held| !local.contains(&held.ip) && !view.numbers.contains(&held.ip))
             .map(|held| Difference::Address(held.ip, held.ticket))
             .collect()
     }
@@ -294,8 +292,10 @@ impl Reconciler {
         let Some(subnet) = subnet_of(network) else {
             return Err(NetworkError::Refused("it has no IPv4 subnet".to_owned()));
         };
+        let mut subnets = network.subnets.iter().copied();
+        let ipv6 = subnets.find(|subnet| subnet.first().is_ipv6());
         let id = network.id.clone();
-        let record = network_record(id, subnet, network.internal, &network.options)
+        let record = network_record(id, (subnet, ipv6), network.internal, &network.options)
             .map_err(NetworkError::Refused)?;
         self.networks.create_network(record).await
     }
@@ -329,15 +329,13 @@ fn record_of(
     mac: Mac,
     info: &weave_docker::ContainerInfo,
 ) -> EndpointRecord {
-    let v4 = container
-        .addresses
-        .iter()
-        .filter(|address| address.ip().is_ipv4());
     EndpointRecord {
         id: container.endpoint_id.clone(),
         segment: SegmentId::of_subnet(subnet).0,
         mac,
-        addresses: v4
+        addresses: container
+            .addresses
+            .iter()
             .map(|address| Address {
                 address: *address,
                 allocated: false,
@@ -365,8 +363,8 @@ fn subnet_of(network: &NetworkInfo) -> Option<Cidr> {
 struct View<'a> {
     networks: BTreeMap<&'a str, &'a NetworkInfo>,
     endpoints: BTreeMap<&'a str, (&'a NetworkInfo, &'a AttachedContainer)>,
-    /// Of endpoints, and kept back.
-    addresses: BTreeSet<IpAddr>,
+    /// Of addresses of endpoints, and of those kept back: themselves, and what IPv6 ones end in.
+    numbers: BTreeSet<Ipv4Addr>,
 }
 
 impl<'a> View<'a> {
@@ -390,12 +388,13 @@ impl<'a> View<'a> {
             endpoints: containers()
                 .map(|(network, container)| (container.endpoint_id.as_str(), (network, container)))
                 .collect(),
-            addresses: in_use
+            numbers: in_use
                 .chain(
                     docker
                         .iter()
                         .flat_map(|network| network.kept_back.iter().copied()),
                 )
+                .map(number_of)
                 .collect(),
         }
     }

@@ -347,6 +347,7 @@ impl Mesh {
             prefix_len: u32::from(subnet.prefix_len()),
             segment: 1,
             strict: false,
+            ..Default::default()
         };
         self.write_log(
             node,

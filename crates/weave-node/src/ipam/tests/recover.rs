@@ -123,6 +123,7 @@ fn former_with_endpoint(before: &Host) -> Vec<entry::Body> {
         prefix_len: 24,
         segment: 5,
         strict: false,
+        ..Default::default()
     }));
     log.push(entry::Body::Endpoint(EndpointRecord {
         segment: 5,
@@ -141,6 +142,28 @@ fn what_the_former_log_announced_for_endpoints_is_not_given_to_others() {
     let mut host = set_back(1, &before.disk);
     adopt(&mut host, former_with_endpoint(&before));
     assert_eq!(host.allocate(3, "10.32.0.0/24", None), ip("10.32.0.3"));
+}
+
+#[test]
+fn numbers_of_ipv6_addresses_of_the_former_log_are_held_again_in_the_range() {
+    let mut before = Host::new(1);
+    before.allocate(1, "10.32.0.0/24", None);
+    let mut log = former_with_endpoint(&before);
+    let v6 = "fd00:5::a20:103".parse::<std::net::Ipv6Addr>();
+    let v6 = v6.expect("an address").octets().to_vec();
+    if let Some(entry::Body::Endpoint(record)) = log.last_mut() {
+        record.ips.push(v6);
+    }
+    let mut host = set_back(1, &before.disk);
+    adopt(&mut host, log);
+    let held = host.ipam.lookup(NUMBER_OF_IPV6);
+    let held: Vec<_> = held.iter().map(|held| (held.ip, held.subnet)).collect();
+    assert_eq!(held, [(ip("10.32.1.3"), net(RANGE))]);
+    assert!(
+        host.refusal(3, "10.32.1.0/24", Some("10.32.1.3"))
+            .contains("in use"),
+        "it is given to nobody else"
+    );
 }
 
 #[test]

@@ -5,10 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use weave_node::EndpointSpec;
+use weave_node::ipam::NUMBER_OF_IPV6;
 use weave_sys::dnsns::DNS_ADDRESS;
 use weave_sys::netlink::Route;
 use weave_sys::veth::{self, EndpointVeth};
 use weave_sys::{NetNs, Netlink, firewall, linkname};
+use weave_wire::number_of;
 
 use super::{Address, EndpointRecord, Kind, NetworkError, Networks, plumbing};
 
@@ -288,14 +290,17 @@ impl Networks {
         for held in &record.addresses {
             // dockerd asks for the address first, and makes the endpoint with it then
             let is_ours = held.allocated || matches!(record.kind, Kind::Docker { .. });
-            if let IpAddr::V4(ip) = held.address.ip()
-                && is_ours
-            {
-                let (owner, subnet) = (owner.clone(), held.address.network());
-                self.parts
-                    .control
-                    .post(move |node, now| node.claim(&owner, subnet, ip, now));
+            if !is_ours {
+                continue;
             }
+            let (owner, subnet) = match held.address.ip() {
+                IpAddr::V4(_) => (owner.clone(), held.address.network()),
+                IpAddr::V6(_) => (NUMBER_OF_IPV6.to_owned(), self.range()),
+            };
+            let number = number_of(held.address.ip());
+            self.parts
+                .control
+                .post(move |node, now| node.claim(&owner, subnet, number, now));
         }
     }
 

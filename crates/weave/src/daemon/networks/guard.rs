@@ -159,7 +159,7 @@ impl Networks {
         }
     }
 
-    /// Makes a bridge as strict and as guarded as its network says now.
+    /// Makes a bridge as strict as its network says now, and tells the mesh what it is like.
     pub(super) async fn apply_options(
         &self,
         state: &mut State,
@@ -167,18 +167,20 @@ impl Networks {
     ) -> Result<(), NetworkError> {
         let segment = SegmentId::of_subnet(subnet);
         let strict = self.is_strict(state, segment);
+        let ipv6 = state.networks_of(segment).find_map(|network| network.ipv6);
         let Some(bridge) = state.bridges.get_mut(&segment) else {
             return Ok(());
         };
-        if bridge.strict == Some(strict) {
-            return Ok(());
-        }
-        bridge.strict = Some(strict);
         let subnet = Subnet {
             cidr: bridge.subnet,
             segment,
             strict,
+            ipv6,
         };
+        if bridge.told == Some(subnet) {
+            return Ok(());
+        }
+        bridge.told = Some(subnet);
         self.parts
             .control
             .call(move |node, now| node.add_subnet(subnet, now))

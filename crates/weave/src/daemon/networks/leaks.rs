@@ -4,11 +4,12 @@
 //! what Docker has.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use weave_node::ipam::Allocated;
+use weave_node::ipam::{Allocated, NUMBER_OF_IPV6};
 use weave_sys::NetNs;
 use weave_sys::linkname::{self, DEFAULT_BRIDGE};
+use weave_wire::number_of;
 
 use super::{EndpointRecord, NetworkError, NetworkRecord, Networks, plumbing};
 
@@ -48,11 +49,26 @@ impl Networks {
         };
         self.remove_endpoint(id).await?;
         for address in &record.addresses {
-            if let IpAddr::V4(ip) = address.address.ip() {
-                self.free_address(ip, |_| true);
+            match address.address.ip() {
+                IpAddr::V4(ip) => self.free_address(ip, |_| true),
+                IpAddr::V6(ip) => self.free_address(number_of(ip.into()), is_number),
             }
         }
         Ok(())
+    }
+
+    /// Gives back the number that an IPv6 address ends in.
+    pub(crate) fn release_number(&self, ip: Ipv6Addr) {
+        let (range, number) = (self.range(), number_of(ip.into()));
+        self.control().post(move |node, now| {
+            // dockerd may be late, and the number an IPv4 address of somebody else by now
+            let is_other = node
+                .allocated()
+                .any(|held| held.ip == number && !is_number(&held));
+            if !is_other {
+                node.release(range, number, now);
+            }
+        });
     }
 
     /// Gives an address back, whatever subnet it was asked for in, if that is meant.
@@ -73,12 +89,9 @@ impl Networks {
 
     /// Frees the endpoint that holds `ip` if its container is gone: dockerd, when it was killed or
     /// could not reach us, asks for the address again without having given it back.
-    pub(crate) async fn free_dead_holder(&self, ip: Ipv4Addr) {
+    pub(crate) async fn free_dead_holder(&self, ip: IpAddr) {
         for record in self.endpoints().await {
-            let holds = record
-                .addresses
-                .iter()
-                .any(|held| held.address.ip() == IpAddr::V4(ip));
+            let holds = record.addresses.iter().any(|held| held.address.ip() == ip);
             if !holds || !self.is_dead(&record).await {
                 continue;
             }
@@ -151,6 +164,11 @@ impl Networks {
         weave_sys::bridge::remove_network(&self.netlink, name, &tap).await?;
         Ok(())
     }
+}
+
+/// Whether it was given out to end an IPv6 address.
+fn is_number(held: &Allocated) -> bool {
+    held.owner == NUMBER_OF_IPV6
 }
 
 fn is_endpoint_veth(name: &str) -> bool {

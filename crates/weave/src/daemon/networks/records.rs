@@ -18,6 +18,8 @@ pub(crate) struct NetworkRecord {
     pub(crate) id: String,
     /// Its addresses.
     pub(crate) subnet: Cidr,
+    /// Its IPv6 addresses, if it has any.
+    pub(crate) ipv6: Option<Cidr>,
     /// No way out of the network.
     pub(crate) internal: bool,
     /// Containers are given our DNS server.
@@ -91,6 +93,8 @@ pub(crate) struct Address {
 struct StoredNetwork {
     #[serde(with = "text")]
     subnet: Cidr,
+    #[serde(with = "some_text", default, skip_serializing_if = "Option::is_none")]
+    ipv6: Option<Cidr>,
     internal: bool,
     dns: bool,
     #[serde(default)]
@@ -111,6 +115,7 @@ impl NetworkRecord {
     pub(crate) fn write(&self) -> Write {
         let stored = StoredNetwork {
             subnet: self.subnet,
+            ipv6: self.ipv6,
             internal: self.internal,
             dns: self.dns,
             strict: self.strict,
@@ -189,6 +194,7 @@ pub(super) fn networks(contents: &Contents) -> Vec<NetworkRecord> {
         .map(|(id, stored)| NetworkRecord {
             id,
             subnet: stored.subnet,
+            ipv6: stored.ipv6,
             internal: stored.internal,
             dns: stored.dns,
             strict: stored.strict,
@@ -250,6 +256,32 @@ mod text {
     }
 }
 
+/// As [`text`], of what there may be none of.
+mod some_text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<T: Display, S: Serializer>(
+        value: &Option<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => super::text::serialize(value, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        super::text::deserialize(deserializer).map(Some)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,6 +301,10 @@ mod tests {
                     address: "192.168.7.1/24".parse().unwrap(),
                     allocated: false,
                 },
+                Address {
+                    address: "fd00:5::a20:7/64".parse().unwrap(),
+                    allocated: false,
+                },
             ],
             container: String::new(),
             kind: Kind::Docker {
@@ -284,6 +320,7 @@ mod tests {
         let network = NetworkRecord {
             id: "n1".to_owned(),
             subnet: "10.33.0.0/24".parse().unwrap(),
+            ipv6: "fd00:5::/64".parse().ok(),
             internal: true,
             dns: false,
             strict: true,
@@ -297,11 +334,19 @@ mod tests {
             },
             ..endpoint()
         };
-        let contents: Contents = [network.write(), endpoint().write(), exposed.write()]
+        let ipv4_only = NetworkRecord {
+            id: "n2".to_owned(),
+            ipv6: None,
+            ..network
+        };
+        let writes = [network.write(), ipv4_only.write()];
+        let endpoints_of = [endpoint().write(), exposed.write()];
+        let contents: Contents = writes
             .into_iter()
+            .chain(endpoints_of)
             .map(|(key, value)| (key, value.unwrap()))
             .collect();
-        assert_eq!(networks(&contents), [network]);
+        assert_eq!(networks(&contents), [network, ipv4_only]);
         assert_eq!(endpoints(&contents), [endpoint(), exposed]);
     }
 
@@ -312,7 +357,7 @@ mod tests {
         let [network] = &*networks(&contents) else {
             panic!("it is not read");
         };
-        assert!(network.guard && !network.strict);
+        assert!(network.guard && !network.strict && network.ipv6.is_none());
     }
 
     #[test]
