@@ -2,9 +2,12 @@
 # Networks with IPv6 addresses, between hosts that reach each other over IPv6 only.
 export LAB_IPV6=${LAB_IPV6:-fd77:6783::}
 source "$(dirname "$0")/lib.sh"
-boot 3
-mesh 3
 make() { local h=$1 name=$2; shift 2; docker_ "$h" network create -d weavemesh --ipam-driver weavemesh "$@" "$name"; }
+boot 3
+launch 3 "$(ip_of 99)"
+check "a host that reaches nobody cannot know the subnet of its mesh" fails 1 'no IPv6 subnet can be derived yet' make 3 early --ipv6 --subnet 10.41.0.0/16
+weave 3 reset --force >/dev/null 2>&1
+mesh 3
 run() { local h=$1 name=$2 net=$3; shift 3; docker_ "$h" run -d --name "$name" --net="$net" "$@" bb sleep 10000; }
 address6() { docker_ "$1" inspect -f "{{(index .NetworkSettings.Networks \"$3\").GlobalIPv6Address}}" "$2"; }  # address6 HOST CONTAINER NETWORK
 subnet6() { docker_ "$1" network inspect -f '{{range .IPAM.Config}}{{println .Subnet}}{{end}}' "$2" | grep :; }
@@ -13,7 +16,7 @@ used() { weave "$1" status ipam --json | python3 -c 'import json,sys; print(json
 drops() { weave "$1" report | python3 -c "import json,sys; print(json.load(sys.stdin)['drops'].get('$2', 0))"; }
 
 echo "-- the underlay"
-check "hosts have no IPv4 address on it" refuse says 'inet ' on 1 ip -4 addr show eth0
+check "hosts have nothing but IPv6 on it" refuse says 'inet ' on 1 ip -4 addr show eth0
 check "the mesh is connected over IPv6" says "established.*${LAB_IPV6}|${LAB_IPV6}.*established" weave 1 status connections
 
 echo "-- a network with an IPv6 subnet"
@@ -21,6 +24,7 @@ check "a subnet with no room for numbers is refused" fails 1 'no room for the nu
 check "so is one that is not for networks" fails 1 'neither unique local nor global' make 1 odd --ipv6 --subnet 10.45.0.0/16 --subnet fe80::/64
 check "so is a part of one" fails 1 'ip-range fd00:9::.* is IPv6' make 1 odd --ipv6 --subnet 10.45.0.0/16 --subnet fd00:9::/64 --ip-range fd00:9::/112
 check "so is a gateway that containers may get" fails 1 'which containers may get' make 1 odd --ipv6 --subnet 10.45.0.0/16 --subnet fd00:9::/64 --gateway fd00:9::a20:5
+check "so are two" fails 1 'one IPv6 subnet at most' make 1 odd --ipv6 --subnet 10.45.0.0/16 --subnet fd00:9::/64 --subnet fd00:a::/64
 for h in 1 2; do check "h$h: it is made" make $h six --ipv6 --subnet 10.40.0.0/16 --subnet fd00:5::/64; done
 check "h3: another IPv6 subnet for it is refused, with a peer named" eventually 5 fails 1 'has the IPv6 subnet fd00:5::/64 on peer .*give the same' make 3 six --ipv6 --subnet 10.40.0.0/16 --subnet fd00:6::/64
 check "h3: without one it is given the same" eval 'make 3 six --ipv6 --subnet 10.40.0.0/16 && same "$(subnet6 3 six)" fd00:5::/64'
