@@ -185,7 +185,7 @@ echo "--socket $WORK/w.sock router --password-file "$WORK/password" ${ROUTER[*]}
 scripts/lab bg 3 router weave router --socket $WORK/w.sock "${ROUTER[@]}"
 check "a router in the foreground with all its options" eventually 15 says 'Name: .*\(r\)' weave 3 --socket $WORK/w.sock status
 check "a second one is refused" fails 1 'already running' weave 3 router --socket $WORK/w.sock --no-docker
-check "a state directory that cannot be" fails 1 'cannot make the state directory /proc/x' weave 3 router --socket $WORK/x.sock --no-docker --no-dns --status-addr off --port 7001 --password "$PASSWORD" --state-dir /proc/x
+check "a state directory that cannot be" fails 1 'error: make the directory /proc/x: No such file' weave 3 router --socket $WORK/x.sock --no-docker --no-dns --status-addr off --port 7001 --password "$PASSWORD" --state-dir /proc/x
 check "nobody but root launches" fails 1 '.weave launch. must be run by root' on 3 setpriv --reuid 65534 --clear-groups weave launch
 check "it ends by its socket" says '' weave 3 stop --socket $WORK/w.sock
 
