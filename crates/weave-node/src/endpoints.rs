@@ -234,16 +234,17 @@ impl Endpoints {
             self.subnets.insert(source, subnet);
             self.note_change();
         }
-        let was_claim = self.claims.is_there(&source);
+        let was_claim = match new.and_then(read_endpoint) {
+            Some(record) => {
+                let was_claim = self.claims.insert(source, record);
+                self.note_change();
+                self.yield_to(&source);
+                was_claim
+            }
+            None => self.claims.remove(&source),
+        };
         if had_subnet || was_claim {
             self.note_change();
-        }
-        if let Some(record) = new.and_then(read_endpoint) {
-            self.claims.insert(source, record);
-            self.note_change();
-            self.yield_to(&source);
-        } else {
-            self.claims.remove(&source);
         }
         if was_claim {
             self.reclaim();
@@ -356,18 +357,7 @@ impl Endpoints {
         if !self.live.contains(&source.0) {
             return;
         }
-        for (handle, what) in self.claims.tied_with(source, self.me) {
-            if let Some(own) = self.own.values().find(|own| own.handle == handle) {
-                let conflict = Conflict {
-                    endpoint: own.spec.clone(),
-                    what,
-                    with: source.0,
-                    is_lost: false,
-                };
-                self.actions.push_back(EndpointAction::Conflict(conflict));
-            }
-        }
-        for (handle, what) in self.claims.beaten_by(source, self.me) {
+        for (handle, what, is_lost) in self.claims.contested_by(source, self.me) {
             let Some(own) = self.own.values().find(|own| own.handle == handle) else {
                 continue;
             };
@@ -376,8 +366,12 @@ impl Endpoints {
                 endpoint: spec.clone(),
                 what,
                 with: source.0,
-                is_lost: true,
+                is_lost,
             };
+            if !is_lost {
+                self.actions.push_back(EndpointAction::Conflict(conflict));
+                continue;
+            }
             self.contested
                 .entry(spec.id.clone())
                 .or_insert_with(|| spec.clone());

@@ -4,7 +4,7 @@
 //! that did not know of each other, as in two meshes that are connected, or two sides of a cut.
 //! Of those each peer keeps what it knew first, so that no connection breaks that worked before.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -45,8 +45,8 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// Adds what `source` announces now, in place of what it did before.
-    pub(super) fn insert(&mut self, source: Source, record: Record) {
+    /// Adds what `source` announces now, in place of what it did before. Whether it did.
+    pub(super) fn insert(&mut self, source: Source, record: Record) -> bool {
         self.count += 1;
         let claim = |claims: Option<&Vec<Claim>>| {
             let known = claims.into_iter().flatten();
@@ -64,16 +64,13 @@ impl Claims {
         let of_ips: Vec<_> = ip_keys
             .map(|key| (key, claim(self.ips.get(&key))))
             .collect();
-        self.remove(&source);
+        let was_there = self.remove(&source);
         self.macs.entry(mac_key).or_default().push(of_mac);
         for (key, of_ip) in of_ips {
             self.ips.entry(key).or_default().push(of_ip);
         }
         self.records.insert(source, record);
-    }
-
-    pub(super) fn is_there(&self, source: &Source) -> bool {
-        self.records.contains_key(source)
+        was_there
     }
 
     /// Whether there was anything to remove.
@@ -129,35 +126,25 @@ impl Claims {
             .collect()
     }
 
-    /// What the record of `source` takes from records of `me`, by a higher number.
-    pub(super) fn beaten_by(&self, source: &Source, me: PeerId) -> Vec<(u64, Contested)> {
-        self.facing(source, me, Ordering::Less)
-    }
-
-    /// What the record of `source` announces with the same number as records of `me`.
-    pub(super) fn tied_with(&self, source: &Source, me: PeerId) -> Vec<(u64, Contested)> {
-        self.facing(source, me, Ordering::Equal)
-    }
-
-    /// Addresses in the record of `source` that records of `me` have, with a number that compares
-    /// with its own like this.
-    fn facing(&self, source: &Source, me: PeerId, how: Ordering) -> Vec<(u64, Contested)> {
+    /// Addresses in the record of `source` that records of `me` have, too, by their slots, and
+    /// whether it takes them with a higher number; with the same one each stays where it is.
+    pub(super) fn contested_by(&self, source: &Source, me: PeerId) -> Vec<(u64, Contested, bool)> {
         let Some(record) = self.records.get(source) else {
             return Vec::new();
         };
         let ours = |claims: Option<&Vec<Claim>>, what: Contested| {
             let claims = claims.into_iter().flatten();
-            let ours = claims
-                .filter(|claim| claim.source.0 == me && claim.claim.cmp(&record.claim) == how);
-            ours.map(|claim| (claim.source.1, what)).collect::<Vec<_>>()
+            let ours = claims.filter(|claim| claim.source.0 == me && claim.claim <= record.claim);
+            ours.map(|claim| (claim.source.1, what, claim.claim < record.claim))
+                .collect::<Vec<_>>()
         };
         let mac = self.macs.get(&(record.segment, record.mac));
-        let mut facing = ours(mac, Contested::Mac(record.mac));
+        let mut contested = ours(mac, Contested::Mac(record.mac));
         for ip in &record.ips {
             let ips = self.ips.get(&(record.segment, *ip));
-            facing.extend(ours(ips, Contested::Ip(*ip)));
+            contested.extend(ours(ips, Contested::Ip(*ip)));
         }
-        facing
+        contested
     }
 
     pub(super) fn macs(
