@@ -59,6 +59,7 @@ use recover::Recovery;
 use serve::Pending;
 use span::Span;
 use stage::Staged;
+use store::granted_chunks;
 use succession::Succession;
 
 /// Owner of an address of the range that is a number in an IPv6 address: filed under the range.
@@ -123,6 +124,8 @@ pub enum IpamAction {
 
 /// The address allocator of one peer.
 #[derive(Debug)]
+// two of one peer would give the same address twice
+#[cfg_attr(test, derive(Clone))]
 pub struct Ipam {
     me: PeerId,
     config: IpamConfig,
@@ -141,6 +144,11 @@ pub struct Ipam {
     grants: BTreeMap<(u32, u32), OwnGrant>,
     /// Grants to us by first chunk and serial: the last chunk.
     owned: BTreeMap<(u32, u32), u32>,
+    /// Grants to us that answer what we had just asked for, by first chunk and serial: the last chunk.
+    expected: BTreeMap<(u32, u32), u32>,
+    /// When chunks came to us otherwise: whoever gave them may have been taken for gone since. The
+    /// top of the chains is listened to before they are used.
+    turned_up: BTreeMap<(u32, u32), Time>,
     /// Those of `owned` that are not on disk yet.
     owned_unsaved: BTreeSet<(u32, u32)>,
     map: ChunkMap,
@@ -161,6 +169,8 @@ pub struct Ipam {
     /// No prefetch in these subnets before the given time.
     prefetch_after: BTreeMap<Cidr, Time>,
     next_request: u32,
+    /// When requests were made lately.
+    asked: BTreeMap<u64, Time>,
     staged: BTreeMap<u64, Staged>,
     next_token: u64,
     /// What failed to be stored is tried again then.
@@ -196,6 +206,8 @@ impl Ipam {
             deferred: Deferred::default(),
             grants: BTreeMap::new(),
             owned: BTreeMap::new(),
+            expected: BTreeMap::new(),
+            turned_up: BTreeMap::new(),
             owned_unsaved: BTreeSet::new(),
             map: ChunkMap::default(),
             map_stale: true,
@@ -210,6 +222,7 @@ impl Ipam {
             low: BTreeSet::new(),
             prefetch_after: BTreeMap::new(),
             next_request: 0,
+            asked: BTreeMap::new(),
             staged: BTreeMap::new(),
             next_token: 0,
             retry_storage_at: None,
@@ -319,6 +332,13 @@ impl Ipam {
             self.consider_loan(ip, Loan { lender, request_id });
         }
         if let Some(request_id) = touched.fulfilled {
+            if let Some(entry::Body::Grant(record)) = new
+                && let Some(chunks) = granted_chunks(record)
+                && self.was_asked_lately(request_id)
+            {
+                let key = (chunks.first, record.serial);
+                self.expected.insert(key, chunks.last);
+            }
             self.fulfilled(request_id);
         }
     }
@@ -488,7 +508,7 @@ impl Ipam {
         if !self.forgets_grants() {
             grants.extend(self.grants.values().map(|own| own.grant));
         }
-        grants.sort_unstable();
+        grants.sort_unstable_by_key(Grant::place);
         let mut owned: Vec<(u32, Span)> = self
             .owned
             .iter()
@@ -524,35 +544,50 @@ impl Ipam {
         self.find_foundlings();
     }
 
+    /// Whether a run is ours beyond doubt.
+    fn is_surely_ours(&self, run: &Run) -> bool {
+        run.owner == self.me && (run.serial == 0 || lies_in(run, &self.owned))
+    }
+
     /// Remembers chunks that have come to us, so that a restart without peers knows of them.
     fn note_owned(&mut self) {
-        let known = |run: &Run| {
-            self.owned.iter().any(|((first, serial), last)| {
-                *serial == run.serial && *first <= run.chunks.first && run.chunks.last <= *last
-            })
-        };
-        // what we take ourselves is ours once that is on disk
-        let taking = |run: &Run| {
-            let is_it = |grant: &Grant| {
-                let takes = grant.grantee == self.me && grant.serial == run.serial;
-                takes && grant.chunks.contains(run.chunks.first)
-            };
-            let mut unstored = self.grants.values().filter(|own| !own.stored);
-            unstored.any(|own| is_it(&own.grant))
-        };
-        let ours = |run: &Run| run.owner == self.me && run.serial > 0 && !taking(run);
-        let new: Vec<Run> = self
-            .map
-            .runs()
-            .filter(|run| ours(run) && !known(run))
-            .cloned()
-            .collect();
-        for run in new {
+        let new = |run: &Run| run.owner == self.me && !self.is_surely_ours(run);
+        let new: Vec<Run> = self.map.runs().filter(|run| new(run)).cloned().collect();
+        let mut turned_up = std::mem::take(&mut self.turned_up);
+        for run in &new {
             let key = (run.chunks.first, run.serial);
+            let take = self.own_take(run);
+            // what we take ourselves is ours once that is on disk
+            if take.is_some_and(|own| !own.stored) {
+                continue;
+            }
+            if take.is_none() && !lies_in(run, &self.expected) {
+                let since = *turned_up.entry(key).or_insert(self.now);
+                self.turned_up.insert(key, since);
+                if !self.hears_top_since(since) {
+                    continue;
+                }
+            }
+            self.turned_up.remove(&key);
             self.owned.insert(key, run.chunks.last);
             self.owned_unsaved.insert(key);
         }
+        self.expected.retain(|(first, serial), _| {
+            // it may be heard before what it follows from
+            let runs = self.map.runs();
+            let mut later = runs.filter(|run| run.chunks.contains(*first) && run.serial >= *serial);
+            later.next().is_none()
+        });
         self.stage_owned();
+    }
+
+    /// The grant by which we took this run.
+    fn own_take(&self, run: &Run) -> Option<&OwnGrant> {
+        let mut own = self.grants.values();
+        own.find(|OwnGrant { grant, .. }| {
+            let takes = grant.grantee == self.me && grant.serial == run.serial;
+            takes && grant.chunks.contains(run.chunks.first)
+        })
     }
 
     #[cfg(feature = "seeded-bugs")]
@@ -564,4 +599,11 @@ impl Ipam {
     const fn forgets_grants(&self) -> bool {
         false
     }
+}
+
+/// Whether one of these spans, by first chunk and serial, holds all of a run.
+fn lies_in(run: &Run, spans: &BTreeMap<(u32, u32), u32>) -> bool {
+    spans.iter().any(|((first, serial), last)| {
+        *serial == run.serial && *first <= run.chunks.first && run.chunks.last <= *last
+    })
 }

@@ -13,6 +13,7 @@ use super::pool::Loan;
 use super::serve::whole_chunks_owned;
 use super::span::Span;
 use super::store::ip_bits;
+use super::succession::LISTEN;
 
 /// A request is sent again after this long without an answer.
 const RESEND: Duration = Duration::from_millis(300);
@@ -48,7 +49,7 @@ pub(super) enum Verdict {
 }
 
 /// One thing asked for, of one owner at a time.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Ask {
     state: AskState,
     /// Owners that have nothing left.
@@ -59,7 +60,7 @@ pub(super) struct Ask {
     no_chunks: BTreeSet<PeerId>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum AskState {
     /// The next owner is to be chosen.
     Choosing,
@@ -430,9 +431,19 @@ impl Ipam {
         self.send(waiting.peer, control_message::Body::SpaceRequest(request));
     }
 
-    fn new_request_id(&mut self) -> u64 {
+    pub(super) fn new_request_id(&mut self) -> u64 {
         self.next_request = self.next_request.wrapping_add(1);
-        (self.boot_mark() << 32) | u64::from(self.next_request)
+        let id = (self.boot_mark() << 32) | u64::from(self.next_request);
+        self.asked.retain(|_, at| self.now < *at + LISTEN);
+        self.asked.insert(id, self.now);
+        id
+    }
+
+    /// Whether this request was made a moment ago: whoever grants it then was in contact with the
+    /// top of the chains for long enough.
+    pub(super) fn was_asked_lately(&self, request_id: u64) -> bool {
+        let at = self.asked.get(&request_id);
+        at.is_some_and(|at| self.now < *at + LISTEN)
     }
 
     /// The part of a request's number that is the same for this whole run of the program.

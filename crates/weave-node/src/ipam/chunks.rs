@@ -2,8 +2,8 @@
 //!
 //! The grant with serial n + 1 in the log of the owner at serial n moves a chunk on. So does one in
 //! the log of a former owner that takes it back, and in anybody's that takes it from a banned one;
-//! the owner's own comes first. Any other grant of it is without effect. Every chunk has exactly
-//! one owner.
+//! these come before the owner's own. Any other grant of it is without effect. Every chunk has
+//! exactly one owner.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub(crate) struct Grant {
 }
 
 /// The owners of all chunks of a range, in runs.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct ChunkMap {
     runs: BTreeMap<u32, Run>,
 }
@@ -38,6 +38,14 @@ pub(crate) struct Run {
     pub(crate) serial: u32,
     /// Whose they were before, the founder first; not those that they were taken from.
     pub(crate) above: Vec<PeerId>,
+}
+
+impl Grant {
+    /// Grants are applied in this order. Who was taken for gone has let its time pass, and so has
+    /// whoever it gave chunks to that nobody had heard of: what was taken stays taken.
+    pub(crate) fn place(&self) -> (u32, bool, Self) {
+        (self.serial, self.taken_from.is_none(), *self)
+    }
 }
 
 impl ChunkMap {
@@ -245,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn anybody_takes_from_a_banned_owner_unless_that_gave_it_away_before() {
+    fn what_anybody_takes_from_a_banned_owner_stays_taken_whatever_that_gave_away() {
         let banned = |of: &PeerId| *of == peer(0);
         let mut map = ChunkMap::founded(16, peer(0));
         let mut grants = [
@@ -253,15 +261,13 @@ mod tests {
             grant(1, 0, 1, 0, 3),
             take(1, 1, 0, 8, 15),
         ];
-        grants.sort_unstable();
+        grants.sort_unstable_by_key(Grant::place);
         for grant in &grants {
             map.apply(grant, banned);
         }
-        assert_eq!(
-            map.owned_by(peer(1)),
-            [Span { first: 0, last: 3 }, Span { first: 8, last: 15 }]
-        );
-        assert_eq!(map.owned_by(peer(2)), [Span { first: 4, last: 7 }]);
+        assert_eq!(map.owned_by(peer(1)), [Span { first: 8, last: 15 }]);
+        let taken = [Span { first: 0, last: 3 }, Span { first: 4, last: 7 }];
+        assert_eq!(map.owned_by(peer(2)), taken);
     }
 
     proptest! {

@@ -43,7 +43,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 const CONTEST: Duration = Duration::from_secs(2);
 
 /// What is known about foundings apart from the one in force.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Founding {
     /// Targets, and how many of them are connected.
     pub(super) targets: (usize, usize),

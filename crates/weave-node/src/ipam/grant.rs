@@ -29,7 +29,7 @@ const MAX_DEFERRED: usize = 64;
 const MAX_TEXT: usize = 200;
 
 /// Requests that came while nothing could be given out.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Deferred(VecDeque<(PeerId, SpaceRequest)>);
 
 impl Ipam {
@@ -122,10 +122,10 @@ impl Ipam {
     }
 
     fn lend_wanted(&mut self, from: PeerId, id: u64, subnet: Cidr, ip: u32) {
-        let run = self.run_at(ip).filter(|_| !self.is_fenced());
-        let owner = run.map(|run| run.owner);
+        let run = self.run_at(ip);
+        let is_ours = run.is_some_and(|run| !self.is_fenced() && self.is_surely_ours(run));
         let reserved = Span::of(subnet).is_some_and(|subnet| reserved(subnet).any(|r| r == ip));
-        if owner != Some(self.me) {
+        if !is_ours {
             self.reply(from, id, Outcome::NotOwner, None);
         } else if reserved {
             self.reply_taken(from, id, "the network itself");
@@ -164,19 +164,22 @@ impl Ipam {
 
     fn give_chunks(&mut self, from: PeerId, id: u64, subnet: Cidr, wanted: u32) {
         match self.chunks_to_give(subnet, wanted) {
-            Some((chunks, serial)) => {
-                let grant = Grant {
-                    serial,
-                    taken_from: None,
-                    grantor: self.me,
-                    grantee: from,
-                    chunks,
-                    number: self.next_grant_number(),
-                };
-                self.stage_grant(grant, id);
-            }
+            Some((chunks, serial)) => self.give(from, id, chunks, serial),
             None => self.reply(from, id, Outcome::Full, None),
         }
+    }
+
+    /// Gives chunks of ours away, `serial` being the next of theirs.
+    pub(super) fn give(&mut self, to: PeerId, request_id: u64, chunks: Span, serial: u32) {
+        let grant = Grant {
+            serial,
+            taken_from: None,
+            grantor: self.me,
+            grantee: to,
+            chunks,
+            number: self.next_grant_number(),
+        };
+        self.stage_grant(grant, request_id);
     }
 
     /// A run of chunks of this subnet that we can do without, and its next serial: at most half

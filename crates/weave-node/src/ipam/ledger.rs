@@ -42,7 +42,7 @@ pub(crate) struct Touched {
 }
 
 /// The other peers' entries by kind.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Ledger {
     me: PeerId,
     geneses: BTreeMap<Place, Genesis>,

@@ -106,6 +106,8 @@ impl Ipam {
         }
         self.owned.clear();
         self.owned_unsaved.clear();
+        self.expected.clear();
+        self.turned_up.clear();
         self.offers.clear();
         self.asks.clear();
         self.returning.clear();

@@ -64,7 +64,7 @@ pub(crate) enum Pick {
 }
 
 /// All addresses this peer answers for.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Pool {
     pub(crate) held: BTreeMap<u32, Held>,
     pub(crate) lent: BTreeMap<u32, Lent>,

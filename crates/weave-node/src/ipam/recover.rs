@@ -29,7 +29,7 @@ use super::store::{
 use super::{Ipam, NUMBER_OF_IPV6};
 
 /// What is to be recovered, and what was.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Recovery {
     is_awaited: bool,
     grants: Vec<GrantRecord>,
@@ -43,7 +43,7 @@ pub(super) struct Recovery {
 }
 
 /// An address that a container uses although we do not hold it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Claim {
     owner: String,
     subnet: Cidr,

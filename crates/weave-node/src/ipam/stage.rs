@@ -25,7 +25,7 @@ use super::{Ipam, IpamAction, IpamError, OwnGrant};
 const RETRY_STORAGE: Duration = Duration::from_secs(1);
 
 /// A decision whose writes are under way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Staged {
     /// An address for a container; `ticket` is gone once the request was refused for the time
     /// that storing took.

@@ -1,16 +1,20 @@
 //! Space of peers that are gone: who takes it back, and when an owner may not use its own.
 //!
-//! A peer is gone once it is banned, or when it has not been live for a week: then the nearest peer
-//! up the chain of its chunks that is not gone takes them back, with a grant to itself that says
-//! from whom. The top of all chains is the founder or, once that is banned, the first peer that it
-//! granted to and that is not (its heir). Whoever has had no contact with the top for three days
-//! leaves its space alone: it is *fenced*, and gives out, lends, grants and takes back nothing. So
-//! whoever is taken for gone has stopped to give out long before; and once it is in contact again,
-//! it waits a little longer, to hear what was taken from it. The top itself is never fenced, and
-//! only a ban makes it gone.
+//! A peer is gone once it is banned: then the nearest peer up the chain of its chunks that is not
+//! gone takes them back, with a grant to itself that says from whom. Or it is gone when it has not
+//! been live for a week: then the top of the chain does. The top of all chains is the founder or,
+//! once that is banned, the first peer that it granted to and that is not (its heir). Whoever has
+//! had no contact with the top for three days leaves its space alone: it is *fenced*, and gives
+//! out, lends, grants and takes back nothing. Contact is what lasts for long enough to hear all
+//! news. So whoever is taken for gone has stopped to give out long before; and once it is in
+//! contact again, it has heard what was taken from it. The top itself is never fenced, and only a
+//! ban makes it gone.
 //!
 //! Owns the times of contact. They are counted by the node's clock; across a restart by the wall
 //! clock, where a clock that went back counts as no contact.
+
+#[cfg(test)]
+mod exhaustive;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,7 +25,7 @@ use super::Ipam;
 use super::chunks::{Grant, Run};
 use super::pool::{Lent, Phase};
 use super::span::Span;
-use super::store::{Write, contact_write};
+use super::store::contact_write;
 
 /// An owner without contact to its chain leaves its space alone after this long.
 const FENCE_AFTER: Duration = Duration::from_secs(3 * 86_400);
@@ -30,9 +34,8 @@ const TAKE_BACK_AFTER: Duration = Duration::from_secs(7 * 86_400);
 /// Contact is written down this often, more often where the times are shorter than usual.
 const NOTE_CONTACT: Duration = Duration::from_secs(3600);
 
-/// Who was out of contact for too long listens for so long, once it is back, before it gives out
-/// anything: lost news are repaired every ten seconds.
-const LISTEN: Duration = Duration::from_secs(20);
+/// Whoever is in contact for so long has heard all news: lost ones are repaired every ten seconds.
+pub(super) const LISTEN: Duration = Duration::from_secs(20);
 /// While it is not settled which founding is in force.
 const SOON: Duration = Duration::from_secs(1);
 /// A live peer's log has been heard so long after the start.
@@ -72,14 +75,16 @@ impl TakeBack {
 }
 
 /// Who is there, who was when, and who never comes back.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Succession {
     banned: BTreeSet<PeerId>,
     live: BTreeSet<PeerId>,
     /// Since when peers that were live here are not.
     left: BTreeMap<PeerId, Time>,
-    /// When peers that were away for long enough to be taken for gone came back.
-    back: BTreeMap<PeerId, Time>,
+    /// Since when the live ones are.
+    came: BTreeMap<PeerId, Time>,
+    /// When the last contact ended that was long enough for both to hear all that the other knew.
+    heard: BTreeMap<PeerId, Time>,
     /// Nothing is known of contacts before this.
     since: Time,
     /// How long the last contact with the top of the chains was ago then.
@@ -101,7 +106,8 @@ impl Succession {
             banned: BTreeSet::new(),
             live: BTreeSet::new(),
             left: BTreeMap::new(),
-            back: BTreeMap::new(),
+            came: BTreeMap::new(),
+            heard: BTreeMap::new(),
             since,
             contact_age: Duration::ZERO,
             noted_at: None,
@@ -136,15 +142,24 @@ impl Succession {
         now.saturating_sub(self.left.get(peer).copied().unwrap_or(self.since))
     }
 
+    /// Whether there is contact with a peer since then at the latest, for long enough to have heard
+    /// everything.
+    fn hears_since(&self, peer: &PeerId, at: Time, now: Time) -> bool {
+        let came = self.came.get(peer);
+        came.is_some_and(|came| now >= (*came).max(at) + LISTEN)
+    }
+
     /// How long there has been no contact with a peer, for all that we know.
     fn without_contact(&self, peer: &PeerId, now: Time) -> Duration {
-        let seen = self.live.contains(peer) || self.left.contains_key(peer);
-        let before = if seen {
-            Duration::ZERO
-        } else {
-            self.contact_age
-        };
-        self.silence(peer, now).saturating_add(before)
+        if self.hears_since(peer, Time::ZERO, now) {
+            return Duration::ZERO;
+        }
+        match self.heard.get(peer) {
+            Some(heard) => now.saturating_sub(*heard),
+            None => now
+                .saturating_sub(self.since)
+                .saturating_add(self.contact_age),
+        }
     }
 }
 
@@ -155,17 +170,14 @@ impl Ipam {
         let succession = &mut self.succession;
         for peer in succession.live.difference(live) {
             succession.left.insert(*peer, now);
+            if succession.hears_since(peer, Time::ZERO, now) {
+                succession.heard.insert(*peer, now);
+            }
+            succession.came.remove(peer);
         }
-        let fence_after = self.config.take_back.fence_after;
         for peer in live.difference(&succession.live) {
-            let was_away = succession.without_contact(peer, now) >= fence_after;
-            match was_away && *peer != self.me {
-                true => succession.back.insert(*peer, now),
-                false => succession.back.remove(peer),
-            };
-        }
-        for peer in live {
             succession.left.remove(peer);
+            succession.came.insert(*peer, now);
         }
         succession.live.clone_from(live);
         succession.look_again();
@@ -199,18 +211,20 @@ impl Ipam {
     /// Whether space of ours is to be left alone, for want of contact.
     pub(super) fn is_fenced(&self) -> bool {
         let after = self.config.take_back.fence_after;
-        let Some(top) = self.top().filter(|top| *top != self.me) else {
-            return false;
-        };
-        let back = self.succession.back.get(&top);
-        let is_new = back.is_some_and(|back| self.now < *back + LISTEN);
-        is_new || self.succession.without_contact(&top, self.now) >= after
+        let top = self.top().filter(|top| *top != self.me);
+        top.is_some_and(|top| self.succession.without_contact(&top, self.now) >= after)
+    }
+
+    /// Whether the top of the chains has been listened to since then: it has said what it took.
+    pub(super) fn hears_top_since(&self, at: Time) -> bool {
+        let hears = |top: PeerId| self.succession.hears_since(&top, at, self.now);
+        self.top().is_some_and(|top| top == self.me || hears(top))
     }
 
     /// Chunks of ours that we may use.
     pub(super) fn usable_runs(&self) -> impl Iterator<Item = &Run> + '_ {
         let is_fenced = self.is_fenced();
-        let own = move |run: &&Run| run.owner == self.me && !is_fenced;
+        let own = move |run: &&Run| !is_fenced && self.is_surely_ours(run);
         self.map.runs().filter(own)
     }
 
@@ -251,6 +265,9 @@ impl Ipam {
         }
         self.note_top();
         self.note_contact();
+        self.note_owned();
+        // a lender that was away, or had not been heard since the start, may have ended a loan
+        self.find_foundlings();
         self.succession.look_at = Some(self.next_look());
         if self.is_fenced() {
             return;
@@ -282,11 +299,12 @@ impl Ipam {
         if run.owner == self.me || !self.is_gone(&run.owner) {
             return false;
         }
-        let mut above = run.above.iter().rev();
-        match above.find(|peer| !self.is_gone(peer)) {
-            Some(taker) => *taker == self.me,
-            None => self.top() == Some(self.me),
-        }
+        let top = self.top();
+        // whoever comes back listens to the top: what another takes might not be known there yet
+        let listened_to = top.filter(|top| !self.is_banned(&run.owner) && run.above.contains(top));
+        let mut above = run.above.iter().rev().copied();
+        let taker = listened_to.or_else(|| above.find(|peer| !self.is_gone(peer)));
+        taker.or(top) == Some(self.me)
     }
 
     /// Who stands above all others: the founder, or the first that it granted to and that is not
@@ -329,22 +347,29 @@ impl Ipam {
         }
     }
 
-    /// Writes down that there is contact with the top of the chains.
+    /// Writes down when there was contact with the top of the chains last.
     fn note_contact(&mut self) {
         let due = self
             .succession
             .noted_at
             .map(|at| at + self.config.take_back.note_every());
-        let lives = |top: PeerId| top == self.me || self.succession.live.contains(&top);
-        if due.is_some_and(|due| self.now < due)
-            || !self.has_stake()
-            || !self.top().is_some_and(lives)
-        {
+        let Some(top) = self.top() else { return };
+        let is_there = top == self.me || self.succession.live.contains(&top);
+        if due.is_some_and(|due| self.now < due) || !self.has_stake() || !is_there {
             return;
         }
+        let ago = match top == self.me {
+            true => Duration::ZERO,
+            false => self.succession.without_contact(&top, self.now),
+        };
+        let Some(at) = u64::try_from(ago.as_millis())
+            .ok()
+            .and_then(|ago| self.wall_ms().checked_sub(ago))
+        else {
+            return;
+        };
         self.succession.noted_at = Some(self.now);
-        let write: Write = contact_write(self.wall_ms());
-        self.stage_recovered(vec![write]);
+        self.stage_recovered(vec![contact_write(at)]);
     }
 
     /// Whether what a peer's log says now has probably been heard.
@@ -365,9 +390,17 @@ impl Ipam {
             take_after,
         } = self.config.take_back;
         let succession = &self.succession;
-        let starts = succession.left.values().copied().chain([succession.since]);
+        let heard = succession.since + HEARD_AFTER;
+        let starts = succession
+            .left
+            .values()
+            .chain(succession.heard.values())
+            .copied();
+        let starts = starts.chain([succession.since]);
         let times = starts.flat_map(|from| [from + fence_after, from + take_after]);
-        let times = times.chain(succession.back.values().map(|back| *back + LISTEN));
+        let heard_since = succession.came.values().chain(self.turned_up.values());
+        let times = times.chain(heard_since.map(|at| *at + LISTEN));
+        let times = times.chain([heard]);
         let note = self.now + self.config.take_back.note_every();
         times.filter(|at| *at > self.now).fold(note, Time::min)
     }

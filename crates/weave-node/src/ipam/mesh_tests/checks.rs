@@ -161,10 +161,10 @@ impl Mesh {
         for (node, peer) in self.peers.iter_mut().enumerate() {
             let Some(ipam) = &mut peer.ipam else { continue };
             ipam.refresh_map();
-            let Some(genesis) = ipam.genesis_id().filter(|_| !ipam.is_fenced()) else {
+            let Some(genesis) = ipam.genesis_id() else {
                 continue;
             };
-            for span in ipam.map.owned_by(ipam.me) {
+            for span in ipam.usable_runs().map(|run| run.chunks) {
                 seen.insert((genesis, span.first), (span.last, node));
             }
         }

@@ -53,6 +53,43 @@ fn who_is_cut_off_from_the_founder_gives_out_nothing_new_after_three_days_and_sa
     b.allocate(14, RANGE, None);
 }
 
+/// The link comes up for a moment, too short for news to pass.
+#[test]
+fn a_contact_that_ends_before_news_can_have_come_lifts_no_fence() {
+    let (mut a, mut b) = owning_pair();
+    a.reach(&[]);
+    b.reach(&[]);
+    a.pass((7 * DAY + 1) * 1000);
+    assert!(!owners(&a).contains(&id(2)), "it is taken back");
+    b.pass((7 * DAY + 1) * 1000);
+    for _ in 0..2 {
+        b.reach(&[1]);
+        b.pass(10_000);
+        b.reach(&[]);
+        b.pass(30_000);
+        assert!(b.ipam.is_fenced());
+    }
+    assert!(b.restarted_after(2, 1).ipam.is_fenced());
+    b.reach(&[1]);
+    b.pass(20_000);
+    assert!(!b.ipam.is_fenced());
+}
+
+#[test]
+fn contacts_of_a_moment_every_hour_are_none() {
+    let (_, mut b) = owning_pair();
+    b.reach(&[1]);
+    b.pass(20_000);
+    for _ in 0..3 * 24 {
+        assert!(!b.ipam.is_fenced());
+        b.reach(&[]);
+        b.pass(3_600_000);
+        b.reach(&[1]);
+        b.pass(10_000);
+    }
+    assert!(b.ipam.is_fenced());
+}
+
 #[test]
 fn the_founder_alone_goes_on_for_ever() {
     let (mut a, _) = owning_pair();
