@@ -8,7 +8,8 @@
 //!
 //! Invariants: in steady state a frame costs no lock and no allocation; nothing leaves unsealed;
 //! no frame that arrived from the network goes back to it; every frame or datagram that goes
-//! nowhere is counted under one [`DropReason`].
+//! nowhere is counted under one [`DropReason`], and every frame that passes in the [`Traffic`] with
+//! its peer.
 
 mod drops;
 mod encapsulate;
@@ -19,6 +20,7 @@ mod limits;
 mod policy;
 mod receive;
 mod send;
+mod traffic;
 mod windows;
 
 use std::net::SocketAddr;
@@ -32,6 +34,7 @@ pub use fib::{CircuitEnd, Fib, FibCircuit, FibSegment, FibSession, Hop, Lookup, 
 pub(crate) use receive::MOST_HOPS;
 pub use receive::Receiver;
 pub use send::Forwarder;
+pub use traffic::{Count, Counts, Tally, Traffic};
 
 /// Where a [`Forwarder`] puts what it makes.
 pub trait Egress {

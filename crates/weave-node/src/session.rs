@@ -51,6 +51,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand_chacha::ChaCha12Rng;
@@ -64,6 +65,7 @@ pub use status::{ConnectionState, ConnectionStatus, GenerationStatus, Retry, Tro
 pub(crate) use view::attempt_status;
 
 use crate::clones::Clones;
+use crate::forward::{Counts, Traffic};
 use inbound::Inbound;
 pub use knocks::Knock;
 use knocks::Knocks;
@@ -147,6 +149,8 @@ pub(crate) struct Sessions {
     sessions: BTreeMap<u32, Session>,
     /// Which of them belong to a peer.
     peers: BTreeMap<PeerId, Slots>,
+    /// Frames that passed between here and each peer that there ever was a session with.
+    traffic: BTreeMap<PeerId, Arc<Traffic>>,
     banned: BTreeSet<PeerId>,
     clones: Clones,
     /// Where peers last saw us.
@@ -171,6 +175,7 @@ impl Sessions {
             knocks: Knocks::default(),
             sessions: BTreeMap::new(),
             peers: BTreeMap::new(),
+            traffic: BTreeMap::new(),
             banned: BTreeSet::new(),
             clones: Clones::default(),
             observed: BTreeMap::new(),
@@ -291,6 +296,12 @@ impl Sessions {
     pub(crate) fn frames_sealed(&self, peer: &PeerId) -> u64 {
         let session = self.session_in_use(peer);
         session.map_or(0, |session| session.keys.data().sealed())
+    }
+
+    /// Frames that passed between here and a peer, in all sessions since the start.
+    pub(crate) fn traffic(&self, peer: &PeerId) -> Counts {
+        let traffic = self.traffic.get(peer);
+        traffic.map(|traffic| traffic.read()).unwrap_or_default()
     }
 
     /// Whether there is a session with a peer, and we dialled.

@@ -116,6 +116,7 @@ fn tables() -> (Fib, Fib) {
         hops: Vec::new(),
         max_datagram: 1452,
         data,
+        traffic: Arc::default(),
     });
     sender.segments.insert(SEGMENT, segment());
     sender.macs.insert((SEGMENT, FROM), Owner::Local);
@@ -134,6 +135,7 @@ fn tables() -> (Fib, Fib) {
         peer: SENDER,
         lane: Lane::Data,
         heard,
+        traffic: Arc::default(),
     };
     let mut receiver = Fib::default();
     receiver.open.insert(open.receiver.as_u32(), Arc::new(open));

@@ -88,6 +88,7 @@ fn sender(lane: SendLane) -> Fib {
         hops: Vec::new(),
         max_datagram: MAX_DATAGRAM,
         data: Arc::new(lane),
+        traffic: Arc::default(),
     });
     let remote = Owner::Remote {
         peer: RECEIVER,
@@ -107,6 +108,7 @@ fn receiver(index: ReceiverIndex, key: OpenKey) -> Fib {
         peer: SENDER,
         lane: Lane::Data,
         heard: Arc::new(AtomicU64::new(0)),
+        traffic: Arc::default(),
     };
     fib.open.insert(index.as_u32(), Arc::new(lane));
     let remote = Owner::Remote {

@@ -11,7 +11,7 @@ use weave_wire::{
 };
 
 use super::fragments::Cuts;
-use super::{DropReason, Egress, FibSession, Hop};
+use super::{Count, DropReason, Egress, FibSession, Hop};
 
 /// Bytes of a datagram that are not payload.
 const SEAL_LEN: usize = SEALED_HEADER_LEN + TAG_LEN;
@@ -31,6 +31,17 @@ impl Path<'_> {
     /// Longest payload.
     const fn room(&self) -> usize {
         self.session.max_datagram.saturating_sub(SEAL_LEN)
+    }
+
+    /// Counts frames that were sealed for the peer.
+    fn note_sent(&self, frames: usize, bytes: usize) {
+        self.session.traffic.sent.add(Count::new(frames, bytes));
+    }
+
+    /// The same of frames that share a payload of this length.
+    fn note_shared(&self, frames: usize, len: usize) {
+        let headers = FRAME_HEADER_LEN + frames * RECORD_HEADER_LEN;
+        self.note_sent(frames, len - headers);
     }
 }
 
@@ -175,7 +186,9 @@ impl Encapsulator {
                 rest = put(rest, &frame.record().encode());
                 rest = put(rest, frame.bytes);
             }
-        })
+        })?;
+        path.note_shared(frames.len(), len);
+        Ok(())
     }
 
     /// Sends a frame in one datagram, or in fragments.
@@ -195,7 +208,9 @@ impl Encapsulator {
         };
         seal(path, kind, len, egress, |payload| {
             put(put(payload, &path.segment.encode()), frame.bytes);
-        })
+        })?;
+        path.note_sent(1, frame.bytes.len());
+        Ok(())
     }
 
     fn send_fragments(
@@ -218,6 +233,7 @@ impl Encapsulator {
                 put(put(payload, &header.encode()), part);
             })?;
         }
+        path.note_sent(1, frame.bytes.len());
         Ok(())
     }
 
@@ -288,7 +304,9 @@ fn send_segment(
     let len = FRAME_HEADER_LEN + cutter.len_of(index);
     seal(path, PayloadKind::UnsummedFrame, len, egress, |payload| {
         cutter.write(index, put(payload, &path.segment.encode()));
-    })
+    })?;
+    path.note_sent(1, len - FRAME_HEADER_LEN);
+    Ok(())
 }
 
 /// Several segments, from the `first` on, in one datagram.
@@ -300,6 +318,7 @@ fn send_segments(
     egress: &mut impl Egress,
 ) -> Result<(), DropReason> {
     let indexes = first..(first + count).min(cutter.count());
+    let frames = indexes.len();
     let lens = indexes.clone().map(|index| cutter.len_of(index));
     let len = FRAME_HEADER_LEN + lens.map(|len| RECORD_HEADER_LEN + len).sum::<usize>();
     seal(path, PayloadKind::Frames, len, egress, |payload| {
@@ -315,7 +334,9 @@ fn send_segments(
             cutter.write(index, segment);
             rest = left;
         }
-    })
+    })?;
+    path.note_shared(frames, len);
+    Ok(())
 }
 
 /// Copies bytes to the front of a buffer; gives what is behind them.

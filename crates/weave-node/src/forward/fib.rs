@@ -7,6 +7,8 @@ use std::sync::atomic::AtomicU64;
 use weave_crypto::{OpenKey, SendLane};
 use weave_wire::{Lane, Mac, PeerId, ReceiverIndex, SegmentId};
 
+use super::Traffic;
+
 /// A table that frames are looked up in: seeded differently in each, and cheap for short keys.
 pub type Lookup<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -49,6 +51,8 @@ pub struct FibSession {
     pub max_datagram: usize,
     /// Seals frames; the same `Arc` in every snapshot.
     pub data: Arc<SendLane>,
+    /// Counts them; one for each peer.
+    pub traffic: Arc<Traffic>,
 }
 
 /// A relay on the way to a peer: datagrams are sealed for it, too.
@@ -96,6 +100,8 @@ pub struct OpenLane {
     pub lane: Lane,
     /// When the last one was opened, in nanoseconds of our time. One for each session.
     pub heard: Arc<AtomicU64>,
+    /// Counts the frames in them; one for each peer.
+    pub traffic: Arc<Traffic>,
 }
 
 /// A segment.

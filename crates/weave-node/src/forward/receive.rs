@@ -19,7 +19,9 @@ use super::fragments::Reassembly;
 use super::gate::Gate;
 use super::policy::{self, Frame, Packet};
 use super::windows::Windows;
-use super::{CircuitEnd, DropCounters, DropReason, Fib, FibSegment, Ingress, OpenLane, Owner};
+use super::{
+    CircuitEnd, Count, DropCounters, DropReason, Fib, FibSegment, Ingress, OpenLane, Owner,
+};
 
 /// Relays on the longest way.
 pub(crate) const MOST_HOPS: usize = 3;
@@ -238,6 +240,7 @@ impl Receiver {
             return Ok(());
         };
         let heard = accept(fib, source.lane.peer, segment, frame)?;
+        source.note_received(frame);
         ingress.deliver(segment, frame, checksum);
         self.learn(heard, source, segment, ingress);
         Ok(())
@@ -288,6 +291,7 @@ impl Receiver {
         ingress: &mut impl Ingress<'d>,
     ) -> Result<(), DropReason> {
         let heard = accept(fib, source.lane.peer, segment, frame)?;
+        source.note_received(frame);
         ingress.deliver_lent(segment, frame, checksum);
         self.learn(heard, source, segment, ingress);
         Ok(())
@@ -323,6 +327,13 @@ struct Sealed {
 struct Source<'f> {
     lane: &'f OpenLane,
     now: Time,
+}
+
+impl Source<'_> {
+    /// Counts a frame of the peer.
+    fn note_received(&self, frame: &[u8]) {
+        self.lane.traffic.received.add(Count::new(1, frame.len()));
+    }
 }
 
 /// The receive rule: whether a frame from this peer may reach our containers. Answers its source

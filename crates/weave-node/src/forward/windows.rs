@@ -86,6 +86,7 @@ mod tests {
             peer: PeerId([1; 32]),
             lane: Lane::Data,
             heard: Arc::new(AtomicU64::new(0)),
+            traffic: Arc::default(),
         })
     }
 

@@ -7,6 +7,7 @@ use weave_wire::{Cidr, PeerId, PeerName, Time};
 use super::Node;
 use crate::ClonedIdentity;
 use crate::bans::Ban;
+use crate::forward::Counts;
 use crate::ipam::{Allocated, IpamStatus};
 use crate::session::{ConnectionStatus, GenerationStatus};
 
@@ -26,6 +27,8 @@ pub struct PeerInfo {
     pub sessions: u32,
     /// Those of them that its record names, as far as they are known.
     pub neighbours: Vec<PeerId>,
+    /// Frames between containers here and there, through relays, too.
+    pub traffic: Counts,
 }
 
 /// The state of a node.
@@ -231,6 +234,7 @@ impl Node {
                 version: self.config.version.clone(),
                 sessions: u32::try_from(self.reached.len()).unwrap_or(u32::MAX),
                 neighbours: self.reached.iter().copied().collect(),
+                traffic: Counts::default(),
             };
         }
         let neighbours = record.map_or(&[][..], |record| &record.neighbours);
@@ -245,6 +249,7 @@ impl Node {
                 .iter()
                 .flat_map(|short| self.logs.with_short_key(short).copied())
                 .collect(),
+            traffic: self.sessions.traffic(peer),
         }
     }
 }

@@ -68,7 +68,9 @@ impl Sessions {
         };
         let rotation = Rotation::new(completed.generation, now);
         let first = kem == KemUse::First;
-        let keys = Keys::new(shape, completed.chain, who.peer, first, now, &mut self.rng);
+        let traffic = Arc::clone(self.traffic.entry(who.peer).or_default());
+        let rng = &mut self.rng;
+        let keys = Keys::new(shape, completed.chain, who.peer, traffic, first, now, rng);
         let nonce = self.rng.next_u64();
         Session {
             addr,

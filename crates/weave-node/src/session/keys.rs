@@ -14,7 +14,7 @@ use weave_wire::{
 };
 
 use super::path_mtu::Probe;
-use crate::forward::OpenLane;
+use crate::forward::{OpenLane, Traffic};
 
 /// Lanes whose datagrams are opened.
 const OPENED: [Lane; 3] = [Lane::Data, Lane::Control, Lane::Relay];
@@ -31,6 +31,8 @@ pub(super) struct Keys {
     open: Vec<(u32, Arc<OpenLane>)>,
     /// When something of the peer was last opened, in nanoseconds; 0 before.
     heard: Arc<AtomicU64>,
+    /// Frames of the peer, in whichever session.
+    traffic: Arc<Traffic>,
 }
 
 impl Keys {
@@ -39,6 +41,7 @@ impl Keys {
         shape: SessionShape,
         chain: Chain,
         peer: PeerId,
+        traffic: Arc<Traffic>,
         kem_required: bool,
         now: Time,
         rng: &mut impl RngCore,
@@ -51,6 +54,7 @@ impl Keys {
             kem_required,
             open: Vec::new(),
             heard: Arc::default(),
+            traffic,
         };
         keys.refresh();
         keys
@@ -84,6 +88,11 @@ impl Keys {
     /// Where frames are sealed, if [`Self::carries_frames`].
     pub(super) fn data(&self) -> &Arc<SendLane> {
         self.epochs.current_send(Lane::Data)
+    }
+
+    /// Counts the frames of the peer.
+    pub(super) const fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
     }
 
     /// Where datagrams are sealed that the peer is to relay, or that it is relayed.
@@ -206,6 +215,7 @@ impl Keys {
                     peer: self.peer,
                     lane,
                     heard: Arc::clone(&self.heard),
+                    traffic: Arc::clone(&self.traffic),
                 };
                 self.open.push((epoch.number(), Arc::new(open)));
             }

@@ -442,5 +442,6 @@ fn hello_lane(completed: &Completed) -> Arc<OpenLane> {
         peer: PeerId([0; 32]),
         lane: Lane::Control,
         heard: Arc::default(),
+        traffic: Arc::default(),
     })
 }

@@ -8,4 +8,5 @@ mod post_quantum;
 mod robust;
 mod rotation;
 mod standing;
+mod traffic;
 mod versions;

@@ -34,6 +34,7 @@ impl Sessions {
             hops: Vec::new(),
             max_datagram: session.path.max_datagram().into(),
             data: Arc::clone(session.keys.data()),
+            traffic: Arc::clone(session.keys.traffic()),
         });
         let established = self
             .sessions

@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicU64;
 
 use weave_crypto::{Chain, Role, SendLane, Suite};
 use weave_node::forward::{
-    DropCounters, DropReason, Egress, Fib, FibSegment, FibSession, Forwarder, Ingress, OpenLane,
-    Owner, Receiver,
+    Counts, DropCounters, DropReason, Egress, Fib, FibSegment, FibSession, Forwarder, Ingress,
+    OpenLane, Owner, Receiver, Traffic,
 };
 use weave_wire::offload::{Checksum, VnetHeader};
 use weave_wire::{Lane, Mac, PeerId, ReceiverIndex, SegmentId, Time};
@@ -60,6 +60,7 @@ pub(crate) fn lane(from: PeerId, to: PeerId, lane: Lane, generation: u8) -> (Sen
             peer: from,
             lane,
             heard,
+            traffic: Arc::default(),
         },
     )
 }
@@ -87,6 +88,7 @@ impl Host {
         };
         let mut control = Vec::new();
         for (session, peer) in others.iter().enumerate() {
+            let traffic = Arc::new(Traffic::default());
             let data = Arc::new(lane(me, *peer, Lane::Data, 0).0);
             control.push(lane(me, *peer, Lane::Control, 0).0);
             fib.sessions.push(FibSession {
@@ -95,6 +97,7 @@ impl Host {
                 hops: Vec::new(),
                 max_datagram: 1452,
                 data,
+                traffic: Arc::clone(&traffic),
             });
             announce(
                 &mut fib,
@@ -105,8 +108,9 @@ impl Host {
                 },
             );
             for name in [Lane::Data, Lane::Control, Lane::Relay] {
-                let open = Arc::new(lane(*peer, me, name, 0).1);
-                fib.open.insert(open.receiver.as_u32(), open);
+                let mut open = lane(*peer, me, name, 0).1;
+                open.traffic = Arc::clone(&traffic);
+                fib.open.insert(open.receiver.as_u32(), Arc::new(open));
             }
         }
         announce(&mut fib, me, Owner::Local);
@@ -190,6 +194,11 @@ impl Host {
             .iter()
             .position(|session| session.peer == peer)
             .expect("a session")
+    }
+
+    /// Frames that passed between here and this peer.
+    pub(crate) fn traffic(&self, peer: PeerId) -> Counts {
+        self.fib.sessions[self.session(peer)].traffic.read()
     }
 
     pub(crate) fn segment(&mut self) -> &mut FibSegment {

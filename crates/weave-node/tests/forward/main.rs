@@ -7,3 +7,4 @@ mod pair;
 mod receive;
 mod relay;
 mod send;
+mod traffic;

@@ -8,13 +8,13 @@ use weave_wire::{PayloadKind, SealedHeader};
 
 use crate::bench::{Host, LON, MAC, NYC, Received, between, ethernet, station, v4};
 
-const TCP: u8 = 6;
+pub(crate) const TCP: u8 = 6;
 const UDP: u8 = 17;
 /// Where the TCP or UDP header is, behind Ethernet and IPv4.
 const START: usize = 34;
 
 /// A frame from nyc to lon with a TCP or UDP header, its checksum partial.
-fn unsummed(protocol: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn unsummed(protocol: u8, payload: &[u8]) -> Vec<u8> {
     let mut transport = vec![0; if protocol == TCP { 20 } else { 8 }];
     if protocol == TCP {
         transport[12] = 0x50;
@@ -40,7 +40,7 @@ fn checksum(protocol: u8) -> VnetHeader {
     }
 }
 
-fn cut(protocol: u8, size: u16) -> VnetHeader {
+pub(crate) fn cut(protocol: u8, size: u16) -> VnetHeader {
     VnetHeader {
         gso_type: if protocol == TCP { 1 } else { 5 },
         gso_size: size,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weave_node::forward::{CircuitEnd, DropReason, FibCircuit, Hop};
+use weave_node::forward::{CircuitEnd, Count, Counts, DropReason, FibCircuit, Hop};
 use weave_wire::{Circuit, Lane, PeerId, RELAY_LEN};
 
 use crate::bench::{Host, LON, MAC, NOW, NYC, addr, between, index, lane};
@@ -67,6 +67,25 @@ fn a_frame_crosses_the_relay_and_the_relay_cannot_open_it() {
     assert_eq!(datagram.len(), sent.single().len(), "no longer than before");
     assert!(!datagram.windows(5).any(|bytes| bytes == b"hello"));
     assert_eq!(three.mac.receive(&datagram).frames, [frame]);
+}
+
+#[test]
+fn a_frame_counts_for_the_peer_at_the_far_end_and_not_for_the_relay() {
+    let mut three = Three::new();
+    let frame = between(NYC, MAC, b"hello through lon");
+    let datagram = three.relayed(&frame);
+    three.mac.receive(&datagram);
+    let once = Count::new(1, frame.len());
+    assert_eq!(three.nyc.traffic(MAC).sent, once);
+    assert_eq!(three.mac.traffic(NYC).received, once);
+    for (host, peer) in [
+        (&three.nyc, LON),
+        (&three.mac, LON),
+        (&three.lon, NYC),
+        (&three.lon, MAC),
+    ] {
+        assert_eq!(host.traffic(peer), Counts::default(), "{peer:?}");
+    }
 }
 
 #[test]

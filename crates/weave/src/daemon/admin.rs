@@ -283,14 +283,12 @@ impl Admin {
     }
 
     fn counters(&self, status: &NodeStatus) -> Counters {
-        let traffic = &self.networks.data().shared().traffic;
-        let (frames_sent, bytes_sent) = traffic.sent.read();
-        let (frames_received, bytes_received) = traffic.received.read();
+        let traffic = self.networks.data().shared().traffic.read();
         Counters {
-            frames_sent,
-            bytes_sent,
-            frames_received,
-            bytes_received,
+            frames_sent: traffic.sent.frames,
+            bytes_sent: traffic.sent.bytes,
+            frames_received: traffic.received.frames,
+            bytes_received: traffic.received.bytes,
             sessions_made: status.counts.sessions_made,
             sessions_lost: status.counts.sessions_lost,
             batches_taken: status.counts.batches_taken,

@@ -22,7 +22,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use weave_node::forward::{DropCounters, Fib};
+use weave_node::forward::{DropCounters, Fib, Traffic};
 use weave_sys::Tap;
 use weave_sys::poll::{Poller, Ready, Waker};
 use weave_sys::udp::{UdpRx, Underlay};
@@ -41,7 +41,6 @@ mod model;
 mod parked;
 mod receive;
 mod strangers;
-mod traffic;
 mod transmit;
 
 use handover::{Borrower, Sides, Waiting, ends};
@@ -50,7 +49,6 @@ use load::{LastBulk, Load};
 pub(crate) use parked::Wanted;
 use receive::RxPath;
 use strangers::Strangers;
-use traffic::Traffic;
 use transmit::TxPath;
 
 /// What `handover` is built on; `model` builds it on something else.
@@ -148,7 +146,7 @@ pub(crate) struct Shared {
     pub(crate) taps: ArcSwap<Taps>,
     /// Frames and datagrams dropped, by reason.
     pub(crate) drops: DropCounters,
-    /// Frames that passed.
+    /// Frames that passed; a super-frame is one.
     pub(crate) traffic: Traffic,
     /// Frames wait for a session.
     parked: Waiting,

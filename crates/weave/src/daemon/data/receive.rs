@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use weave_node::forward::{DropCounters, DropReason, Ingress, Receiver};
+use weave_node::forward::{Count, DropCounters, DropReason, Ingress, Receiver};
 use weave_sys::Tap;
 use weave_sys::udp::{UdpRx, UdpTx, Underlay};
 use weave_wire::offload::Checksum;
@@ -15,7 +15,6 @@ use super::super::clock::Clock;
 use super::coalesce::{self, Run};
 use super::congestion::Congestion;
 use super::load::Load;
-use super::traffic::Batch;
 use super::{Incoming, Shared, Taps, ToControl};
 
 /// Bytes that were waiting in the socket beyond which there is a bulk transfer.
@@ -75,7 +74,7 @@ impl RxPath {
             drops: &self.shared.drops,
             onward: &mut self.onward,
             run: None,
-            batch: Batch::default(),
+            batch: Count::default(),
         };
         let mut is_too_much = udp.bytes() > TOO_MUCH && self.congestion.is_to_be_told(now);
         for (from, datagram) in udp.datagrams() {
@@ -102,7 +101,7 @@ struct Delivery<'a, 'd> {
     drops: &'a DropCounters,
     onward: &'a mut UdpTx,
     run: Option<(&'a Tap, Run<'d>)>,
-    batch: Batch,
+    batch: Count,
 }
 
 impl<'a, 'd> Delivery<'a, 'd> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use weave_node::forward::{DropReason, Egress, Forwarder};
+use weave_node::forward::{Count, DropReason, Egress, Forwarder};
 use weave_sys::Tap;
 use weave_sys::poll::{Poller, Ready, Waker};
 use weave_sys::udp::{UdpTx, Underlay};
@@ -18,7 +18,6 @@ use super::backlog::{BATCHES, Backlog};
 use super::linger::Linger;
 use super::load::Load;
 use super::parked::{Frame, Parked, Wanted};
-use super::traffic::Batch;
 use super::{Incoming, Shared, Taps, ToControl};
 
 /// Times that one TAP gives something before the next has its turn.
@@ -245,7 +244,7 @@ impl TxPath {
             parked: &mut self.parked,
             control: &self.control,
         };
-        let mut batch = Batch::default();
+        let mut batch = Count::default();
         let frames = frames.inspect(|(_, frame)| batch.note(frame.len()));
         self.forwarder
             .forward_frames(&fib, segment, frames, now, &mut egress);
