@@ -14,7 +14,7 @@ use rtnetlink::Handle;
 use tokio::task::AbortHandle;
 
 pub use address::AddressInfo;
-pub use link::{LinkInfo, PortFlags, VethPeer};
+pub use link::{LinkInfo, LinkTraffic, PortFlags, VethPeer};
 pub use route::{Route, RouteInfo};
 
 use crate::{Error, NetNs, Result};

@@ -44,6 +44,22 @@ pub struct LinkInfo {
     pub peer: Option<u32>,
     /// `bridge`, `veth`, `tun` …; `None` for hardware and loopback.
     pub kind: Option<String>,
+    /// What it has carried.
+    pub traffic: LinkTraffic,
+}
+
+/// What an interface has carried since it was made. What the kernel hands on in one piece is one
+/// packet, though it be a super-frame.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LinkTraffic {
+    /// Packets that came in by it: of a veth, those that its other end sent.
+    pub received_packets: u64,
+    /// Their bytes, with Ethernet headers.
+    pub received_bytes: u64,
+    /// Packets that went out by it.
+    pub sent_packets: u64,
+    /// Their bytes.
+    pub sent_bytes: u64,
 }
 
 /// The other end of a veth that is being made.
@@ -331,6 +347,7 @@ impl LinkInfo {
             port: PortFlags::default(),
             peer: None,
             kind: None,
+            traffic: LinkTraffic::default(),
         };
         for attribute in &message.attributes {
             match attribute {
@@ -339,6 +356,14 @@ impl LinkInfo {
                 LinkAttribute::Mtu(mtu) => info.mtu = *mtu,
                 LinkAttribute::Controller(index) => info.master = Some(*index),
                 LinkAttribute::Link(index) => info.peer = Some(*index),
+                LinkAttribute::Stats64(stats) => {
+                    info.traffic = LinkTraffic {
+                        received_packets: stats.rx_packets,
+                        received_bytes: stats.rx_bytes,
+                        sent_packets: stats.tx_packets,
+                        sent_bytes: stats.tx_bytes,
+                    };
+                }
                 LinkAttribute::LinkInfo(parts) => {
                     info.kind = kind_of(parts);
                     for attribute in parts.iter().flat_map(port_attributes) {

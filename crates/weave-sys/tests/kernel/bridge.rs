@@ -121,6 +121,50 @@ async fn changed_flags_of_ports_are_seen_and_put_back() {
 }
 
 #[tokio::test]
+async fn the_port_of_a_container_tells_what_the_container_sent_and_was_sent() {
+    let host = Host::new().await;
+    let _tap = host.network("weave").await;
+    let from = host.container("weave", "10.32.0.1", 12).await;
+    let to = host.container("weave", "10.32.0.2", 12).await;
+    let ports = [&from.host_veth, &to.host_veth];
+    let carried = async || {
+        let links = host.netlink.links().await.unwrap();
+        ports.map(|port| {
+            links
+                .iter()
+                .find(|link| link.name == *port)
+                .unwrap()
+                .traffic
+        })
+    };
+    let (sender, receiver) = (from.udp(1), to.udp(1));
+    assert!(lab::reaches(&sender, &receiver, PATIENCE));
+    let before = carried().await;
+    for _ in 0..100 {
+        sender
+            .send_to(&[7; 1000], receiver.local_addr().unwrap())
+            .unwrap();
+    }
+    let after = carried().await;
+    // neighbours may ask for each other meanwhile, too
+    let is_it = |packets: u64, bytes: u64| {
+        (100..120).contains(&packets) && (104_200..106_000).contains(&bytes)
+    };
+    let [sent, received] = [0, 1].map(|at| (before[at], after[at]));
+    let packets = sent.1.received_packets - sent.0.received_packets;
+    assert!(
+        is_it(packets, sent.1.received_bytes - sent.0.received_bytes),
+        "{sent:?}"
+    );
+    let packets = received.1.sent_packets - received.0.sent_packets;
+    assert!(
+        is_it(packets, received.1.sent_bytes - received.0.sent_bytes),
+        "{received:?}"
+    );
+    assert!(sent.1.sent_packets - sent.0.sent_packets < 20, "{sent:?}");
+}
+
+#[tokio::test]
 async fn the_host_does_not_answer_a_container_for_its_other_addresses() {
     let host = Host::new().await;
     let _tap = host.network("weave").await;
