@@ -15,7 +15,9 @@ use prometheus_client::registry::Registry;
 
 use weave_node::forward::DropReason;
 
-use crate::api::types::{ConnectionState, ConnectionStatus, IpamStatus, StatusReport};
+use crate::api::types::{
+    ConnectionState, ConnectionStatus, IpamStatus, PeerStatus, StatusReport, Traffic,
+};
 
 /// What the text is, for HTTP.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -107,10 +109,20 @@ impl Out<'_> {
         label: &'static str,
         values: impl IntoIterator<Item = (String, u64)>,
     ) -> fmt::Result {
+        let values = values.into_iter().map(|(of, value)| ([(label, of)], value));
+        self.counters_of(name, help, values)
+    }
+
+    fn counters_of<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = ([(&'static str, String); N], u64)>,
+    ) -> fmt::Result {
         let kind = ConstCounter::new(0_u64).metric_type();
         let mut family = self.0.encode_descriptor(name, help, None, kind)?;
-        for (of, value) in values {
-            ConstCounter::new(value).encode(family.encode_family(&[(label, of)])?)?;
+        for (labels, value) in values {
+            ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }
@@ -232,6 +244,7 @@ fn traffic(out: &mut Out<'_>, report: &StatusReport) -> fmt::Result {
     let bytes = directions(counters.bytes_sent, counters.bytes_received);
     let help = "Bytes of these frames.";
     out.counters("weave_frame_bytes", help, "direction", bytes)?;
+    peer_traffic(out, &report.router.peers)?;
     let help = "Batches of other peers' logs, by what became of them.";
     let gossip = report.drops.iter().filter_map(|(reason, count)| {
         let reason = reason.strip_prefix("gossip_")?;
@@ -251,6 +264,32 @@ fn traffic(out: &mut Out<'_>, report: &StatusReport) -> fmt::Result {
         "outcome",
         counters.dns_queries.clone(),
     )
+}
+
+fn peer_traffic(out: &mut Out<'_>, peers: &[PeerStatus]) -> fmt::Result {
+    let counted = peers
+        .iter()
+        .filter_map(|peer| Some((peer.name.as_str(), peer.traffic?)));
+    let counted: BTreeMap<&str, Traffic> = counted.collect();
+    let series = |sent: fn(&Traffic) -> u64, received: fn(&Traffic) -> u64| {
+        let peers = counted.iter().take(MOST_PEERS);
+        peers.flat_map(move |(peer, traffic)| {
+            [("sent", sent(traffic)), ("received", received(traffic))].map(|(direction, count)| {
+                let labels = [
+                    ("peer", (*peer).to_owned()),
+                    ("direction", String::from(direction)),
+                ];
+                (labels, count)
+            })
+        })
+    };
+    let help =
+        "Frames between containers of this host and of a peer; at most 256 peers have a value.";
+    let frames = series(|it| it.frames_sent, |it| it.frames_received);
+    out.counters_of("weave_peer_frames", help, frames)?;
+    let help = "Bytes of these frames.";
+    let bytes = series(|it| it.bytes_sent, |it| it.bytes_received);
+    out.counters_of("weave_peer_frame_bytes", help, bytes)
 }
 
 fn addresses(out: &mut Out<'_>, ipam: &IpamStatus) -> fmt::Result {

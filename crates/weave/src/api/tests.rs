@@ -15,7 +15,9 @@ use weave_crypto::StretchedPassword;
 
 use super::client::{Client, ClientError};
 use super::server::{self, ServeError};
-use super::types::{AddressSpec, BannedBy, BannedPeer, ResetRequest, RouterStatus, Sandbox};
+use super::types::{
+    AddressSpec, BannedBy, BannedPeer, ResetRequest, RouterStatus, Sandbox, Traffic,
+};
 use super::*;
 
 /// Remembers what it was asked. Knows nobody called `nosuch`, and the address 10.32.0.66 and what
@@ -207,6 +209,7 @@ impl Router for Fake {
             name: Some("db".to_owned()),
             mac: "02:00:0a:20:00:01".to_owned(),
             addresses: vec!["10.32.0.1/12".to_owned()],
+            traffic: Some(Traffic::default()),
         };
         let is_meant = containers.is_empty() || containers.iter().any(|name| name == "db");
         Ok(is_meant.then_some(db).into_iter().collect())

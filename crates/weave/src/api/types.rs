@@ -299,6 +299,22 @@ pub(crate) struct PeerStatus {
     pub(crate) sessions: u32,
     /// Those sessions that it names.
     pub(crate) connections: Vec<PeerConnection>,
+    /// Frames between containers of this host and of that one; none of this host itself.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) traffic: Option<Traffic>,
+}
+
+/// Frames that passed so far, and their bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Traffic {
+    /// To the peer, or from the container.
+    pub(crate) frames_sent: u64,
+    /// Their bytes.
+    pub(crate) bytes_sent: u64,
+    /// From the peer, or to the container.
+    pub(crate) frames_received: u64,
+    /// Their bytes.
+    pub(crate) bytes_received: u64,
 }
 
 /// A session that a peer names.
@@ -544,4 +560,7 @@ pub(crate) struct PsEntry {
     pub(crate) mac: String,
     /// Addresses with prefix length.
     pub(crate) addresses: Vec<String>,
+    /// What its port on the bridge has carried, as the kernel counts it; absent while there is none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) traffic: Option<Traffic>,
 }

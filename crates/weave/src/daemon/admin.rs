@@ -5,12 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
+use weave_node::forward::Counts;
 use weave_node::{
     ClonedIdentity, ConnectionState as NodeState, ConnectionStatus as NodeConnection,
 };
 use weave_node::{NodeStatus, Retry};
-use weave_sys::Tap;
+use weave_sys::netlink::LinkTraffic;
 use weave_sys::tap::Mode;
+use weave_sys::{Tap, linkname};
 use weave_wire::{PeerId, Time};
 
 use super::attach::{Attacher, find_container};
@@ -31,10 +33,13 @@ use crate::api::types::{
     Counters, DetachRequest, DnsEntry, DnsStatus, ExposeRequest, Finding, ForgetRequest,
     HideRequest, IpamOwner, IpamStatus, NameRequest, OffloadStatus, PasswordChange, PeerConnection,
     PeerResult, PeerStatus, PingReport, PingRequest, PluginStatus, ProcessStatus, PsEntry,
-    RouterStatus, StandInRequest, StatusReport, TapStatus,
+    RouterStatus, StandInRequest, StatusReport, TapStatus, Traffic,
 };
 use crate::api::{ApiError, ApiErrorKind, Router};
 use crate::dns::{Dns, TTL};
+
+/// What interfaces have carried, by name.
+type Ports = BTreeMap<String, LinkTraffic>;
 
 /// Answers the admin API.
 #[derive(Debug)]
@@ -140,7 +145,8 @@ impl Router for Admin {
     }
 
     async fn ps(&self, containers: Vec<String>) -> Result<Vec<PsEntry>, ApiError> {
-        let mut entries = ps_entries(&self.networks.endpoints().await);
+        let ports = self.ports().await;
+        let mut entries = ps_entries(&self.networks.endpoints().await, &ports);
         if containers.is_empty() {
             return Ok(entries);
         }
@@ -273,6 +279,13 @@ impl Admin {
         Some(format!(
             "containers of this host are not kept from spoofing: {why}"
         ))
+    }
+
+    /// What each interface of this host has carried; nothing where the kernel does not tell.
+    async fn ports(&self) -> Ports {
+        let links = self.networks.netlink().links().await.unwrap_or_default();
+        let carried = links.into_iter().map(|link| (link.name, link.traffic));
+        carried.collect()
     }
 
     /// Id of a container that Docker knows by another name.
@@ -486,8 +499,28 @@ fn peers(status: &NodeStatus) -> Vec<PeerStatus> {
                 .iter()
                 .map(|to| connection(&info.peer, to))
                 .collect(),
+            traffic: (info.peer != status.peer).then(|| peer_traffic(info.traffic)),
         })
         .collect()
+}
+
+fn peer_traffic(Counts { sent, received }: Counts) -> Traffic {
+    Traffic {
+        frames_sent: sent.frames,
+        bytes_sent: sent.bytes,
+        frames_received: received.frames,
+        bytes_received: received.bytes,
+    }
+}
+
+/// Of the port of a container: what comes in there the container has sent.
+fn container_traffic(port: &LinkTraffic) -> Traffic {
+    Traffic {
+        frames_sent: port.received_packets,
+        bytes_sent: port.received_bytes,
+        frames_received: port.sent_packets,
+        bytes_received: port.sent_bytes,
+    }
 }
 
 fn count(len: usize) -> u64 {
@@ -527,18 +560,19 @@ fn ipam(status: &NodeStatus, failure: Option<String>) -> IpamStatus {
 }
 
 /// The host itself first: a line for each bridge that it has addresses on.
-fn ps_entries(records: &[EndpointRecord]) -> Vec<PsEntry> {
+fn ps_entries(records: &[EndpointRecord], ports: &Ports) -> Vec<PsEntry> {
     let (exposed, others): (Vec<_>, Vec<_>) = records
         .iter()
         .partition(|record| matches!(record.kind, Kind::Exposed { .. }));
     let mut entries: Vec<PsEntry> = Vec::new();
-    for entry in exposed.into_iter().map(ps_entry) {
+    let entry_of = |record| ps_entry(record, ports);
+    for entry in exposed.into_iter().map(entry_of) {
         match entries.iter_mut().find(|known| known.mac == entry.mac) {
             Some(known) => known.addresses.extend(entry.addresses),
             None => entries.push(entry),
         }
     }
-    entries.extend(others.into_iter().map(ps_entry));
+    entries.extend(others.into_iter().map(entry_of));
     entries
 }
 
@@ -549,7 +583,8 @@ fn is_named(entry: &PsEntry, wanted: &str) -> bool {
         || (wanted.len() >= 12 && wanted.starts_with(&entry.container))
 }
 
-fn ps_entry(record: &EndpointRecord) -> PsEntry {
+fn ps_entry(record: &EndpointRecord, ports: &Ports) -> PsEntry {
+    let (port, _) = linkname::veth_pair(&record.id);
     let (container, name) = match &record.kind {
         Kind::Exposed { .. } => (EXPOSED.to_owned(), None),
         Kind::Docker { .. } if record.container.is_empty() => {
@@ -579,6 +614,7 @@ fn ps_entry(record: &EndpointRecord) -> PsEntry {
             .iter()
             .map(|held| held.address.to_string())
             .collect(),
+        traffic: ports.get(&port).map(container_traffic),
     }
 }
 
@@ -612,12 +648,20 @@ mod tests {
             dns: Vec::new(),
             sandbox: None,
         };
-        let entries = ps_entries(&[
+        let records = [
             record("a", 1, "10.32.0.1/12", docker),
             record("b", 2, "10.32.0.2/12", exposed()),
             record("c", 3, "10.33.0.2/24", exposed()),
             record("d", 2, "10.2.1.2/24", exposed()),
-        ]);
+        ];
+        let carried = LinkTraffic {
+            received_packets: 1,
+            received_bytes: 100,
+            sent_packets: 2,
+            sent_bytes: 3000,
+        };
+        let ports = BTreeMap::from([(linkname::veth_pair("a").0, carried)]);
+        let entries = ps_entries(&records, &ports);
         let lines: Vec<_> = entries
             .iter()
             .map(|entry| format!("{} {}", entry.container, entry.addresses.join(" ")))
@@ -630,5 +674,13 @@ mod tests {
                 "c0ffee 10.32.0.1/12"
             ]
         );
+        let traffic: Vec<_> = entries.iter().map(|entry| entry.traffic).collect();
+        let seen_from_the_container = Traffic {
+            frames_sent: 1,
+            bytes_sent: 100,
+            frames_received: 2,
+            bytes_received: 3000,
+        };
+        assert_eq!(traffic, [None, None, Some(seen_from_the_container)]);
     }
 }

@@ -231,11 +231,21 @@ fn peers_cannot_make_more_than_so_many_series() {
             ..one.clone()
         })
         .collect();
-    let samples = samples(report);
-    let rtts = samples
+    let peer = report.router.peers[1].clone();
+    let peers = report
+        .router
+        .connections
         .iter()
-        .filter(|(name, _, _)| name == "weave_peer_rtt_seconds");
-    assert_eq!(rtts.count(), MOST_PEERS);
+        .map(|connection| PeerStatus {
+            name: connection.peer.clone().unwrap(),
+            ..peer.clone()
+        });
+    report.router.peers = peers.collect();
+    let samples = samples(report);
+    let count = |wanted| samples.iter().filter(|(name, _, _)| name == wanted).count();
+    assert_eq!(count("weave_peer_rtt_seconds"), MOST_PEERS);
+    assert_eq!(count("weave_peer_frames_total"), 2 * MOST_PEERS);
+    assert_eq!(count("weave_peer_frame_bytes_total"), 2 * MOST_PEERS);
 }
 
 #[test]

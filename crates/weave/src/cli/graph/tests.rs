@@ -22,6 +22,7 @@ fn peer((name, nickname): (&str, &str), sessions: u32, named: &[(&str, &str)]) -
         version: "1".to_owned(),
         sessions,
         connections: named.iter().map(connection).collect(),
+        traffic: None,
     }
 }
 

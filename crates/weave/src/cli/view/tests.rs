@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::api::types::{
-    BannedBy, Counters, PasswordStatus, PluginStatus, ProcessStatus, TapStatus,
+    BannedBy, Counters, PasswordStatus, PluginStatus, ProcessStatus, TapStatus, Traffic,
 };
 
 use super::*;
@@ -113,6 +113,12 @@ fn peer(id: (&str, &str), others: &[(&str, &str)], sessions: u32) -> PeerStatus 
         version: "0.1.0".to_owned(),
         sessions,
         connections: connections.collect(),
+        traffic: (id != NYC).then_some(Traffic {
+            frames_sent: 60,
+            bytes_sent: 90_000,
+            frames_received: 50,
+            bytes_received: 5_000,
+        }),
     }
 }
 
@@ -518,6 +524,7 @@ fn local_endpoints() {
         name: None,
         mac: "7a:42:86:d6:fb:0f".to_owned(),
         addresses: addresses.iter().map(|a| (*a).to_owned()).collect(),
+        traffic: None,
     };
     insta::assert_snapshot!(ps(&[
         entry(
