@@ -29,6 +29,7 @@ mod router;
 mod selftest;
 mod stop;
 mod systemd;
+mod top;
 pub(crate) mod view;
 
 use std::process::ExitCode;
@@ -67,6 +68,7 @@ fn run(cli: Cli, settings: Settings) -> anyhow::Result<()> {
         Command::Password(args) => password::run(args, &socket),
         Command::Ping(args) => ping::run(&args, &socket),
         Command::Graph(args) => graph::run(&args, &socket),
+        Command::Top(args) => top::run(&args, &socket),
         Command::Test(args) => selftest::run(&args, &socket),
         Command::Doctor(args) => doctor::run(&args, &socket),
         Command::Completions(args) => {

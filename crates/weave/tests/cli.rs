@@ -15,6 +15,11 @@ const REPORT: &str = r#"{
     }
 }"#;
 
+const CONTAINERS: &str = r#"[{
+    "container": "c0ffeec0ffee", "name": "db", "mac": "02:77:0a:20:00:01", "addresses": ["10.32.0.1/12"],
+    "traffic": {"frames_sent": 1, "bytes_sent": 60, "frames_received": 2, "bytes_received": 3000}
+}]"#;
+
 fn weave(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weave"));
     command.args(args);
@@ -92,6 +97,7 @@ fn answer(stream: std::os::unix::net::UnixStream) {
             ("200 OK", "1".to_owned())
         }
         "/name/db" => ("200 OK", r#"["10.32.0.1","10.40.0.1"]"#.to_owned()),
+        "/ps" => ("200 OK", CONTAINERS.to_owned()),
         "/name/nosuch" => ("200 OK", "[]".to_owned()),
         "/attach" if body.contains("default_subnet") => {
             ("200 OK", r#"["10.32.0.5","10.2.1.7"]"#.to_owned())
@@ -155,6 +161,9 @@ fn without_a_router_every_client_command_exits_with_3_and_a_hint() {
         &["status"][..],
         &["status", "peers", "--json"],
         &["ps"],
+        &["top"],
+        &["top", "--once"],
+        &["top", "--json"],
         &["report"],
         &["connect", "192.0.2.1"],
         &["forget", "192.0.2.1"],
@@ -356,4 +365,26 @@ fn a_second_router_on_a_socket_in_use_is_refused() {
         "{err}"
     );
     assert!(!state.exists());
+}
+
+#[test]
+fn top_prints_one_table_after_an_interval_where_there_is_no_terminal() {
+    let router = FakeRouter::start();
+    let began = std::time::Instant::now();
+    for args in [&["top"][..], &["top", "--once", "--interval", "1"]] {
+        let (code, out, err) = router.run(args);
+        assert_eq!((code, err.as_str()), (0, ""), "{args:?}");
+        let lines: Vec<Vec<_>> = out
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        assert!(lines[0].starts_with(&["PEER", "PATH", "RTT"]), "{out}");
+        assert_eq!(lines[3], ["db", "10.32.0.1", "0", "0", "0", "3.06", "kB"]);
+    }
+    assert!(began.elapsed() >= std::time::Duration::from_secs(2));
+    let (code, out, _) = router.run(&["top", "--json"]);
+    assert_eq!(code, 0);
+    let it: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(it["containers"][0]["received"]["bytes"], 3000);
+    assert!(it["seconds"].as_f64().expect("a number") >= 1.0, "{out}");
 }

@@ -23,7 +23,7 @@ pub(crate) use peers::{ConnectArgs, ForgetArgs, RmpeerArgs};
 pub(crate) use router::{LaunchArgs, RouterArgs, RouterOptions};
 pub(crate) use state::{
     CompletionsArgs, IgnoredArgs, JsonArgs, LogsArgs, ManArgs, PrimeArgs, ReportArgs, ResetArgs,
-    StatusArgs, StatusView,
+    StatusArgs, StatusView, TopArgs,
 };
 
 /// A network for containers on several Docker hosts: encrypted, by name.
@@ -89,6 +89,15 @@ pub(crate) enum Command {
         weave status connections\n  \
         weave status peers --json")]
     Status(StatusArgs),
+    /// Show live what passes between this host and each peer, and in and out of its containers
+    #[command(after_help = "Examples:\n  \
+        weave top\n  \
+        weave top --interval 5 --once             one table, after 5 s\n  \
+        weave top --json | jq '.peers[] | {nickname, rate: .received.bits_per_second}'\n\n\
+        The busiest come first. Keys: q, Esc or Ctrl-C ends it, s changes the order, Tab, p or c the\n\
+        table that the arrows scroll. IN and OUT of a peer are as seen from this host, those of a\n\
+        container as seen from there. Where standard output is no terminal: one table.")]
+    Top(TopArgs),
     /// Say on which layer a container or peer is not reached, and why
     #[command(after_help = "Examples:\n  \
         weave ping db\n  \

@@ -68,6 +68,7 @@ pub(crate) fn run(command: Command, socket: &Path) -> Result<()> {
             | Command::Doctor(_)
             | Command::Graph(_)
             | Command::Test(_)
+            | Command::Top(_)
             | Command::Password(_) => Err(Failure::usage("this command needs no router").into()),
         }
     };

@@ -1,4 +1,4 @@
-//! The only place that writes to the terminal.
+//! The only place that writes to the terminal, but for the screen of `weave top`.
 //!
 //! A reader that went away (`weave status | head -1`) is no failure.
 
@@ -18,6 +18,11 @@ pub(crate) fn out_raw(text: &str) {
             .write_all(text.as_bytes())
             .and_then(|()| stdout.flush()),
     );
+}
+
+/// Whether standard output is a terminal.
+pub(crate) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
 }
 
 /// Whether standard error is a terminal whose user wants colours (no-color.org).

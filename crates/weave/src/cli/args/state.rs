@@ -32,6 +32,20 @@ pub(crate) struct StatusArgs {
     pub(crate) json: bool,
 }
 
+/// `weave top`.
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// How long rates are measured, and how often they are shown
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) interval: u64,
+    /// Print one table, after one interval
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Print JSON, after one interval
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `weave prime`.
 #[derive(Debug, Args)]
 pub(crate) struct PrimeArgs {
