@@ -141,6 +141,53 @@ check "what docker run is given" out "--dns=$IP|--dns=172\.[0-9.]+ --dns-search=
 check "as JSON" json 'it["dns_search"] == "weave.local"' weave 1 dns-args --json
 check "no names without DNS" fails 1 'this router runs without DNS' weave 3 dns-lookup ant
 
+echo "-- what passes"
+check "top, where no terminal is, prints one table" says '^two +direct +[0-9.]+ ms ' weave 1 top
+check "top, once: containers by their names" says '^ant +10\.40\.' weave 1 top --once
+check "as JSON, after another interval" json 'it["seconds"] >= 2 and {p["nickname"] for p in it["peers"]} == {"two", "three"}' weave 1 top --json --interval 2
+check "no interval" fails 2 '0 is not in 1\.\.=3600' weave 1 top --interval 0
+weave 1 top --json >"$WORK/before"
+docker_ 1 exec ant ping -c 20 -i 0.2 -s 1300 "$(weave 2 ps bee | grep -oE '10\.40\.[0-9.]+' | head -1)" >/dev/null
+weave 1 top --json >"$WORK/after"
+cat >"$WORK/grown.py" <<'PY'
+# Pings of `ant` to `bee` count for peer `two` and for `ant`, and for nobody else.
+import json, sys
+before, after = ({it.get("nickname") or it["name"]: it for kind in ("peers", "containers") for it in json.load(open(path))[kind]} for path in sys.argv[1:])
+for who, expected in (("two", 20), ("ant", 20), ("three", 0)):
+    for way in ("sent", "received"):
+        frames, size = (after[who][way][it] - before[who][way][it] for it in ("frames", "bytes"))
+        print(who, way, frames, size)
+        assert expected <= frames <= expected + 12 and expected * 1342 <= size <= expected * 1342 + 1500
+PY
+check "pings count for the peer and the container that they are of" python3 "$WORK/grown.py" "$WORK/before" "$WORK/after"
+peer_bytes() { metric "weave_peer_frame_bytes_total{peer=\"$(weave "$1" report -f router.name)\",direction=\"$2\"}"; }
+check "and in the metrics" eval '[ "$(peer_bytes 2 sent)" -ge 26000 ] && [ "$(peer_bytes 2 received)" -ge 26000 ] && [ "$(peer_bytes 3 sent)" -lt 26000 ]'
+cat >"$WORK/screen.py" <<'PY'
+# screen.py END COMMAND... : runs it on a terminal until its screen is there, ends it by the key END or the command that
+# follows `run:`; the terminal is as before then
+import fcntl, os, pty, select, struct, subprocess, sys, termios, time
+end, command = sys.argv[1], sys.argv[2:]
+ours, theirs = pty.openpty()
+fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+before = termios.tcgetattr(theirs)
+program = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+seen, limit, ended = b"", time.time() + 15, False
+while program.poll() is None and time.time() < limit:
+    if select.select([ours], [], [], .1)[0]: seen += os.read(ours, 65536)
+    if not ended and b"two" in seen and b"ant" in seen:
+        assert termios.tcgetattr(theirs) != before, "keys come one by one"
+        ended = True
+        if end.startswith("run:"): subprocess.run(end[4:].split(), check=True)
+        else: os.write(ours, end.encode().decode("unicode_escape").encode())
+while select.select([ours], [], [], .1)[0]: seen += os.read(ours, 65536)
+print(seen[-300:], program.poll())
+assert ended and program.poll() == 0
+assert termios.tcgetattr(theirs) == before, "the terminal is not as before"
+assert seen.rfind(b"\x1b[?1049h") < seen.rfind(b"\x1b[?1049l") and seen.rfind(b"\x1b[?25l") < seen.rfind(b"\x1b[?25h")
+PY
+for key in q '\x1b' '\x03'; do check "top on a terminal ends with the key $key" python3 "$WORK/screen.py" "$key" scripts/lab exec 1 weave top; done
+check "a signal ends it, and leaves the terminal as it was" python3 "$WORK/screen.py" 'run:scripts/lab exec 1 pkill -TERM -f ^weave.top' scripts/lab exec 1 weave top
+
 echo "-- peers and passwords"
 check "connect is silent" out '' weave 1 connect "$(ip_of 2):7000"
 check "as JSON" json 'it == [{"peer": "'"$(ip_of 3)"':7000"}]' weave 1 connect --json "$(ip_of 3):7000"

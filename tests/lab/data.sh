@@ -109,6 +109,49 @@ check "multicast is heard" grep -q 'to all' "$LAB_DIR/h2/log/hear.log"
 sums() { local h; for h in 1 2; do in_ns $h nstat -az TcpInCsumErrors UdpInCsumErrors | awk '/Csum/ && $2 > 0 {print; bad = 1} END {exit bad}' || return 1; done; }
 check "no checksum was wrong" sums
 
+echo "-- what passes is counted, for the right peer and the right container"
+on 1 ip netns add idle; on 1 ip -n idle link set lo up
+w 1 attach 192.168.77.9/24 --netns /run/netns/idle >/dev/null
+cat >"$WORK/counted.py" <<'PY'
+# counters PEERS PORTS | moved BYTES FROM-BEFORE FROM-AFTER TO-BEFORE TO-AFTER | rates TOP
+import json, sys
+what, *rest = sys.argv[1:]
+def counters(peers, ports):  # of the other host, of the namespace `ns`, of the one that is idle
+    [peer] = [it["traffic"] for it in json.loads(peers) if "traffic" in it]
+    ports = {it["container"].rsplit("/", 1)[-1]: it["traffic"] for it in json.loads(ports)}
+    return [peer, ports["ns"], ports.get("idle", {})]
+if what == "counters": print(json.dumps(counters(*rest)))
+elif what == "moved":
+    count = float(rest[0])
+    looks = [json.loads(it) for it in rest[1:]]
+    grown = lambda before, after: {k: after[k] - before[k] for k in after}
+    peer, port, idle = map(grown, looks[0], looks[1]); to_peer, to_port, _ = map(grown, looks[2], looks[3])
+    print("at the sender", peer, port, idle, "at the receiver", to_peer, to_port, sep="\n")
+    near = lambda it, least, most: least * count <= it <= most * count
+    # each segment has its headers on the way; a super-frame in a container, once
+    assert near(peer["bytes_sent"], 1.03, 1.08) and near(to_peer["bytes_received"], 1.03, 1.08)
+    assert near(port["bytes_sent"], 1.0, 1.06) and near(to_port["bytes_received"], 1.0, 1.06)
+    assert abs(peer["frames_sent"] - to_peer["frames_received"]) < .02 * peer["frames_sent"]
+    assert peer["bytes_received"] < .05 * count and port["bytes_received"] < .05 * count
+    assert idle["bytes_sent"] + idle["bytes_received"] < .001 * count
+elif what == "rates":
+    top = json.loads(rest[0]); print(rest[0])
+    [peer] = top["peers"]; ports = {it["container"].rsplit("/", 1)[-1]: it for it in top["containers"]}
+    out, there = (it["sent"]["bits_per_second"] for it in (peer, ports["ns"]))
+    assert peer["path"] == "direct" and 1.9 < top["seconds"] < 4
+    assert there > 20e6 and .9 < out / there < 1.15, (out, there)
+    assert ports["idle"]["sent"]["bits_per_second"] < .01 * there
+    assert top["containers"][0] is ports["ns"]
+PY
+counters() { python3 "$WORK/counted.py" counters "$(w "$1" status peers --json)" "$(w "$1" ps --json)"; }
+from_before=$(counters 1) to_before=$(counters 2)
+py 1 tcp-send 192.168.77.2 "${DATA_GB}e9" >/dev/null
+check "the bytes of a transfer" python3 "$WORK/counted.py" moved "${DATA_GB}e9" "$from_before" "$(counters 1)" "$to_before" "$(counters 2)"
+py 1 tcp-send 192.168.77.2 $((DATA_GB * 3))e9 >/dev/null &
+sender=$!; sleep 0.5
+check "and their rate, by weave top" python3 "$WORK/counted.py" rates "$(w 1 top --json --interval 2)"
+wait $sender
+
 echo "-- the router dies in the middle of a transfer"
 (
   sleep 1; on 2 pkill -KILL -f 'weave router'
