@@ -524,10 +524,18 @@ impl Ipam {
             .collect();
         owned.sort_unstable();
         let mut owned = owned.into_iter().peekable();
+        let to_us = |grant: &&Grant| grant.grantee == self.me;
+        let heard: Vec<Grant> = grants.iter().filter(to_us).copied().collect();
+        let assert = |map: &mut ChunkMap, (serial, chunks)| {
+            map.assert(chunks, self.me, serial, |run| {
+                let mut heard = heard.iter().filter(|grant| grant.serial == serial);
+                heard.any(|grant| grant.chunks.contains(run.chunks.first))
+            });
+        };
         let mut void = 0;
         for grant in &grants {
-            while let Some((serial, chunks)) = owned.next_if(|(serial, _)| *serial < grant.serial) {
-                map.assert(chunks, self.me, serial);
+            while let Some(known) = owned.next_if(|(serial, _)| *serial < grant.serial) {
+                assert(&mut map, known);
             }
             if map.apply(grant, |peer| self.is_banned(peer)) < grant.chunks.len()
                 && grant.taken_from.is_none()
@@ -535,9 +543,7 @@ impl Ipam {
                 void += 1;
             }
         }
-        for (serial, chunks) in owned {
-            map.assert(chunks, self.me, serial);
-        }
+        owned.for_each(|known| assert(&mut map, known));
         self.void_grants = void;
         self.map = map;
         self.note_owned();
@@ -549,8 +555,43 @@ impl Ipam {
         run.owner == self.me && (run.serial == 0 || lies_in(run, &self.owned))
     }
 
+    /// Forgets chunks that were taken from us: a restart without peers would not know it.
+    fn forget_lost(&mut self) {
+        let gave = |run: &Run, serial: u32| {
+            let mut own = self.grants.values().map(|own| &own.grant);
+            own.any(|grant| grant.serial == serial + 1 && grant.chunks.contains(run.chunks.first))
+        };
+        let is_lost =
+            |run: &Run, serial| run.serial < serial || (run.owner != self.me && !gave(run, serial));
+        let mut left = BTreeMap::new();
+        for ((first, serial), last) in &self.owned {
+            let entry = Span {
+                first: *first,
+                last: *last,
+            };
+            let runs = self.map.runs();
+            let within = runs.filter_map(|run| Some((run, run.chunks.intersect(entry)?)));
+            let (lost, kept): (Vec<_>, Vec<_>) = within.partition(|(run, _)| is_lost(run, *serial));
+            if lost.is_empty() {
+                left.insert((*first, *serial), *last);
+                continue;
+            }
+            left.extend(
+                kept.iter()
+                    .map(|(_, part)| ((part.first, *serial), part.last)),
+            );
+        }
+        if left != self.owned {
+            let keys = self.owned.keys().chain(left.keys());
+            let changed = keys.filter(|key| self.owned.get(key) != left.get(key));
+            self.owned_unsaved.extend(changed.copied());
+            self.owned = left;
+        }
+    }
+
     /// Remembers chunks that have come to us, so that a restart without peers knows of them.
     fn note_owned(&mut self) {
+        self.forget_lost();
         let new = |run: &Run| run.owner == self.me && !self.is_surely_ours(run);
         let new: Vec<Run> = self.map.runs().filter(|run| new(run)).cloned().collect();
         let mut turned_up = std::mem::take(&mut self.turned_up);

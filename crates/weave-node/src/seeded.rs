@@ -9,6 +9,12 @@ pub enum SeededBug {
     Merge,
     /// The address allocator forgets what it gave out.
     Allocator,
+    /// Owners go on without contact, for ever.
+    Fence,
+    /// Nobody takes back what peers that are gone own.
+    KeepsSpaceOfTheGone,
+    /// An address is given out before that is on disk.
+    AnswersBeforeTheDisk,
     /// A start does not ask its peers what it said before.
     Resync,
     /// Names of peers that are gone stay visible.

@@ -36,6 +36,10 @@ pub(crate) struct Run {
     pub(crate) chunks: Span,
     pub(crate) owner: PeerId,
     pub(crate) serial: u32,
+    /// Who had them last, where they came back to a former owner.
+    pub(crate) back_from: Option<PeerId>,
+    /// The owner took them.
+    pub(crate) is_taken: bool,
     /// Whose they were before, the founder first; not those that they were taken from.
     pub(crate) above: Vec<PeerId>,
 }
@@ -62,6 +66,8 @@ impl ChunkMap {
                     chunks: all,
                     owner: founder,
                     serial: 0,
+                    back_from: None,
+                    is_taken: false,
                     above: Vec::new(),
                 },
             )]),
@@ -73,7 +79,8 @@ impl ChunkMap {
         let Some(before) = grant.serial.checked_sub(1) else {
             return 0;
         };
-        self.change(grant.chunks, grant.grantee, grant.serial, |run| {
+        let is_taken = grant.taken_from.is_some();
+        self.change(grant.chunks, grant.grantee, grant.serial, is_taken, |run| {
             run.serial == before
                 && match &grant.taken_from {
                     None => run.owner == grant.grantor,
@@ -86,9 +93,20 @@ impl ChunkMap {
     }
 
     /// Notes chunks that are known to have come to `owner` at this serial, by a chain whose
-    /// earlier parts may be out of sight.
-    pub(crate) fn assert(&mut self, chunks: Span, owner: PeerId, serial: u32) {
-        self.change(chunks, owner, serial, |run| run.serial < serial);
+    /// earlier parts may be out of sight: logs of hosts that are gone get lost. Where they are
+    /// not, and the last grant `is_heard`, that counts alone; and what somebody has taken since is
+    /// its.
+    pub(crate) fn assert(
+        &mut self,
+        chunks: Span,
+        owner: PeerId,
+        serial: u32,
+        is_heard: impl Fn(&Run) -> bool,
+    ) {
+        self.change(chunks, owner, serial, false, |run| {
+            let follows = run.serial.saturating_add(1) == serial;
+            run.serial < serial && !run.is_taken && !(follows && is_heard(run))
+        });
     }
 
     /// The run that holds a chunk.
@@ -115,6 +133,7 @@ impl ChunkMap {
         chunks: Span,
         owner: PeerId,
         serial: u32,
+        is_taken: bool,
         may: impl Fn(&Run) -> bool,
     ) -> u64 {
         self.split_before(chunks.first);
@@ -124,8 +143,10 @@ impl ChunkMap {
         let mut moved = 0;
         for (_, run) in self.runs.range_mut(chunks.first..=chunks.last) {
             if may(run) {
+                run.back_from = run.above.contains(&owner).then_some(run.owner);
                 run.pass_to(owner);
                 run.serial = serial;
+                run.is_taken = is_taken;
                 moved += run.chunks.len();
             }
         }
@@ -213,18 +234,38 @@ mod tests {
     #[test]
     fn what_is_known_to_have_come_to_us_needs_no_chain() {
         let mut map = ChunkMap::founded(8, peer(0));
-        map.assert(Span { first: 2, last: 3 }, peer(5), 4);
+        map.assert(Span { first: 2, last: 3 }, peer(5), 4, |_| false);
         assert_eq!(
             map.run_of(2).map(|run| (run.owner, run.serial)),
             Some((peer(5), 4))
         );
         assert_eq!(map.apply(&grant(5, 5, 6, 2, 2), |_| false), 1);
-        map.assert(Span { first: 2, last: 3 }, peer(5), 4);
+        map.assert(Span { first: 2, last: 3 }, peer(5), 4, |_| false);
         assert_eq!(
             map.run_of(2).map(|run| run.owner),
             Some(peer(6)),
             "it has been passed on since"
         );
+    }
+
+    #[test]
+    fn a_grant_that_is_heard_and_has_no_effect_is_not_known_better() {
+        let chunks = Span { first: 2, last: 3 };
+        let mut map = ChunkMap::founded(8, peer(0));
+        map.assert(chunks, peer(5), 1, |_| true);
+        assert_eq!(map.owned_by(peer(5)), []);
+        map.assert(chunks, peer(5), 2, |_| true);
+        assert_eq!(map.owned_by(peer(5)), [chunks], "what it rests on is not");
+    }
+
+    #[test]
+    fn what_was_taken_back_is_not_known_better_by_whoever_had_it_later() {
+        let chunks = Span { first: 2, last: 3 };
+        let mut map = ChunkMap::founded(8, peer(0));
+        map.apply(&grant(1, 0, 1, 2, 3), |_| false);
+        map.apply(&take(2, 0, 1, 2, 2), |_| false);
+        map.assert(chunks, peer(5), 4, |_| false);
+        assert_eq!(map.owned_by(peer(5)), [Span::one(3)]);
     }
 
     const fn take(serial: u32, by: u8, from: u8, first: u32, last: u32) -> Grant {

@@ -32,6 +32,13 @@ const MAX_TEXT: usize = 200;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Deferred(VecDeque<(PeerId, SpaceRequest)>);
 
+#[cfg(test)]
+impl Deferred {
+    pub(super) fn is_some_waiting(&self) -> bool {
+        !self.0.is_empty()
+    }
+}
+
 impl Ipam {
     /// A peer asks for space.
     pub(super) fn space_requested(&mut self, from: PeerId, request: SpaceRequest) {

@@ -7,24 +7,93 @@ mod checks;
 mod mesh;
 mod oracle;
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use rand_chacha::ChaCha12Rng;
+use rand_core::{RngCore, SeedableRng};
 
 use mesh::{Mesh, Options};
 
 fn run(seed: u64, options: Options) -> Mesh {
     let mut mesh = Mesh::new(seed, options);
-    mesh.churn(Duration::from_secs(40));
+    let take_back = options.take_back.unwrap_or_default();
+    mesh.churn(Duration::from_secs(40) + take_back);
     mesh.heal();
-    mesh.run_for(Duration::from_secs(40) + options.take_back.unwrap_or_default());
+    mesh.run_for(Duration::from_secs(40) + take_back);
     mesh
 }
 
-fn assert_sound(seed: u64, options: Options) {
+fn assert_sound(seed: u64, options: Options) -> Mesh {
     let name = format!("seed {seed} {options:?}");
     let mut mesh = run(seed, options);
     assert_eq!(mesh.oracle.violations(), &[] as &[String], "{name}");
     mesh.check_converged();
     assert_eq!(mesh.oracle.violations(), &[] as &[String], "{name}");
+    mesh
+}
+
+/// All that a seed decides: how many hosts found the range, how wide it is, which faults there are.
+fn options_of(seed: u64) -> Options {
+    let mut rng = ChaCha12Rng::seed_from_u64(!seed);
+    let mut below = |bound: u64| rng.next_u64() % bound;
+    let ranges = [
+        "10.32.0.0/12",
+        "10.9.0.0/23",
+        "10.9.0.0/24",
+        "10.9.0.0/26",
+        "10.9.0.8/29",
+    ];
+    let range = ranges[usize::try_from(below(5)).expect("a small number")];
+    let founders = usize::try_from(1 + below(6).saturating_sub(3)).expect("a small number");
+    let takes_back = below(2) == 0;
+    Options {
+        peers: founders.max(2) + usize::try_from(1 + below(6)).expect("a small number"),
+        range,
+        loss: below(31),
+        disk_errors: below(3).saturating_sub(1) * 5,
+        founders,
+        take_back: takes_back.then(|| Duration::from_secs(14 + below(60))),
+        bans: below(2) == 0,
+        ..Options::default()
+    }
+}
+
+/// As many as `IPAM_SEEDS` says, from `IPAM_FIRST` on.
+#[test]
+fn whatever_a_seed_decides_stays_sound() {
+    let told = |name: &str, usual: u64| {
+        let told = std::env::var(name).ok();
+        told.map_or(usual, |told| told.parse().expect("a number"))
+    };
+    let (first, count) = (told("IPAM_FIRST", 1000), told("IPAM_SEEDS", 24));
+    let next = AtomicU64::new(first);
+    let totals = Mutex::new((mesh::Faults::default(), 0, 0));
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + count {
+                return;
+            }
+            let mesh = assert_sound(seed, options_of(seed));
+            let mut totals = totals.lock().expect("no other has failed");
+            totals.0.add(&mesh.faults);
+            totals.1 += mesh.oracle.alone;
+            totals.2 += mesh.oracle.conflicts();
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    let (faults, alone, conflicts) = totals.into_inner().expect("nobody has failed");
+    let all = [
+        faults.shared_bans,
+        faults.destroyed,
+        faults.unacked,
+        alone,
+        conflicts,
+    ];
+    assert!(all.iter().all(|count| *count > 0), "{faults:?} {all:?}");
 }
 
 /// Three to eight.
@@ -170,14 +239,30 @@ fn the_faults_of_the_model_really_happen() {
 
 #[cfg(feature = "seeded-bugs")]
 #[test]
-fn an_allocator_that_forgets_what_it_gave_is_caught() {
-    let caught = (0..10).any(|seed| {
-        let options = Options {
-            bug: true,
-            range: "10.9.0.0/24",
-            ..Options::default()
-        };
-        !run(seed, options).oracle.violations().is_empty()
-    });
-    assert!(caught);
+fn rules_that_are_broken_on_purpose_are_caught() {
+    use crate::seeded::SeededBug;
+    let bugs = [
+        (SeededBug::Allocator, None),
+        (SeededBug::Fence, Some(Duration::from_secs(14))),
+        (
+            SeededBug::KeepsSpaceOfTheGone,
+            Some(Duration::from_secs(14)),
+        ),
+        (SeededBug::AnswersBeforeTheDisk, None),
+    ];
+    for (bug, take_back) in bugs {
+        let caught = (0..20).any(|seed| {
+            let options = Options {
+                bug: Some(bug),
+                range: "10.9.0.0/24",
+                peers: 6,
+                take_back,
+                ..Options::default()
+            };
+            let mut mesh = run(seed, options);
+            mesh.check_converged();
+            !mesh.oracle.violations().is_empty()
+        });
+        assert!(caught, "{bug:?}");
+    }
 }

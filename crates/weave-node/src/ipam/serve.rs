@@ -272,9 +272,12 @@ impl Ipam {
                 self.ledger.label(lent.borrower)
             ));
         }
-        if self.run_at(ip).is_some_and(|run| run.owner == self.me) {
+        if let Some(run) = self.run_at(ip).filter(|run| run.owner == self.me) {
             if let Some(why) = self.fenced_note() {
                 return Step::Refuse(IpamError::NotReady { why });
+            }
+            if !self.is_surely_ours(run) {
+                return Step::Wait;
             }
             return match self.user_of(ip) {
                 None => Step::Take { ip, loan: None },

@@ -17,7 +17,7 @@ use super::serve::Pending;
 use super::span::{Span, ip_of};
 use super::store::{
     Write, genesis_key, genesis_write, grant_record, granted_key, held_key, held_write, lent_key,
-    loan_record, owned_write,
+    loan_record, owned_key, owned_write,
 };
 use super::{Ipam, IpamAction, IpamError, OwnGrant};
 
@@ -162,6 +162,12 @@ impl Ipam {
         self.pool.take(ip);
         self.pool.held.insert(ip, held);
         self.low.insert(pending.subnet);
+        #[cfg(feature = "seeded-bugs")]
+        if self.config.seeded_bug == Some(crate::seeded::SeededBug::AnswersBeforeTheDisk) {
+            self.hold_stored(ip, Some(pending.ticket));
+            self.stage_recovered(writes);
+            return;
+        }
         let deadline = pending.deadline();
         self.persist(
             writes,
@@ -250,7 +256,7 @@ impl Ipam {
         self.persist(vec![(genesis_key(), None)], Staged::Withdraw);
     }
 
-    /// Writes down chunks that have come to us.
+    /// Writes down chunks that have come to us, or are ours no more.
     pub(super) fn stage_owned(&mut self) {
         let Some(genesis) = &self.genesis else { return };
         let under_way = self
@@ -263,15 +269,13 @@ impl Ipam {
         let keys: Vec<(u32, u32)> = self.owned_unsaved.iter().copied().collect();
         let mut writes = vec![genesis_write(genesis)];
         for (first, serial) in &keys {
-            if let Some(last) = self.owned.get(&(*first, *serial)) {
-                writes.push(owned_write(
-                    Span {
-                        first: *first,
-                        last: *last,
-                    },
-                    *serial,
-                ));
-            }
+            let last = self.owned.get(&(*first, *serial)).copied();
+            let known = |last| Span {
+                first: *first,
+                last,
+            };
+            let write = last.map(|last| owned_write(known(last), *serial));
+            writes.push(write.unwrap_or_else(|| (owned_key(*first, *serial), None)));
         }
         self.persist(writes, Staged::Owned { keys });
     }

@@ -210,6 +210,10 @@ impl Ipam {
 
     /// Whether space of ours is to be left alone, for want of contact.
     pub(super) fn is_fenced(&self) -> bool {
+        #[cfg(feature = "seeded-bugs")]
+        if self.config.seeded_bug == Some(crate::seeded::SeededBug::Fence) {
+            return false;
+        }
         let after = self.config.take_back.fence_after;
         let top = self.top().filter(|top| *top != self.me);
         top.is_some_and(|top| self.succession.without_contact(&top, self.now) >= after)
@@ -272,22 +276,27 @@ impl Ipam {
         if self.is_fenced() {
             return;
         }
-        let is_known = |run: &Run| {
-            let key = (run.chunks.first, run.serial + 1);
-            self.grants.contains_key(&key)
-        };
-        let takes = self
-            .map
-            .runs()
-            .filter(|run| self.is_ours_to_take(run) && !is_known(run));
-        for run in takes.cloned().collect::<Vec<Run>>() {
-            tracing::info!(from = %run.owner.name(), chunks = run.chunks.len(), "taking address space back");
+        let gone = self.map.runs().filter(|run| self.is_ours_to_take(run));
+        let gone = gone.map(|run| (run.owner, run.chunks, run.serial + 1));
+        // what it gave back before is known from its log alone, which gets lost in time
+        let given = self.map.runs().filter_map(|run| {
+            let from = run.back_from.filter(|from| self.is_gone(from))?;
+            let is_unsaid = !run.is_taken && self.is_surely_ours(run);
+            is_unsaid.then_some((from, run.chunks, run.serial))
+        });
+        let takes = gone.chain(given);
+        let takes = takes.filter(|(_, chunks, serial)| {
+            let key = (chunks.first, *serial);
+            !self.grants.contains_key(&key)
+        });
+        for (from, chunks, serial) in takes.collect::<Vec<_>>() {
+            tracing::info!(from = %from.name(), chunks = chunks.len(), "taking address space back");
             let grant = Grant {
-                serial: run.serial + 1,
-                taken_from: Some(run.owner),
+                serial,
+                taken_from: Some(from),
                 grantor: self.me,
                 grantee: self.me,
-                chunks: run.chunks,
+                chunks,
                 number: self.next_grant_number(),
             };
             self.stage_grant(grant, 0);
@@ -297,6 +306,10 @@ impl Ipam {
 
     fn is_ours_to_take(&self, run: &Run) -> bool {
         if run.owner == self.me || !self.is_gone(&run.owner) {
+            return false;
+        }
+        #[cfg(feature = "seeded-bugs")]
+        if self.config.seeded_bug == Some(crate::seeded::SeededBug::KeepsSpaceOfTheGone) {
             return false;
         }
         let top = self.top();

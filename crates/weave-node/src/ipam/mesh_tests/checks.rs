@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use weave_wire::PeerId;
+use weave_wire::{Cidr, PeerId};
 
 use super::mesh::{Mesh, Peer};
+use crate::ipam::Ipam;
 use crate::ipam::chunks::Run;
-use crate::ipam::span::total;
+use crate::ipam::span::{Span, total};
 
 impl Mesh {
     pub(super) fn foundings(&self) -> usize {
@@ -22,11 +23,11 @@ impl Mesh {
 
     /// After a quiet time: all views agree, no address is lost, what is free can be had.
     pub(super) fn check_converged(&mut self) {
-        let maps: Vec<(usize, Option<[u8; 16]>, Vec<Run>)> = self
+        let maps: Vec<(usize, Option<[u8; 16]>, Vec<(Span, PeerId, u32)>)> = self
             .left()
             .map(|node| {
                 let ipam = self.peers[node].ipam.as_ref().expect("all peers are up");
-                (node, ipam.genesis_id(), merged(ipam.map.runs().cloned()))
+                (node, ipam.genesis_id(), merged(ipam.map.runs()))
             })
             .collect();
         for (node, genesis, runs) in &maps {
@@ -128,15 +129,8 @@ impl Mesh {
     fn check_free_space(&mut self) {
         let subnet = self.subnets[0];
         for node in self.left() {
-            let free: u64 = self
-                .peers
-                .iter()
-                .filter_map(|peer| peer.ipam.as_ref())
-                .map(|ipam| {
-                    let space = ipam.own_space(subnet);
-                    total(&space) - ipam.pool.busy_within(&space)
-                })
-                .sum();
+            let ipams = self.peers.iter().filter_map(|peer| peer.ipam.as_ref());
+            let free: u64 = ipams.map(|ipam| free_within(ipam, subnet)).sum();
             let (granted, refused) = (self.oracle.granted, self.oracle.refused);
             self.allocate(node, subnet, None);
             self.run_for(Duration::from_secs(5));
@@ -182,15 +176,25 @@ impl Mesh {
     }
 }
 
-/// Runs as a list in which neighbours with the same owner are one.
-fn merged(runs: impl Iterator<Item = Run>) -> Vec<Run> {
-    let mut merged: Vec<Run> = Vec::new();
+/// Addresses of its own space that a peer can give out: no container that met it with another
+/// founding has them.
+fn free_within(ipam: &Ipam, subnet: Cidr) -> u64 {
+    let space = ipam.own_space(subnet);
+    let used = space.iter().flat_map(|span| ipam.users(*span));
+    let used: BTreeSet<u32> = used.map(|(ip, _)| ip).collect();
+    let others = used.iter().filter(|ip| !ipam.pool.is_busy(**ip));
+    total(&space) - ipam.pool.busy_within(&space) - others.count() as u64
+}
+
+/// Who owns what, neighbours with the same owner as one.
+fn merged<'a>(runs: impl Iterator<Item = &'a Run>) -> Vec<(Span, PeerId, u32)> {
+    let mut merged: Vec<(Span, PeerId, u32)> = Vec::new();
     for run in runs {
         match merged.last_mut() {
-            Some(last) if last.owner == run.owner && last.serial == run.serial => {
-                last.chunks.last = run.chunks.last;
+            Some((chunks, owner, serial)) if *owner == run.owner && *serial == run.serial => {
+                chunks.last = run.chunks.last;
             }
-            _ => merged.push(run),
+            _ => merged.push((run.chunks, run.owner, run.serial)),
         }
     }
     merged

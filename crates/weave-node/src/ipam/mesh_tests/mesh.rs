@@ -13,6 +13,7 @@ use weave_wire::proto::{SubnetRecord, control_message::Body, entry};
 use weave_wire::{Cidr, PeerId, Time, ip_bytes};
 
 use super::oracle::{Oracle, Others};
+use crate::ipam::pool::Pick;
 use crate::ipam::store::Write;
 use crate::ipam::{Ipam, IpamAction, IpamConfig, IpamError, TakeBack};
 
@@ -38,7 +39,7 @@ pub(super) struct Options {
     /// Now and then a peer is banned.
     pub(super) bans: bool,
     #[cfg(feature = "seeded-bugs")]
-    pub(super) bug: bool,
+    pub(super) bug: Option<crate::seeded::SeededBug>,
 }
 
 impl Default for Options {
@@ -53,7 +54,7 @@ impl Default for Options {
             take_back: None,
             bans: false,
             #[cfg(feature = "seeded-bugs")]
-            bug: false,
+            bug: None,
         }
     }
 }
@@ -67,6 +68,8 @@ pub(super) struct Faults {
     pub(super) partitions: usize,
     pub(super) destroyed: usize,
     pub(super) bans: usize,
+    /// Bans that several hosts said at once.
+    pub(super) shared_bans: usize,
     /// Writes that were on disk although the peer died before it heard of it.
     pub(super) unacked: usize,
 }
@@ -79,6 +82,7 @@ impl Faults {
         self.partitions += other.partitions;
         self.destroyed += other.destroyed;
         self.bans += other.bans;
+        self.shared_bans += other.shared_bans;
         self.unacked += other.unacked;
     }
 }
@@ -314,13 +318,35 @@ impl Mesh {
     pub(super) fn allocate(&mut self, node: usize, subnet: Cidr, wanted: Option<Ipv4Addr>) {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.oracle.asked(node, ticket, self.now);
+        let is_alone = wanted.is_none() && self.serves_alone(node, subnet);
+        let genesis = self.peers[node].ipam.as_ref().and_then(Ipam::genesis_id);
+        let alone_in = genesis.filter(|_| is_alone);
+        self.oracle.asked(node, ticket, alone_in, self.now);
         self.tickets.insert(ticket, subnet);
         let now = self.now;
         if let Some(ipam) = &mut self.peers[node].ipam {
             ipam.allocate(ticket, &format!("c{ticket}"), subnet, wanted, now);
         }
         self.drain(node);
+    }
+
+    /// Whether a host has space of its own for one more, and may use it.
+    fn serves_alone(&mut self, node: usize, subnet: Cidr) -> bool {
+        let errors = self.options.disk_errors;
+        let Some(ipam) = &mut self.peers[node].ipam else {
+            return false;
+        };
+        ipam.now = self.now;
+        ipam.refresh_map();
+        if errors > 0 || ipam.recovery.is_awaited() || ipam.is_unsettled() {
+            return false;
+        }
+        let space = ipam.own_space(subnet);
+        let is_used = |ip| ipam.user_of(ip).is_some();
+        // what was freed a moment ago is the last that is given out
+        let free = ipam.pool.pick(&space, is_used, ipam.now);
+        let waits = !ipam.pending.is_empty() || ipam.deferred.is_some_waiting();
+        matches!(free, Some(Pick::Free(_))) && !waits
     }
 
     fn release_one(&mut self, node: usize) {
@@ -375,10 +401,7 @@ impl Mesh {
                 .map(TakeBack::after)
                 .unwrap_or_default(),
             #[cfg(feature = "seeded-bugs")]
-            seeded_bug: self
-                .options
-                .bug
-                .then_some(crate::seeded::SeededBug::Allocator),
+            seeded_bug: self.options.bug,
             ..IpamConfig::default()
         };
         let mut ipam = Ipam::new(peer.id, config, &stored, self.now);
@@ -518,6 +541,11 @@ impl Mesh {
             .filter(|other| giver.is_some_and(|giver| self.are_apart(giver, *other)))
             .collect();
         let others = Others { rightful, apart };
+        if let Err(why) = result
+            && self.serves_alone(node, subnet)
+        {
+            self.oracle.refused_alone(ticket, why);
+        }
         self.oracle
             .answered(ticket, genesis, subnet, result, &others, self.now);
     }

@@ -13,7 +13,12 @@ use crate::ipam::genesis::GenesisId;
 struct Request {
     node: usize,
     since: Time,
+    /// The host had space of its own for it, under this founding.
+    alone_in: Option<GenesisId>,
 }
+
+/// A host that has space of its own asks nobody: so long takes a slow disk at most.
+const ALONE: u128 = 200;
 
 /// What the peers themselves say about an address that is given to another.
 #[derive(Debug, Default)]
@@ -33,6 +38,8 @@ pub(super) struct Oracle {
     holders: BTreeMap<(Ipv4Addr, usize), (GenesisId, Cidr)>,
     pub(super) granted: usize,
     pub(super) refused: usize,
+    /// Requests of hosts with space of their own.
+    pub(super) alone: usize,
 }
 
 impl Oracle {
@@ -46,8 +53,31 @@ impl Oracle {
         }
     }
 
-    pub(super) fn asked(&mut self, node: usize, ticket: u64, now: Time) {
-        self.open.insert(ticket, Request { node, since: now });
+    pub(super) fn asked(
+        &mut self,
+        node: usize,
+        ticket: u64,
+        alone_in: Option<GenesisId>,
+        now: Time,
+    ) {
+        let request = Request {
+            node,
+            since: now,
+            alone_in,
+        };
+        self.open.insert(ticket, request);
+        self.alone += usize::from(alone_in.is_some());
+    }
+
+    /// The host refuses, and has space of its own.
+    pub(super) fn refused_alone(&mut self, ticket: u64, why: &IpamError) {
+        if self
+            .open
+            .get(&ticket)
+            .is_some_and(|open| open.alone_in.is_some())
+        {
+            self.violation(format!("request {ticket} of a host with space: {why}"));
+        }
     }
 
     pub(super) fn answered(
@@ -72,6 +102,11 @@ impl Oracle {
             return;
         };
         self.granted += 1;
+        if request.alone_in == Some(genesis) && took > ALONE {
+            self.violation(format!(
+                "request {ticket} took {took} ms at a host with space"
+            ));
+        }
         if !subnet.contains((*ip).into()) {
             self.violation(format!("{ip} is not in {subnet}"));
         }

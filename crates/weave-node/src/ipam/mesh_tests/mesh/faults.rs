@@ -31,6 +31,11 @@ impl Mesh {
             for node in 0..self.side.len() {
                 self.side[node] = self.low(2);
             }
+            // now and then a link comes up for a moment
+            let longest = match self.below(4) {
+                0 => 500,
+                _ => longest,
+            };
             let heal = 500 + self.below(longest);
             self.at(Duration::from_millis(heal), Event::Heal);
         }
@@ -44,16 +49,24 @@ impl Mesh {
         self.oracle.gone(node);
     }
 
-    /// Somebody bans somebody else, which is cut off at once.
+    /// Somebody, or several at once, ban somebody else, which is cut off at once.
     pub(super) fn ban(&mut self) {
-        let (by, node) = (self.index(self.peers.len()), self.index(self.peers.len()));
-        if by == node || self.peers[by].ipam.is_none() {
+        let node = self.index(self.peers.len());
+        let may = 1 + self.index(3);
+        let mut by: Vec<usize> = (0..may).map(|_| self.index(self.peers.len())).collect();
+        by.retain(|by| *by != node && self.peers[*by].ipam.is_some());
+        by.sort_unstable();
+        by.dedup();
+        if by.is_empty() {
             return;
         }
         self.faults.bans += 1;
+        self.faults.shared_bans += usize::from(by.len() > 1);
         self.lose(node);
         let banned = self.peers[node].id;
-        self.hear_bans(by, BTreeSet::from([banned]));
+        for by in by {
+            self.hear_bans(by, BTreeSet::from([banned]));
+        }
     }
 
     pub(super) fn hear_bans(&mut self, node: usize, bans: BTreeSet<PeerId>) {
