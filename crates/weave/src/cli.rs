@@ -11,7 +11,7 @@ mod choices;
 mod commands;
 mod config;
 mod doctor;
-mod failure;
+pub(crate) mod failure;
 mod graph;
 mod host;
 mod launch;
@@ -37,6 +37,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Cli, Command};
+use commands::ask;
 use config::Settings;
 use failure::Failure;
 
@@ -82,22 +83,24 @@ fn run(cli: Cli, settings: Settings) -> anyhow::Result<()> {
             not_needed("there is no proxy for Docker's API: use `docker` as it is")
         }
         Command::Setup(_) => not_needed("this one binary is all there is"),
-        command @ (Command::Connect(_)
-        | Command::Forget(_)
-        | Command::Rmpeer(_)
-        | Command::Status(_)
-        | Command::Ps(_)
-        | Command::Attach(_)
-        | Command::Detach(_)
-        | Command::Expose(_)
-        | Command::Hide(_)
-        | Command::DnsArgs(_)
-        | Command::Prime(_)
-        | Command::DnsAdd(_)
-        | Command::DnsRemove(_)
-        | Command::DnsLookup(_)
-        | Command::Report(_)
-        | Command::Version(_)) => commands::run(command, &socket),
+        Command::Prime(args) => commands::prime(&args, &socket),
+        Command::Connect(args) => ask(&socket, async |it| commands::connect(it, args).await),
+        Command::Forget(args) => ask(&socket, async |it| commands::forget(it, args).await),
+        Command::Rmpeer(args) => ask(&socket, async |it| commands::rmpeer(it, args).await),
+        Command::Status(args) => ask(&socket, async |it| commands::status(it, &args).await),
+        Command::Ps(args) => ask(&socket, async |it| commands::ps(it, &args).await),
+        Command::Attach(args) => ask(&socket, async |it| commands::attach(it, &args).await),
+        Command::Detach(args) => ask(&socket, async |it| commands::detach(it, &args).await),
+        Command::Expose(args) => ask(&socket, async |it| commands::expose(it, args).await),
+        Command::Hide(args) => ask(&socket, async |it| commands::hide(it, &args).await),
+        Command::DnsArgs(args) => ask(&socket, async |it| commands::dns_args(it, args.json).await),
+        Command::DnsAdd(args) => ask(&socket, async |it| commands::dns_add(it, args).await),
+        Command::DnsRemove(args) => ask(&socket, async |it| commands::dns_remove(it, args).await),
+        Command::DnsLookup(args) => ask(&socket, async |it| commands::dns_lookup(it, &args).await),
+        Command::Report(args) => ask(&socket, async |it| {
+            commands::report(it, args.format.as_deref()).await
+        }),
+        Command::Version(args) => ask(&socket, async |it| commands::version(it, args.json).await),
     }
 }
 

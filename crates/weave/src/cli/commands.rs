@@ -15,7 +15,7 @@ use crate::api::types::{
 };
 
 use super::args::{
-    AttachArgs, Command, ConnectArgs, DnsLookupArgs, DnsNameArgs, ExposeArgs, ForgetArgs, HideArgs,
+    AttachArgs, ConnectArgs, DnsLookupArgs, DnsNameArgs, ExposeArgs, ForgetArgs, HideArgs,
     PrimeArgs, PsArgs, RmpeerArgs, StatusArgs, StatusView,
 };
 use super::failure::Failure;
@@ -29,54 +29,14 @@ const SAID_AFTER: Duration = Duration::from_secs(1);
 /// Version of this program.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Runs a command of this module.
+/// Asks the router, and says so when that takes long.
 ///
 /// # Errors
 /// When the router does not run, or refuses.
-pub(crate) fn run(command: Command, socket: &Path) -> Result<()> {
+pub(super) fn ask(socket: &Path, work: impl AsyncFnOnce(&Client) -> Result<()>) -> Result<()> {
     let client = Client::new(socket);
-    let says_more = matches!(command, Command::Prime(_));
-    let work = async {
-        match command {
-            Command::Connect(args) => connect(&client, args).await,
-            Command::Forget(args) => forget(&client, args).await,
-            Command::Rmpeer(args) => rmpeer(&client, args).await,
-            Command::Status(args) => status(&client, &args).await,
-            Command::Ps(args) => ps(&client, &args).await,
-            Command::Attach(args) => attach(&client, &args).await,
-            Command::Detach(args) => detach(&client, &args).await,
-            Command::Expose(args) => expose(&client, args).await,
-            Command::Hide(args) => hide(&client, &args).await,
-            Command::DnsArgs(args) => dns_args(&client, args.json).await,
-            Command::Prime(args) => prime(&client, &args).await,
-            Command::DnsAdd(args) => dns_add(&client, args).await,
-            Command::DnsRemove(args) => dns_remove(&client, args).await,
-            Command::DnsLookup(args) => dns_lookup(&client, &args).await,
-            Command::Report(args) => report(&client, args.format.as_deref()).await,
-            Command::Version(args) => version(&client, args.json).await,
-            Command::Launch(_)
-            | Command::Router(_)
-            | Command::Stop
-            | Command::Env(_)
-            | Command::Config(_)
-            | Command::Setup(_)
-            | Command::Completions(_)
-            | Command::Logs(_)
-            | Command::Man(_)
-            | Command::Reset(_)
-            | Command::Ping(_)
-            | Command::Doctor(_)
-            | Command::Graph(_)
-            | Command::Test(_)
-            | Command::Top(_)
-            | Command::Password(_) => Err(Failure::usage("this command needs no router").into()),
-        }
-    };
     block_on(async {
-        let mut work = std::pin::pin!(work);
-        if says_more {
-            return work.await;
-        }
+        let mut work = std::pin::pin!(work(&client));
         match tokio::time::timeout(SAID_AFTER, work.as_mut()).await {
             Ok(done) => done,
             Err(_) => {
@@ -92,7 +52,7 @@ async fn fetch_report(client: &Client) -> Result<StatusReport> {
 }
 
 /// All of it, or fields of it.
-async fn report(client: &Client, format: Option<&str>) -> Result<()> {
+pub(super) async fn report(client: &Client, format: Option<&str>) -> Result<()> {
     let Some(format) = format else {
         return output::json(&fetch_report(client).await?);
     };
@@ -104,7 +64,7 @@ async fn report(client: &Client, format: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-async fn connect(client: &Client, args: ConnectArgs) -> Result<()> {
+pub(super) async fn connect(client: &Client, args: ConnectArgs) -> Result<()> {
     let ConnectArgs {
         replace,
         peers,
@@ -114,7 +74,7 @@ async fn connect(client: &Client, args: ConnectArgs) -> Result<()> {
     check_each(client.post("/connect", &request).await?, json)
 }
 
-async fn forget(client: &Client, args: ForgetArgs) -> Result<()> {
+pub(super) async fn forget(client: &Client, args: ForgetArgs) -> Result<()> {
     let ForgetArgs { peers, json } = args;
     check_each(
         client.post("/forget", &ForgetRequest { peers }).await?,
@@ -123,7 +83,7 @@ async fn forget(client: &Client, args: ForgetArgs) -> Result<()> {
 }
 
 /// Each peer by itself: one that cannot be banned keeps no other from it.
-async fn rmpeer(client: &Client, args: RmpeerArgs) -> Result<()> {
+pub(super) async fn rmpeer(client: &Client, args: RmpeerArgs) -> Result<()> {
     let (mut last, mut answers) = (None, Vec::new());
     for peer in args.peers {
         let reason = args.reason.clone();
@@ -173,7 +133,7 @@ fn failed(result: PeerResult) -> Option<Failure> {
     })
 }
 
-async fn status(client: &Client, args: &StatusArgs) -> Result<()> {
+pub(super) async fn status(client: &Client, args: &StatusArgs) -> Result<()> {
     let report = fetch_report(client).await?;
     let Some(part) = args.view else {
         return show(args.json, &report, || view::status(&report));
@@ -201,7 +161,7 @@ fn show(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -> Re
     Ok(())
 }
 
-async fn ps(client: &Client, args: &PsArgs) -> Result<()> {
+pub(super) async fn ps(client: &Client, args: &PsArgs) -> Result<()> {
     let query: Vec<String> = args
         .containers
         .iter()
@@ -211,7 +171,7 @@ async fn ps(client: &Client, args: &PsArgs) -> Result<()> {
     show(args.json, &entries, || view::ps(&entries))
 }
 
-async fn attach(client: &Client, args: &AttachArgs) -> Result<()> {
+pub(super) async fn attach(client: &Client, args: &AttachArgs) -> Result<()> {
     let (mut addresses, sandbox) = address::split(args)?;
     if addresses.is_empty() {
         addresses.push(AddressSpec::DefaultSubnet);
@@ -221,14 +181,14 @@ async fn attach(client: &Client, args: &AttachArgs) -> Result<()> {
     show(args.json, &given, || on_one_line(&given))
 }
 
-async fn detach(client: &Client, args: &AttachArgs) -> Result<()> {
+pub(super) async fn detach(client: &Client, args: &AttachArgs) -> Result<()> {
     let (addresses, sandbox) = address::split(args)?;
     let request = DetachRequest { addresses, sandbox };
     let taken: Vec<IpAddr> = client.post("/detach", &request).await?;
     show(args.json, &taken, || on_one_line(&taken))
 }
 
-async fn expose(client: &Client, args: ExposeArgs) -> Result<()> {
+pub(super) async fn expose(client: &Client, args: ExposeArgs) -> Result<()> {
     let mut addresses = address::all(&args.addresses)?;
     if addresses.is_empty() {
         addresses.push(AddressSpec::DefaultSubnet);
@@ -242,7 +202,7 @@ async fn expose(client: &Client, args: ExposeArgs) -> Result<()> {
     show(args.json, &given, || on_one_line(&given))
 }
 
-async fn hide(client: &Client, args: &HideArgs) -> Result<()> {
+pub(super) async fn hide(client: &Client, args: &HideArgs) -> Result<()> {
     let addresses = address::all(&args.addresses)?;
     let request = HideRequest { addresses };
     let taken: Vec<IpAddr> = client.post("/hide", &request).await?;
@@ -259,7 +219,7 @@ fn on_one_line(addresses: &[IpAddr]) -> String {
 }
 
 /// For `docker run $(weave dns-args)`.
-async fn dns_args(client: &Client, json: bool) -> Result<()> {
+pub(super) async fn dns_args(client: &Client, json: bool) -> Result<()> {
     let report = fetch_report(client).await?;
     if json {
         let dns = report.dns.as_ref();
@@ -273,7 +233,12 @@ async fn dns_args(client: &Client, json: bool) -> Result<()> {
     Ok(())
 }
 
-async fn prime(client: &Client, args: &PrimeArgs) -> Result<()> {
+/// Waits until addresses can be given out; says for what.
+pub(super) fn prime(args: &PrimeArgs, socket: &Path) -> Result<()> {
+    block_on(primed(&Client::new(socket), args))
+}
+
+async fn primed(client: &Client, args: &PrimeArgs) -> Result<()> {
     let (began, limit) = (Instant::now(), Duration::from_secs(args.timeout));
     let (progress, mut said) = (Progress::new(), String::new());
     while let Some(awaited) = client.post::<Option<String>>("/prime", &()).await? {
@@ -293,7 +258,7 @@ async fn prime(client: &Client, args: &PrimeArgs) -> Result<()> {
     Ok(())
 }
 
-async fn dns_add(client: &Client, args: DnsNameArgs) -> Result<()> {
+pub(super) async fn dns_add(client: &Client, args: DnsNameArgs) -> Result<()> {
     let request = name_request(args)?;
     if request.container.is_none() && (request.names.is_empty() || request.addresses.is_empty()) {
         return Err(
@@ -305,7 +270,7 @@ async fn dns_add(client: &Client, args: DnsNameArgs) -> Result<()> {
     Ok(client.post("/dns-add", &request).await?)
 }
 
-async fn dns_remove(client: &Client, args: DnsNameArgs) -> Result<()> {
+pub(super) async fn dns_remove(client: &Client, args: DnsNameArgs) -> Result<()> {
     let request = name_request(args)?;
     if request.container.is_none() && request.names.is_empty() && request.addresses.is_empty() {
         return Err(
@@ -340,7 +305,7 @@ fn name_request(args: DnsNameArgs) -> Result<NameRequest, Failure> {
 }
 
 /// An unknown name has no addresses: nothing is printed, as `dig +short` does.
-async fn dns_lookup(client: &Client, args: &DnsLookupArgs) -> Result<()> {
+pub(super) async fn dns_lookup(client: &Client, args: &DnsLookupArgs) -> Result<()> {
     let addresses: Vec<IpAddr> = client
         .fetch(&format!("/name/{}", escape(&args.name)))
         .await
@@ -358,7 +323,7 @@ struct Versions {
     router: Option<String>,
 }
 
-async fn version(client: &Client, json: bool) -> Result<()> {
+pub(super) async fn version(client: &Client, json: bool) -> Result<()> {
     let router = match fetch_report(client).await {
         Ok(report) => Some(report.version),
         Err(error) if is_not_running(&error) => None,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::args::PingArgs;
 use super::failure::Failure;
@@ -51,19 +52,23 @@ pub(crate) fn run(args: &PingArgs, socket: &Path) -> Result<()> {
 }
 
 async fn rounds(client: &Client, args: &PingArgs) -> Result<Rounds> {
-    let mut rounds: Option<Rounds> = None;
-    for round in 0..args.count {
-        let (next, target) = (tokio::time::sleep(EVERY), args.target.clone());
-        let report: PingReport = client.post("/ping", &PingRequest { target }).await?;
-        if !args.json {
-            output::out_raw(&view::round(&report, round == 0));
-        }
-        rounds = Some(add(rounds, report));
-        if round + 1 < args.count {
-            next.await;
-        }
+    let mut next = Instant::now() + EVERY;
+    let mut rounds = add(None, round(client, args, true).await?);
+    for _ in 1..args.count {
+        tokio::time::sleep_until(next).await;
+        next = Instant::now() + EVERY;
+        rounds = add(Some(rounds), round(client, args, false).await?);
     }
-    rounds.ok_or_else(|| Failure::usage("nothing to do").into())
+    Ok(rounds)
+}
+
+async fn round(client: &Client, args: &PingArgs, is_first: bool) -> Result<PingReport> {
+    let target = args.target.clone();
+    let report: PingReport = client.post("/ping", &PingRequest { target }).await?;
+    if !args.json {
+        output::out_raw(&view::round(&report, is_first));
+    }
+    Ok(report)
 }
 
 fn add(rounds: Option<Rounds>, report: PingReport) -> Rounds {
