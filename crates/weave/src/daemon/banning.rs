@@ -27,16 +27,14 @@ pub(super) async fn rmpeer(control: &Control, request: BanRequest) -> Result<Ban
             Ok::<_, ApiError>((peer, was_banned))
         })
         .await??;
-    await_ban(control, peer).await?;
+    let ban = await_ban(control, peer).await?;
     let (status, is_known) = control
         .call(move |node, now| (node.status(now), node.has_heard_of(&peer)))
         .await?;
-    let ban = status.bans.iter().find(|ban| ban.peer == peer);
-    let ban = ban.ok_or_else(|| ApiError::new(ApiErrorKind::Internal, "the ban is gone"))?;
     let shares = status.ipam.shares.iter();
     let owned = shares.filter(|share| share.peer == peer);
     Ok(BanAnswer {
-        peer: banned(ban, &status),
+        peer: banned(&ban, &status),
         was_banned,
         is_known,
         ips: owned.map(|share| share.ips).sum(),
@@ -106,18 +104,26 @@ fn banned(ban: &Ban, status: &NodeStatus) -> BannedPeer {
 
 /// The one peer that a text means, if it may be banned from here.
 fn one_peer(node: &Node, text: &str, status: &NodeStatus) -> Result<PeerId, ApiError> {
-    let found = node.find_peers(text);
-    let [peer] = found.as_slice() else {
-        return Err(not_one(text, &found, status));
-    };
-    if *peer == node.id() {
+    let peer = one(text, &node.find_peers(text), status)?;
+    if peer == node.id() {
         return Err(ApiError::new(
             ApiErrorKind::BadRequest,
             format!("`{text}` is this host itself, which does not ban itself"),
         )
         .with_hint("`weave reset` takes it out of the mesh; type `weave rmpeer` on another host"));
     }
-    Ok(*peer)
+    Ok(peer)
+}
+
+/// The one peer that was found by a text.
+///
+/// # Errors
+/// When it is none, or several: who they are.
+pub(super) fn one(text: &str, found: &[PeerId], status: &NodeStatus) -> Result<PeerId, ApiError> {
+    match found {
+        [peer] => Ok(*peer),
+        _ => Err(not_one(text, found, status)),
+    }
 }
 
 fn not_one(text: &str, found: &[PeerId], status: &NodeStatus) -> ApiError {
@@ -145,17 +151,22 @@ fn not_one(text: &str, found: &[PeerId], status: &NodeStatus) -> ApiError {
     .with_hint("give the whole key")
 }
 
-async fn await_ban(control: &Control, peer: PeerId) -> Result<(), ApiError> {
+async fn await_ban(control: &Control, peer: PeerId) -> Result<Ban, ApiError> {
     for _ in 0..LOOKS {
-        let progress = control.call(move |node, _| node.ban_progress(&peer));
-        match progress.await? {
-            Some(BanProgress::InForce) => return Ok(()),
-            Some(BanProgress::Failed(why)) => {
+        let looked = control.call(move |node, _| {
+            let ban = node.bans().find(|ban| ban.peer == peer).cloned();
+            ban.ok_or_else(|| node.ban_progress(&peer))
+        });
+        match looked.await? {
+            Ok(ban) => return Ok(ban),
+            Err(Some(BanProgress::Failed(why))) => {
                 let what = format!("the ban cannot be stored, and nobody was told of it: {why}");
                 return Err(ApiError::new(ApiErrorKind::Internal, what)
                     .with_hint("make room on the disk, or type it on another host"));
             }
-            Some(BanProgress::Storing) | None => tokio::time::sleep(LOOK_EVERY).await,
+            Err(Some(BanProgress::Storing | BanProgress::InForce) | None) => {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
         }
     }
     Err(ApiError::new(
@@ -175,12 +186,16 @@ mod tests {
     fn who_is_meant_by_several_is_asked_for_the_key_and_shown_them() {
         let status = node_status();
         let found: Vec<_> = (1..=10).map(|number| PeerId([number; 32])).collect();
-        let error = not_one("web", &found, &status);
+        assert_eq!(one("web", &found[..1], &status).unwrap(), found[0]);
+        let error = one("web", &found, &status).unwrap_err();
         assert_eq!(error.kind, ApiErrorKind::Conflict);
-        assert!(error.message.contains("(web) with key 0101"), "{error}");
+        let name = found[0].name();
+        let begin = format!("`web` may be any of {name}(web) with key 0101");
+        assert!(error.message.starts_with(&begin), "{error}");
         assert!(error.message.ends_with(" and 2 more"), "{error}");
-        let error = not_one("wbe", &[], &status);
+        let error = one("wbe", &[], &status).unwrap_err();
         assert_eq!(error.kind, ApiErrorKind::NotFound);
+        assert_eq!(error.message, "no peer `wbe` is known");
         assert!(
             error
                 .hint

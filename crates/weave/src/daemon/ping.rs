@@ -11,6 +11,7 @@ use weave_node::{
 use weave_wire::{PeerId, SegmentId};
 
 use super::admin::{self, Admin};
+use super::banning;
 use super::inquiries::{self, AskError};
 use super::networks::millis;
 use crate::api::types::{Layer, LayerState, PingReport, PingRequest};
@@ -54,17 +55,11 @@ pub(super) async fn ping(admin: &Admin, request: PingRequest) -> Result<PingRepo
 pub(super) async fn stand_in(admin: &Admin, text: &str) -> Result<IpAddr, ApiError> {
     let control = admin.networks.control();
     let wanted = text.to_owned();
-    let peers = control
-        .call(move |node, _| node.find_peers(&wanted))
+    let (found, status) = control
+        .call(move |node, now| (node.find_peers(&wanted), node.status(now)))
         .await?;
-    let [peer] = peers.as_slice() else {
-        return Err(ApiError::new(
-            ApiErrorKind::NotFound,
-            format!("no single peer `{text}` is known"),
-        )
-        .with_hint("`weave status peers` shows their names"));
-    };
-    match inquiries::ask(control, *peer, About::StandIn).await {
+    let peer = banning::one(text, &found, &status)?;
+    match inquiries::ask(control, peer, About::StandIn).await {
         Ok((answer, _)) => answer.stand_in.ok_or_else(|| {
             let why = match answer.station.detail.as_str() {
                 "" => "no reason was given",
@@ -176,27 +171,18 @@ impl<'a> Probe<'a> {
         let peers = control
             .call(move |node, _| node.find_peers(&wanted))
             .await?;
-        match peers.as_slice() {
-            [peer] => {
-                let peer = *peer;
-                self.skip("name", "a peer was named");
-                self.skip("address", "a peer was named");
-                Ok(Target::Peer(peer))
-            }
-            [] => Err(self.fail(
+        if peers.is_empty() {
+            return Err(self.fail(
                 &format!("no host of the mesh announces the name `{text}`, and no peer has it"),
                 Some(
                     "`weave status dns` lists all names: the container must run, and be on a network of weave",
                 ),
-            )),
-            _ => Err(Stop::Error(
-                ApiError::new(
-                    ApiErrorKind::Conflict,
-                    format!("`{text}` may be any of {} peers", peers.len()),
-                )
-                .with_hint("`weave status peers` shows their whole names"),
-            )),
+            ));
         }
+        let peer = banning::one(&text, &peers, &self.status).map_err(Stop::Error)?;
+        self.skip("name", "a peer was named");
+        self.skip("address", "a peer was named");
+        Ok(Target::Peer(peer))
     }
 
     fn found_by_name(&self, ip: IpAddr, others: usize) -> String {
