@@ -36,16 +36,13 @@ pub(crate) enum FormatError {
         /// What stands there.
         known: String,
     },
-    /// The report has no JSON form.
-    #[error("the report cannot be read: {0}")]
-    Report(#[from] serde_json::Error),
 }
 
 impl FormatError {
     /// What to do about it.
     pub(crate) fn hint(&self) -> &'static str {
         match self {
-            Self::Open | Self::Unknown { .. } | Self::Report(_) => {
+            Self::Open | Self::Unknown { .. } => {
                 "such as -f router.name, or -f '{{.Router.Name}} {{json .Router.Targets}}'"
             }
             Self::NoField(_) => {
@@ -85,7 +82,7 @@ impl Format {
             match part {
                 Part::Text(plain) => text.push_str(plain),
                 Part::Field { path, as_json } => {
-                    text.push_str(&shown(find(report, path)?, *as_json)?);
+                    text.push_str(&shown(find(report, path)?, *as_json));
                 }
             }
         }
@@ -156,10 +153,10 @@ fn children(value: &Value) -> String {
     }
 }
 
-fn shown(value: &Value, as_json: bool) -> Result<String, FormatError> {
+fn shown(value: &Value, as_json: bool) -> String {
     match value.as_str() {
-        Some(text) if !as_json => Ok(text.to_owned()),
-        Some(_) | None => Ok(serde_json::to_string(value)?),
+        Some(text) if !as_json => text.to_owned(),
+        Some(_) | None => value.to_string(),
     }
 }
 

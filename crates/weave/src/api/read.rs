@@ -33,7 +33,9 @@ async fn report<R: Router>(
     let Some(format) = query.value("format") else {
         return Ok(Json(report).into_response());
     };
-    let fill = || Format::parse(format)?.fill(&serde_json::to_value(&report)?);
+    // it always makes JSON
+    let report = serde_json::to_value(&report).unwrap_or_default();
+    let fill = || Format::parse(format)?.fill(&report);
     let text = fill().map_err(|error: super::format::FormatError| {
         ApiError::new(ApiErrorKind::BadRequest, error.to_string()).with_hint(error.hint())
     })?;

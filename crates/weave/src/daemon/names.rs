@@ -200,11 +200,9 @@ impl AddedNames {
         owner: String,
         names: BTreeSet<Named>,
     ) -> Result<(), ApiError> {
-        let value = serde_json::to_vec(&names).map_err(|error| {
-            ApiError::new(ApiErrorKind::Internal, format!("names not stored: {error}"))
-        })?;
         let key = format!("{PREFIX}{owner}").into_bytes();
-        let write = (key, (!names.is_empty()).then_some(value));
+        let value = serde_json::to_vec(&names).ok();
+        let write = (key, value.filter(|_| !names.is_empty()));
         let stored = self.networks.store().write(vec![write]).await;
         stored.map_err(|why| ApiError::new(ApiErrorKind::Unavailable, why))?;
         self.announce(&owner, &names);

@@ -332,7 +332,8 @@ fn tell_systemd() -> std::io::Result<()> {
 
 fn random_seed() -> anyhow::Result<[u8; 32]> {
     let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
+    getrandom::fill(&mut seed)
+        .map_err(|error| anyhow::anyhow!("the system has no randomness: {error}"))?;
     Ok(seed)
 }
 

@@ -83,10 +83,7 @@ impl Store {
         std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || writer.run(&waiting))
-            .map_err(|source| StoreError::Directory {
-                path: directory.to_owned(),
-                source,
-            })?;
+            .map_err(|error| StoreError::of(&path, &redb::Error::Io(error)))?;
         let path = Arc::new(path);
         Ok((
             Self {
