@@ -27,14 +27,14 @@ check "a namespace where no name of an interface is left" fails 1 'error: the na
 check "detach takes it away and prints what it took" says '^192\.168\.77\.3$' w 3 detach 192.168.77.3/24 --netns /run/netns/ns
 check "the socket flag stands before or after the verb" on 1 weave status --socket /run/w/weave.sock
 check "status is JSON when asked" says '"name"' on 1 sh -c 'weave --socket /run/w/weave.sock status --json | python3 -m json.tool'
-check "a second router on the same socket is refused" fails 1 'already running' on 1 weave router --no-docker --password "$PASSWORD" --state-dir /tmp/w2 --socket /run/w/weave.sock
+check "a second router on the same socket is refused" fails 1 'error: a router is already running: it answers on /run/w/weave.sock' on 1 weave router --no-docker --password "$PASSWORD" --state-dir /tmp/w2 --socket /run/w/weave.sock
 check "a taken port is named" fails 1 '6783' on 1 weave router --no-docker --password "$PASSWORD" --state-dir /tmp/w2 --socket /run/w/2.sock
 rm -rf /tmp/w2
 check "no router: exit code 3 and a hint" fails 3 'hint' on 1 weave --socket /run/w/none.sock status
 check "an unknown command is a usage error" fails 2 'unrecognized|unknown' weave 1 nosuch
-check "an unknown container is named" fails 1 'nosuch' w 1 attach nosuch
+check "an unknown container is named" fails 1 'error: cannot look up container .nosuch.: this router runs without Docker' w 1 attach nosuch
 check "a bad address is a usage error" fails 2 'cidr|address' w 1 attach 10.300.1.1/12 --netns /run/netns/ns
-check "a range over a host route is refused" fails 1 'route' on 1 sh -c 'ip route add 10.32.0.0/16 dev lo; weave launch --port 7000 --password 12345678; rc=$?; ip route del 10.32.0.0/16 dev lo; exit $rc'
+check "a range over a host route is refused" fails 1 'error: the range 10.32.0.0/12 overlaps the route of this host to 10.32.0.0/16 by lo' on 1 sh -c 'ip route add 10.32.0.0/16 dev lo; weave launch --port 7000 --password 12345678; rc=$?; ip route del 10.32.0.0/16 dev lo; exit $rc'
 check "version names itself" says '^weave [0-9]' weave 1 version
 check "a generated password has 26 characters" says '^[a-z2-7A-Z]{26}$' weave 1 password generate
 scripts/lab partition 1 2,3

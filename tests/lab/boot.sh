@@ -14,6 +14,9 @@ other() { on 1 sh -c "cp $LAB_BIN/weave $LAB_BIN/$1 && echo $1 >>$LAB_BIN/$1"; }
 echo "-- launched as a service"
 check "a router that does not come up says why" fails 1 'weave.service' hidden weave launch --systemd --password "$PASSWORD"
 check "and leaves no unit" fails 1 'could not be found|No files found' systemctl cat weave.service
+on 1 sh -c 'echo "[Unit]" >/etc/systemd/system/weave.service'
+check "a unit of somebody else is left alone" fails 1 'error: /etc/systemd/system/weave.service was not made by .weave launch --systemd.' weave 1 launch --systemd --password "$PASSWORD"
+on 1 rm /etc/systemd/system/weave.service
 check "weave launch --systemd works" says 'weave is ready' weave 1 launch --systemd --password "$PASSWORD" "$(ip_of 2)"
 check "the unit is sound" says '^$' on 1 systemd-analyze verify /etc/systemd/system/weave.service
 check "it is started at every boot" says '^enabled$' systemctl is-enabled weave
@@ -23,7 +26,7 @@ check "it is connected" eventually 10 established 2 2
 check "the network is there" says 'weavemesh' docker_ 1 network ls
 check "launched again it has nothing to do" says 'nothing to do' weave 1 launch --systemd --password "$PASSWORD" "$(ip_of 2)"
 check "other options are named" fails 1 '--port: running with 6783, now 7000' weave 1 launch --systemd --password "$PASSWORD" --port 7000 "$(ip_of 2)"
-check "it is not launched as a container beside" fails 1 'already running as a service of systemd' weave 1 launch
+check "it is not launched as a container beside" fails 1 'error: a router is already running as a service of systemd' weave 1 launch
 check "nor as a service beside a container" fails 1 'already running as a container' weave 2 launch --systemd
 
 echo "-- restarts"

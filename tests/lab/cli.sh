@@ -50,6 +50,8 @@ SHARED=(--ipalloc-range 10.40.0.0/14 --ipalloc-default-subnet 10.40.0.0/16 --por
 check "the first host, with all options that it can have" says '^sudo weave launch' \
   weave 1 launch --password-file "$WORK/password" --password-generation 0 --nickname one --status-addr 127.0.0.1:7782 "${SHARED[@]}" \
   --no-offloads --log-level debug --no-restart
+check "with another option they differ" fails 1 '^error: weave is already running with other options$' \
+  weave 1 launch --password-file "$WORK/password" --nickname uno "${SHARED[@]}" --no-offloads --log-level debug --no-restart
 check "Docker does not start it again" says '^no$' docker_ 1 inspect -f '{{.HostConfig.RestartPolicy.Name}}' weave
 check "again with the same: nothing to do" says 'nothing to do' \
   weave 1 launch --password-file "$WORK/password" --password-generation 0 --nickname one --status-addr 127.0.0.1:7782 "${SHARED[@]}" --no-offloads --log-level debug --no-restart
@@ -82,6 +84,7 @@ check "no such field" fails 2 'the report has no `nosuch`; `it` has' weave 1 rep
 check "no templates of Go" fails 2 'is no field of the report' weave 1 report -f '{{range .Router.Peers}}{{end}}'
 check "both versions" out 'weave ([0-9.]+)\nrouter \1' weave 1 version
 check "the log" says 'router ready' weave 1 logs --since 1h --tail 1000
+check "where the docker command is missing" fails 1 'error: cannot run docker: No such file' on 1 env PATH="$LAB_BIN" weave logs
 check "from a time on that is to come" out '' weave 1 logs --since 2099-01-01
 check "followed" eval 'timeout 3 scripts/lab exec 1 weave logs --follow --tail 1; [ $? = 124 ]'; echo "logs --follow" >>"$WORK/walked"
 check "no time" fails 2 'neither such as 10m' weave 1 logs --since yesterday
@@ -102,6 +105,9 @@ check "a second one as JSON" json 'it == ["10.41.0.9"]' weave 2 attach --json 10
 check "no such container" fails 1 'error: .*nosuch' weave 2 attach nosuch
 check "no address" fails 2 'is no address: ' weave 2 attach 10.40.0.0/33 bee
 check "two containers" fails 2 'two containers named' weave 2 attach bee ant
+docker_ 2 create --name still bb true >/dev/null
+check "one that was never started" fails 1 'error: container .still. is not running' weave 2 attach still
+docker_ 2 rm still >/dev/null
 on 2 ip netns add lab
 check "a namespace" out "$IP" weave 2 attach --netns /run/netns/lab
 check "both are listed" eval 'weave 2 ps | grep -q /run/netns/lab && weave 2 ps bee | grep -qE "^[0-9a-f]{12} $NAME .*10.41.0.9/16"'
@@ -126,6 +132,7 @@ check "an address outside of the range, by two hosts" out '192\.168\.77\.1' weav
 check "is told where it is in use" eventually 5 fails 1 'address 192\.168\.77\.1 is in use on peer .*\(' weave 1 expose 192.168.77.1/24
 for n in 1 2 3 4 5 6 7 8; do weave 1 expose 10.43.0.$n/24 >/dev/null; done
 check "no more of one subnet than can be announced" fails 1 'the host has 8 addresses of this subnet' weave 1 expose 10.43.0.9/24
+check "a subnet that the host reaches otherwise" fails 1 'error: subnet .* overlaps the route of this host to .* by eth0' weave 1 expose "$(ip_of 77)/24"
 check "hide them" says '10\.43\.0\.8' weave 1 hide 10.43.0.{1..8}/24
 check "and the other" out '192\.168\.77\.1' weave 2 hide
 check "hide the rest" json 'len(it) == 1' weave 1 hide --json
@@ -197,6 +204,22 @@ check "forget one" out '' weave 1 forget "$(ip_of 2):7000"
 check "another as JSON" json 'len(it) == 1 and "error" not in it[0]' weave 1 forget --json "$(ip_of 3):7000"
 check "replace all" out '' weave 2 connect --replace "$(ip_of 1):7000"
 for h in 1 2 3; do check "a second password on host $h" says '1' weave $h password add --password-file "$WORK/password.new" --generation 1; done
+cat >"$WORK/type.py" <<'PY'
+# type.py COMMAND... : types two passwords that differ on a terminal; what it says, and how it ends
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0: os.execvp(sys.argv[1], sys.argv[1:])
+seen, answers = b"", [(b"New password: ", b"a fine password\n"), (b"Once more: ", b"a fine passwort\n")]
+while True:
+    try: read = os.read(terminal, 4096)
+    except OSError: break
+    if not read: break
+    seen += read
+    if answers and seen.endswith(answers[0][0]): os.write(terminal, answers.pop(0)[1])
+print(seen.decode())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+PY
+check "one that is typed is typed twice" fails 2 'error: the two passwords are not the same' python3 "$WORK/type.py" scripts/lab exec 1 weave password add
 check "in use" weave 1 password use 1
 check "listed" says '1 +in use' weave 1 password list
 check "as JSON" json 'it[1]["in_use"]' weave 1 password list --json
@@ -206,6 +229,10 @@ echo "-- what is wrong, and where"
 check "every layer to a container of another host" says 'ok +container' weave 2 ping ant -c 1
 check "several times, as JSON" json 'it["layers"][-1]["state"] == "ok"' weave 2 ping ant --count 2 --json
 check "nobody has that name" fails 1 'FAILED +name' weave 1 ping nosuch -c 1
+docker_ 3 kill --signal STOP weave >/dev/null
+check "a router that does not answer, while its session is there yet" fails 1 'FAILED +router +no answer within 2 s' weave 1 ping three -c 1
+docker_ 3 kill --signal CONT weave >/dev/null
+check "it does again" eventually 20 says 'ok +router' weave 1 ping three -c 1
 check "the doctor finds no error here" says 'nothing is wrong|warning|note' weave 1 doctor
 check "the same as JSON" json 'it["errors"] == 0' weave 1 doctor --json
 check "traffic to a peer" json 'len(it) > 0' weave 1 test two --json
@@ -233,6 +260,7 @@ scripts/lab bg 3 router weave router --socket $WORK/w.sock "${ROUTER[@]}"
 check "a router in the foreground with all its options" eventually 15 says 'Name: .*\(r\)' weave 3 --socket $WORK/w.sock status
 check "a second one is refused" fails 1 'already running' weave 3 router --socket $WORK/w.sock --no-docker
 check "a state directory that cannot be" fails 1 'error: make the directory /proc/x: No such file' weave 3 router --socket $WORK/x.sock --no-docker --no-dns --status-addr off --port 7001 --password "$PASSWORD" --state-dir /proc/x
+check "nobody but root asks a router" fails 1 'error: no permission to use /run/weave/weave.sock' on 1 setpriv --reuid 65534 --clear-groups weave status
 check "nobody but root launches" fails 1 '.weave launch. must be run by root' on 3 setpriv --reuid 65534 --clear-groups weave launch
 check "it ends by its socket" says '' weave 3 stop --socket $WORK/w.sock
 

@@ -42,12 +42,20 @@ echo "-- full"
 on 1 sh -c "dd if=/dev/zero of=$STATE/filler bs=64k; sync" >/dev/null 2>&1
 check "a container is refused within seconds, with file and cause" until_refused 1 "weave.redb.*No space left on device"
 check "the status names file and cause" says "$FILE.*No space left" weave 1 status
+check "an address outside the range cannot be had either" fails 1 "error: cannot store it: .*weave.redb.*No space left" weave 1 expose 192.168.78.1/24
+check "it lends nothing to test with" fails 1 'it lends no station to test with: .*No space left' weave 2 test nyc
 check "containers that run are reached all the while" pings 2 b1 a1
 check "the other host gives out addresses" run 2 b2
 on 1 rm "$STATE/filler"
 check "once there is room, it goes on by itself" eventually 10 run 1 a2
 check "and the status is clean" eventually 5 refuse says "No space" weave 1 status
 check "the log has a line for the beginning, and one for the end" same "$(docker_ 1 logs weave 2>&1 | grep -cE 'cannot write the store|store can be written again')" 2
+
+echo "-- a disk that takes its time"
+STRANGER=$(printf 'ab%.0s' {1..32})
+hangs() { on 2 sh -c "fsfreeze -f $STATE; weave rmpeer $STRANGER; code=\$?; fsfreeze -u $STATE; exit \$code"; }
+check "a ban that is not stored yet is not in force" fails 1 'error: the disk has not taken the ban yet; it will be in force once it has' hangs
+check "it is once the disk has taken it" eventually 10 says 'Banned: 1 ' weave 2 status
 
 echo "-- read-only"
 echo test >"/sys/fs/ext4/$(basename "$LOOP")/trigger_fs_error"  # as after an error of the disk

@@ -20,6 +20,15 @@ const CONTAINERS: &str = r#"[{
     "traffic": {"frames_sent": 1, "bytes_sent": 60, "frames_received": 2, "bytes_received": 3000}
 }]"#;
 
+const PING: &str = r#"{
+    "target": "db",
+    "layers": [
+        {"layer": "name", "state": "ok", "detail": "10.32.0.1"},
+        {"layer": "address", "state": "ok", "detail": "on lon"},
+        {"layer": "path", "state": "failed", "detail": "no session", "hint": "look there"}
+    ]
+}"#;
+
 fn weave(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weave"));
     command.args(args);
@@ -98,6 +107,8 @@ fn answer(stream: std::os::unix::net::UnixStream) {
         }
         "/name/db" => ("200 OK", r#"["10.32.0.1","10.40.0.1"]"#.to_owned()),
         "/ps" => ("200 OK", CONTAINERS.to_owned()),
+        "/ping" => ("200 OK", PING.to_owned()),
+        "/prime" => ("200 OK", r#""two more peers""#.to_owned()),
         "/name/nosuch" => ("200 OK", "[]".to_owned()),
         "/attach" if body.contains("default_subnet") => {
             ("200 OK", r#"["10.32.0.5","10.2.1.7"]"#.to_owned())
@@ -233,6 +244,43 @@ fn a_refusal_of_the_router_is_printed_with_its_hint() {
 }
 
 #[test]
+fn a_ping_fails_for_the_layer_that_does() {
+    let router = FakeRouter::start();
+    let (code, out, err) = router.run(&["ping", "db", "--count", "1"]);
+    assert_eq!(
+        (code, err.as_str()),
+        (1, "error: `db` is not reached: the path fails\n")
+    );
+    assert!(out.contains("no session"), "{out}");
+}
+
+#[test]
+fn waiting_for_addresses_ends_and_says_for_what_it_was() {
+    let router = FakeRouter::start();
+    let (code, out, err) = router.run(&["prime", "--timeout", "0"]);
+    assert_eq!((code, out.as_str()), (1, ""));
+    let first = err.lines().next().unwrap_or_default();
+    assert_eq!(
+        first,
+        "error: no addresses can be given out after 0 s: two more peers"
+    );
+}
+
+#[test]
+fn a_process_that_may_open_no_files_says_so() {
+    // the settings are read by the last one that is free, which is not enough to wait for a router
+    let program = env!("CARGO_BIN_EXE_weave");
+    let command = format!("ulimit -n 4; exec '{program}' --socket /nonexistent status 3>&-");
+    let output = Command::new("sh").args(["-c", &command]).output();
+    let (code, out, err) = parts(output.expect("run sh"));
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert_eq!(
+        err,
+        "error: cannot start: Too many open files (os error 24)\n"
+    );
+}
+
+#[test]
 fn a_reader_that_went_away_is_success() {
     let router = FakeRouter::start();
     let mut child = weave(&["report"])
@@ -257,6 +305,14 @@ fn mistakes_in_addresses_and_options_are_usage_errors() {
             "--ipalloc-range",
         ),
         (&["launch", "--port", "70000"], "--port"),
+        (
+            &["dns-add"],
+            "neither a container, nor an address and a name",
+        ),
+        (
+            &["dns-remove"],
+            "neither a container, nor an address or a name",
+        ),
         (&["password", "use", "65536"], "65536"),
         (&["password", "remove"], "<N>"),
         (&["router", "--nickname", "a b"], "--nickname"),

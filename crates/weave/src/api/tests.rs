@@ -19,6 +19,7 @@ use super::types::{
     AddressSpec, BannedBy, BannedPeer, ResetRequest, RouterStatus, Sandbox, Traffic,
 };
 use super::*;
+use crate::cli::failure::render;
 
 /// Remembers what it was asked. Knows nobody called `nosuch`, and the address 10.32.0.66 and what
 /// `taken` wants are taken.
@@ -571,6 +572,10 @@ async fn a_live_socket_means_already_running_and_a_stale_one_is_replaced() {
     assert!(server::bind(&stale).is_ok());
     let error = server::bind(Path::new("/proc/no/such/dir/w.sock")).unwrap_err();
     assert!(matches!(error, ServeError::Listen { .. }), "{error:?}");
+    assert_eq!(
+        render(&error.into()),
+        "error: cannot listen on /proc/no/such/dir/w.sock: No such file or directory (os error 2)"
+    );
 }
 
 #[tokio::test]
@@ -607,6 +612,42 @@ async fn something_else_on_the_socket_is_an_error_not_a_hang() {
         .await
         .unwrap_err();
     assert!(matches!(error, ClientError::Broken(_)), "{error:?}");
+    let text = render(&error.into());
+    assert!(text.starts_with("error: the router broke off: "), "{text}");
+    assert!(text.contains("hint: see what the router says"), "{text}");
+}
+
+#[tokio::test]
+async fn a_socket_that_cannot_be_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let socket = file.join("w.sock");
+    let error = Client::new(&socket)
+        .fetch::<Value>("/report")
+        .await
+        .unwrap_err();
+    let expected = format!(
+        "error: cannot reach the router on {}: Not a directory (os error 20)",
+        socket.display()
+    );
+    assert_eq!(render(&error.into()), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_router_that_does_not_answer_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("mute.sock");
+    let _mute = tokio::net::UnixListener::bind(&socket).unwrap();
+    let error = Client::new(&socket)
+        .fetch::<Value>("/report")
+        .await
+        .unwrap_err();
+    let text = render(&error.into());
+    assert!(
+        text.starts_with("error: the router gave no answer within 20 s"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

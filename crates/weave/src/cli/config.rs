@@ -134,10 +134,8 @@ mod tests {
     #[test]
     fn a_mistyped_key_is_named() {
         let error = parse("prot = 7000").unwrap_err().to_string();
-        assert!(
-            error.contains("prot") && error.contains("weave.toml"),
-            "{error}"
-        );
+        let begin = "cannot understand /etc/weave/weave.toml: unknown field `prot`";
+        assert!(error.starts_with(begin), "{error}");
         assert!(parse("port = 'x'").is_err());
     }
 

@@ -50,10 +50,14 @@ pub(crate) fn run(args: &DoctorArgs, socket: &Path) -> Result<()> {
     } else {
         output::out_raw(&view::findings(&findings));
     }
+    Ok(verdict(errors)?)
+}
+
+fn verdict(errors: usize) -> Result<(), Failure> {
     match errors {
         0 => Ok(()),
-        1 => Err(Failure::new("one thing does not work").into()),
-        errors => Err(Failure::new(format!("{errors} things do not work")).into()),
+        1 => Err(Failure::new("one thing does not work")),
+        errors => Err(Failure::new(format!("{errors} things do not work"))),
     }
 }
 
@@ -118,5 +122,18 @@ fn failed(error: &ClientError) -> Finding {
     match error.hint() {
         Some(hint) => finding.with_fix(hint),
         None => finding,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_counted_in_words_for_people() {
+        let said = |errors| verdict(errors).map_err(|failure| failure.to_string());
+        assert_eq!(said(0), Ok(()));
+        assert_eq!(said(1), Err("one thing does not work".to_owned()));
+        assert_eq!(said(2), Err("2 things do not work".to_owned()));
     }
 }

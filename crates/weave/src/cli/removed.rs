@@ -85,7 +85,10 @@ mod tests {
                     .into();
                 assert_eq!(exit_code(&error), 1, "{line}");
                 let text = render(&error);
-                assert!(text.contains(name) && text.contains(instead), "{text}");
+                assert_eq!(
+                    text,
+                    format!("error: `weave {name}` is gone; instead: {instead}")
+                );
                 assert_eq!(text.lines().count(), 1, "{text}");
             }
         }

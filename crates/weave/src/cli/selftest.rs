@@ -78,16 +78,19 @@ pub(crate) fn run(args: &TestArgs, socket: &Path) -> Result<()> {
     } else {
         output::out_raw(&view::tested(results.dns, &results.peers));
     }
+    Ok(verdict(&results)?)
+}
+
+fn verdict(results: &Results) -> Result<(), Failure> {
     let failed = results.peers.iter().filter(|peer| !peer.is_well()).count();
     match (failed, results.dns) {
         (0, Some(true) | None) => Ok(()),
-        (0, Some(false)) => Err(Failure::new("names are not answered").into()),
+        (0, Some(false)) => Err(Failure::new("names are not answered")),
         (failed, _) => Err(Failure::new(format!(
             "{failed} of {} peers are not reached as they should be",
             results.peers.len()
         ))
-        .with_hint("`weave ping PEER` and `weave doctor` say what is in the way")
-        .into()),
+        .with_hint("`weave ping PEER` and `weave doctor` say what is in the way")),
     }
 }
 
@@ -150,9 +153,7 @@ async fn tests(
         sandbox: sandbox.clone(),
     };
     let given: Vec<IpAddr> = client.post("/attach", &request).await?;
-    let Some(IpAddr::V4(own)) = given.first().copied() else {
-        return Err(Failure::new("no IPv4 address was given").into());
-    };
+    let own = first_ipv4(&given)?;
     let mut results = Results {
         address: own.into(),
         dns: None,
@@ -169,6 +170,13 @@ async fn tests(
         results.peers.push(test(client, &traffic, peer, who).await?);
     }
     Ok(results)
+}
+
+fn first_ipv4(given: &[IpAddr]) -> Result<Ipv4Addr, Failure> {
+    match given.first() {
+        Some(IpAddr::V4(ip)) => Ok(*ip),
+        Some(IpAddr::V6(_)) | None => Err(Failure::new("no IPv4 address was given")),
+    }
 }
 
 async fn test(
@@ -204,4 +212,50 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work)
         .await
         .context("run a test")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn results(dns: Option<bool>, multicast: &[bool]) -> Results {
+        let peer = |multicast: &bool| Tested {
+            ping_us: Some(200),
+            whole: true,
+            udp: 100,
+            multicast: *multicast,
+            mbits: Some(900),
+            ..Tested::default()
+        };
+        Results {
+            address: Ipv4Addr::new(10, 32, 0, 9).into(),
+            dns,
+            peers: multicast.iter().map(peer).collect(),
+        }
+    }
+
+    #[test]
+    fn one_thing_that_does_not_come_through_fails_the_test() {
+        assert!(verdict(&results(Some(true), &[true, true])).is_ok());
+        assert!(verdict(&results(None, &[true])).is_ok());
+        let said = |results: &Results| verdict(results).unwrap_err().to_string();
+        assert_eq!(
+            said(&results(Some(false), &[true])),
+            "names are not answered"
+        );
+        assert_eq!(
+            said(&results(Some(false), &[true, false, false])),
+            "2 of 3 peers are not reached as they should be"
+        );
+    }
+
+    #[test]
+    fn an_address_that_is_not_ipv4_is_of_no_use() {
+        let four = Ipv4Addr::new(10, 32, 0, 9);
+        assert_eq!(first_ipv4(&[four.into()]).unwrap(), four);
+        for given in [&[][..], &["fd00::9".parse().unwrap()]] {
+            let error = first_ipv4(given).unwrap_err();
+            assert_eq!(error.to_string(), "no IPv4 address was given");
+        }
+    }
 }

@@ -97,3 +97,33 @@ async fn wait_until_gone(client: &Client) -> Result<()> {
             .into(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::super::failure::render;
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_router_that_goes_on_is_not_waited_for_for_ever() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("w.sock");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let client = Client::new(&socket);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+                let _ = stream.write_all(answer).await;
+            }
+        });
+        let text = render(&wait_until_gone(&client).await.unwrap_err());
+        assert_eq!(
+            text,
+            "error: the router did not end within 10 s\n\
+             hint: it runs in the foreground somewhere: end it there with Ctrl-C"
+        );
+        std::fs::remove_file(&socket).unwrap();
+        assert!(wait_until_gone(&client).await.is_ok());
+    }
+}

@@ -259,8 +259,22 @@ mod tests {
     fn a_program_that_systemd_would_misread_is_refused() {
         for path in ["/opt/my weave", "/opt/we%ave", "weave", "/opt/w\u{e4}ave"] {
             let error = unit(Path::new(path), &[]).unwrap_err();
-            assert!(error.to_string().contains(path), "{error}");
+            assert_eq!(
+                error.to_string(),
+                format!("systemd cannot run the program {path}")
+            );
         }
+    }
+
+    #[test]
+    fn what_a_program_said_first_is_why_it_failed() {
+        let error = run("sh", &["-c", "echo no >&2; echo more >&2; exit 1"]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "sh -c echo no >&2; echo more >&2; exit 1: no"
+        );
+        let error = run("false", &["--now"]).unwrap_err();
+        assert_eq!(error.to_string(), "false --now: it did not say why");
     }
 
     #[test]

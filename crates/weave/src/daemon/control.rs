@@ -386,6 +386,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn who_asks_a_loop_that_has_ended_is_told() {
+        let (commands, ended) = mpsc::unbounded_channel();
+        drop(ended);
+        let control = Control { commands };
+        let error = ApiError::from(control.call(|_, _| ()).await.unwrap_err());
+        assert_eq!(error.message, "the router is shutting down");
+    }
+
+    #[tokio::test]
     async fn nothing_that_waits_is_lost_between_two_batches() {
         let (sender, mut queue) = mpsc::channel(300);
         for number in 0..300 {

@@ -276,7 +276,10 @@ mod tests {
     #[test]
     fn ipv6_subnets_are_refused() {
         let error = check_family("fd00::/64".parse().unwrap()).unwrap_err();
-        assert!(error.message.contains("IPv4"), "{error}");
+        assert_eq!(
+            error.message,
+            "fd00::/64 is IPv6; the host can be given IPv4 addresses only"
+        );
         assert!(check_family("10.32.0.0/12".parse().unwrap()).is_ok());
     }
 }

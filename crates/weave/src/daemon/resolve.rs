@@ -140,7 +140,10 @@ mod tests {
             ("[::1]x", None),
             ("a b", None),
         ] {
-            assert_eq!(split(target, 6783).ok(), expected, "{target}");
+            let refusal =
+                format!("`{target}` is no peer; write host, host:port, or [IPv6 address]:port");
+            let found = split(target, 6783).map_err(|error| error.to_string());
+            assert_eq!(found, expected.ok_or(refusal));
         }
     }
 

@@ -134,9 +134,17 @@ pub(crate) fn path_of(netns: &NetNs) -> PathBuf {
 fn serve(netns: &NetNs, ip: Ipv4Addr) -> Result<JoinSet<()>, ApiError> {
     let any = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
     let udp = udp_socket(netns, any(ECHO_PORT))?;
+    serve_on(udp, tcp_listener(netns, any(DISCARD_PORT))?, ip)
+}
+
+fn serve_on(
+    udp: std::net::UdpSocket,
+    tcp: std::net::TcpListener,
+    ip: Ipv4Addr,
+) -> Result<JoinSet<()>, ApiError> {
     udp.join_multicast_v4(&GROUP, &ip).map_err(internal)?;
     let udp = UdpSocket::from_std(udp).map_err(internal)?;
-    let tcp = TcpListener::from_std(tcp_listener(netns, any(DISCARD_PORT))?).map_err(internal)?;
+    let tcp = TcpListener::from_std(tcp).map_err(internal)?;
     let mut services = JoinSet::new();
     services.spawn(echo(udp));
     services.spawn(discard(tcp));
@@ -186,4 +194,20 @@ fn internal(error: impl std::fmt::Display) -> ApiError {
         ApiErrorKind::Internal,
         format!("cannot make a stand-in: {error}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_is_not_there_is_an_error_with_its_cause() {
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let error = serve_on(udp, tcp, Ipv4Addr::new(192, 0, 2, 1)).unwrap_err();
+        assert_eq!(
+            error.message,
+            "cannot make a stand-in: No such device (os error 19)"
+        );
+    }
 }

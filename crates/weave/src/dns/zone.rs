@@ -479,6 +479,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_no_domain_is_named() {
+        let long = "a".repeat(64);
+        for domain in ["", ".", "a..b", "wéave.local", &long] {
+            let error = Zone::new(domain).unwrap_err().to_string();
+            assert_eq!(error, format!("`{domain}` is no DNS domain"));
+        }
+        for domain in ["weave.local.", "my_mesh.local", "xn--a.example"] {
+            assert!(Zone::new(domain).is_ok(), "{domain}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_plain_name_has_the_same_text_the_fast_way(labels in prop::collection::vec("[a-zA-Z0-9][a-zA-Z0-9_-]{0,11}", 0..6)) {

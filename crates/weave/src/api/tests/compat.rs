@@ -82,6 +82,12 @@ async fn an_address_that_is_there_already_is_answered_and_another_one_is_attache
     let rig = rig_of(Fake::full());
     assert_eq!(curl(&rig, "POST", "/ip/db").await, ok("10.32.0.1/12"));
     assert_eq!(curl(&rig, "GET", "/ip/db").await, ok("10.32.0.1/12"));
+    let (status, body) = curl(&rig, "GET", "/ip/db/10.99.0.0/24").await;
+    assert_eq!(status, "404");
+    assert!(
+        body.contains("`db` has no address of 10.99.0.0/24"),
+        "{body}"
+    );
     let path = "/ip/db/10.2.1.0/24?check-alive=true";
     assert_eq!(curl(&rig, "POST", path).await, ok("10.32.0.1/24"));
     for (method, path) in [
@@ -163,7 +169,7 @@ async fn a_router_without_dns_or_addresses_says_so() {
         ("/dns-address", "--no-dns"),
         ("/name", "--no-dns"),
         ("/ipinfo/defaultsubnet", "allocates no addresses"),
-        ("/ring", "patience"),
+        ("/ring", "no addresses can be given out yet: patience"),
     ] {
         let (status, body) = curl(&rig, "GET", path).await;
         assert_eq!(status, "503", "{path}");

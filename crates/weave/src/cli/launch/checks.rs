@@ -20,25 +20,22 @@ pub(super) fn own_binary() -> Result<Vec<u8>> {
 /// # Errors
 /// The first thing that is missing or in the way.
 pub(super) async fn host(options: &Options) -> Result<()> {
-    kernel()?;
+    check_kernel(preflight::kernel_version()?)?;
     preflight::check_tun()?;
     // Free again at once: the router binds it in a moment.
     drop(Underlay::bind(options.port)?);
     range_is_free(options).await
 }
 
-fn kernel() -> Result<()> {
-    let (major, minor) = preflight::kernel_version()?;
+fn check_kernel((major, minor): (u32, u32)) -> Result<(), Failure> {
     let (old_major, old_minor) = preflight::OLDEST_KERNEL;
     if (major, minor) >= (old_major, old_minor) {
         return Ok(());
     }
     Err(
-        Failure::new(format!("this kernel, {major}.{minor}, is too old"))
-            .with_hint(format!(
-                "weave needs Linux {old_major}.{old_minor} or newer"
-            ))
-            .into(),
+        Failure::new(format!("this kernel, {major}.{minor}, is too old")).with_hint(format!(
+            "weave needs Linux {old_major}.{old_minor} or newer"
+        )),
     )
 }
 
@@ -64,4 +61,18 @@ async fn range_is_free(options: &Options) -> Result<()> {
     ))
     .with_hint("choose another range with --ipalloc-range, the same on every host")
     .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_is_too_old_is_refused() {
+        let (major, minor) = preflight::OLDEST_KERNEL;
+        assert!(check_kernel((major, minor)).is_ok());
+        assert!(check_kernel((major + 1, 0)).is_ok());
+        let error = check_kernel((3, 10)).unwrap_err();
+        assert_eq!(error.to_string(), "this kernel, 3.10, is too old");
+    }
 }

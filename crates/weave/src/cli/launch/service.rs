@@ -1,6 +1,6 @@
 //! The router as a service of systemd: started, and replaced.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
@@ -70,12 +70,16 @@ pub(super) async fn replace(launch: &Launch<'_>) -> Result<()> {
 /// # Errors
 /// When it does not run.
 pub(super) fn check_alive() -> Result<()> {
-    if systemd::service()?.is_some_and(|service| service.runs) {
-        return Ok(());
+    Ok(alive(systemd::service()?.as_ref())?)
+}
+
+fn alive(service: Option<&Service>) -> Result<(), Failure> {
+    match service {
+        Some(service) if service.runs => Ok(()),
+        Some(_) | None => {
+            Err(Failure::new("the router does not come up").with_hint("its last words stand above"))
+        }
     }
-    Err(Failure::new("the router does not come up")
-        .with_hint("its last words stand above")
-        .into())
 }
 
 /// The program that a running service runs, also where its file was replaced since.
@@ -97,11 +101,16 @@ async fn bring_up(launch: &Launch<'_>) -> Result<StatusReport> {
 
 fn own_path() -> Result<PathBuf> {
     let path = std::env::current_exe().context("find this program")?;
-    match Path::new(&path).exists() {
+    Ok(still_there(path)?)
+}
+
+fn still_there(path: PathBuf) -> Result<PathBuf, Failure> {
+    match path.exists() {
         true => Ok(path),
-        false => Err(Failure::new("this program was replaced while it ran")
-            .with_hint("launch the new one")
-            .into()),
+        false => {
+            Err(Failure::new("this program was replaced while it ran")
+                .with_hint("launch the new one"))
+        }
     }
 }
 
@@ -114,6 +123,8 @@ fn launch_id_of(unit: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -126,6 +137,32 @@ mod tests {
         let args = ["router".to_owned()];
         let unit = systemd::unit(Path::new("/usr/local/bin/weave"), &args).unwrap();
         assert_eq!(launch_id_of(&unit), None);
+    }
+
+    #[test]
+    fn a_service_that_ended_once_does_not_come_up() {
+        let runs = Service {
+            runs: true,
+            ..Service::default()
+        };
+        assert!(alive(Some(&runs)).is_ok());
+        for service in [None, Some(&Service::default())] {
+            let error = alive(service).unwrap_err();
+            assert_eq!(error.to_string(), "the router does not come up");
+        }
+    }
+
+    #[test]
+    fn a_program_whose_file_is_gone_is_not_made_a_service() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("weave");
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(still_there(path.clone()).unwrap(), path);
+        std::fs::remove_file(&path).unwrap();
+        // as the kernel shows it
+        let shown = format!("{} (deleted)", path.display());
+        let error = still_there(shown.into()).unwrap_err();
+        assert_eq!(error.to_string(), "this program was replaced while it ran");
     }
 
     proptest! {

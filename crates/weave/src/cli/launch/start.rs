@@ -136,7 +136,7 @@ async fn bring_up(launch: &Launch<'_>) -> Result<StatusReport> {
 
 /// Waits until the router that was started is ready, and makes the network.
 pub(super) async fn finish(launch: &Launch<'_>) -> Result<StatusReport> {
-    let report = wait_until_ready(launch).await?;
+    let report = wait_until_ready(launch, PATIENCE).await?;
     let network = NetworkSpec {
         name: NETWORK.to_owned(),
         driver: DRIVER_NAME.to_owned(),
@@ -151,7 +151,7 @@ pub(super) async fn finish(launch: &Launch<'_>) -> Result<StatusReport> {
     Ok(report)
 }
 
-async fn wait_until_ready(launch: &Launch<'_>) -> Result<StatusReport> {
+async fn wait_until_ready(launch: &Launch<'_>, patience: Duration) -> Result<StatusReport> {
     let started = Instant::now();
     let mut said = false;
     loop {
@@ -164,8 +164,8 @@ async fn wait_until_ready(launch: &Launch<'_>) -> Result<StatusReport> {
         };
         check_alive(launch).await?;
         let waiting_for = waiting_for.unwrap_or_else(|| "its start".to_owned());
-        if started.elapsed() > PATIENCE {
-            let seconds = PATIENCE.as_secs();
+        if started.elapsed() > patience {
+            let seconds = patience.as_secs();
             return Err(Failure::new(format!(
                 "the router is not ready after {seconds} s: it waits for {waiting_for}"
             ))
@@ -230,4 +230,89 @@ pub(super) fn launch_id() -> Result<String> {
     let id = getrandom::u64()
         .map_err(|error| Failure::new(format!("the system has no randomness: {error}")))?;
     Ok(format!("{id:016x}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixListener;
+    use weave_docker::DockerClient;
+
+    use super::super::super::args::RouterOptions;
+    use super::super::super::config::Settings;
+    use super::super::super::options::Options;
+    use super::super::super::progress::Progress;
+    use super::*;
+    use crate::api::client::Client;
+
+    /// Docker as far as it is asked here: this is what it says of the router's container.
+    async fn docker(listener: UnixListener, container: Option<&str>) {
+        let (status, container) = match container {
+            Some(container) => ("200 OK", container),
+            None => ("404 Not Found", r#"{"message":"No such container: weave"}"#),
+        };
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let len = stream.read(&mut request).await.unwrap_or(0);
+            let request = String::from_utf8_lossy(&request[..len]).into_owned();
+            let (status, answer) = match request.contains("/version ") {
+                true => ("200 OK", r#"{"ApiVersion":"1.41"}"#),
+                false => (status, container),
+            };
+            let len = answer.len();
+            let head = format!(
+                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len}\r\nconnection: close"
+            );
+            let answer = format!("{head}\r\n\r\n{answer}");
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    }
+
+    /// What is said of a router that answers nothing, while Docker says this of its container.
+    async fn said(container: Option<&'static str>) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("docker.sock");
+        tokio::spawn(docker(UnixListener::bind(&socket).unwrap(), container));
+        let given = RouterOptions {
+            nickname: Some("nyc".to_owned()),
+            ..RouterOptions::default()
+        };
+        let launch = Launch {
+            options: Options::resolve(&given, &Settings::default()).unwrap(),
+            systemd: false,
+            resume: false,
+            names_options: false,
+            given: None,
+            generation: None,
+            state_dir: Path::new("/nonexistent"),
+            client: Client::new(&directory.path().join("weave.sock")),
+            docker: DockerClient::connect(&socket).await.unwrap(),
+            progress: Progress::new(),
+        };
+        let waited = wait_until_ready(&launch, Duration::ZERO).await;
+        waited.unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn a_router_that_does_not_come_up_is_not_waited_for_for_ever() {
+        assert_eq!(said(None).await, "somebody removed the router's container");
+        let ended = r#"{
+            "Config": {"Labels": {"weave.role": "router"}},
+            "State": {"Running": false, "ExitCode": 1, "Error": ""}
+        }"#;
+        assert_eq!(
+            said(Some(ended)).await,
+            "the router does not come up: it ended with exit code 1"
+        );
+        let runs = r#"{
+            "Config": {"Labels": {"weave.role": "router"}},
+            "State": {"Running": true}
+        }"#;
+        assert_eq!(
+            said(Some(runs)).await,
+            "the router is not ready after 0 s: it waits for its start"
+        );
+    }
 }

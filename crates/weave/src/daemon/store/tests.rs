@@ -59,10 +59,24 @@ fn two_routers_cannot_have_the_same_store() {
     let directory = tempfile::tempdir().unwrap();
     let _first = Store::open(directory.path()).unwrap();
     let error = Store::open(directory.path()).unwrap_err().to_string();
-    assert!(
-        error.contains("weave.redb") && error.contains("another router"),
-        "{error}"
+    let path = directory.path().join(FILE);
+    assert_eq!(
+        error,
+        format!(
+            "cannot open the store {}: another router has it open; stop that one first",
+            path.display()
+        )
     );
+}
+
+#[test]
+fn a_directory_that_cannot_be_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = Store::open(&file.join("state")).unwrap_err().to_string();
+    let expected = format!("cannot make the state directory {}/state", file.display());
+    assert_eq!(error, expected);
 }
 
 #[test]
