@@ -11,6 +11,7 @@ mod route;
 use std::io;
 
 use rtnetlink::Handle;
+use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 
 pub use address::AddressInfo;
@@ -25,6 +26,8 @@ pub struct Netlink {
     handle: Handle,
     netns: NetNs,
     task: AbortHandle,
+    /// The kernel lists one thing at a time on one socket, and refuses others meanwhile (EBUSY).
+    listing: Mutex<()>,
 }
 
 impl Netlink {
@@ -53,6 +56,7 @@ impl Netlink {
             handle,
             netns: netns.clone(),
             task,
+            listing: Mutex::new(()),
         })
     }
 

@@ -32,6 +32,7 @@ impl Netlink {
     /// # Errors
     /// The kernel's refusal.
     pub async fn addresses(&self) -> Result<Vec<AddressInfo>> {
+        let _one = self.listing.lock().await;
         let found: Vec<_> = self
             .handle
             .address()

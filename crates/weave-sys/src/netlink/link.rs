@@ -92,6 +92,7 @@ impl Netlink {
     /// # Errors
     /// The kernel's refusal.
     pub async fn links(&self) -> Result<Vec<LinkInfo>> {
+        let _one = self.listing.lock().await;
         let links: Vec<_> = self
             .handle
             .link()

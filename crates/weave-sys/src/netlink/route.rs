@@ -111,6 +111,7 @@ impl Netlink {
             RouteMessageBuilder::<Ipv4Addr>::new().build(),
             RouteMessageBuilder::<Ipv6Addr>::new().build(),
         ];
+        let _one = self.listing.lock().await;
         for request in requests {
             let found: Vec<_> = self
                 .handle

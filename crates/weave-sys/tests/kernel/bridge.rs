@@ -39,6 +39,30 @@ async fn a_network_may_be_ensured_again_and_is_brought_back_into_shape() {
     bridge::ensure_network(&host.netlink, &spec).await.unwrap();
 }
 
+/// More links than the kernel tells in one message.
+#[tokio::test]
+async fn several_may_list_at_once() {
+    let host = Host::new().await;
+    for number in 0..30 {
+        host.run(
+            "ip",
+            &["link", "add", &format!("many{number}"), "type", "bridge"],
+        );
+    }
+    for _ in 0..20 {
+        let (links, again, addresses, routes) = tokio::join!(
+            host.netlink.links(),
+            host.netlink.links(),
+            host.netlink.addresses(),
+            host.netlink.routes()
+        );
+        assert!(links.unwrap().len() > 30);
+        assert!(again.unwrap().len() > 30);
+        addresses.unwrap();
+        routes.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn another_interface_with_the_name_of_the_bridge_is_left_alone() {
     let host = Host::new().await;
