@@ -11,6 +11,9 @@ use crate::ipam::Ipam;
 use crate::ipam::chunks::Run;
 use crate::ipam::span::{Span, total};
 
+/// Chunks with their owner and serial.
+type Owners = Vec<(Span, PeerId, u32)>;
+
 impl Mesh {
     pub(super) fn foundings(&self) -> usize {
         let of = |peer: &Peer| peer.ipam.as_ref()?.genesis_id();
@@ -23,7 +26,7 @@ impl Mesh {
 
     /// After a quiet time: all views agree, no address is lost, what is free can be had.
     pub(super) fn check_converged(&mut self) {
-        let maps: Vec<(usize, Option<[u8; 16]>, Vec<(Span, PeerId, u32)>)> = self
+        let maps: Vec<(usize, Option<[u8; 16]>, Owners)> = self
             .left()
             .map(|node| {
                 let ipam = self.peers[node].ipam.as_ref().expect("all peers are up");
@@ -187,8 +190,8 @@ fn free_within(ipam: &Ipam, subnet: Cidr) -> u64 {
 }
 
 /// Who owns what, neighbours with the same owner as one.
-fn merged<'a>(runs: impl Iterator<Item = &'a Run>) -> Vec<(Span, PeerId, u32)> {
-    let mut merged: Vec<(Span, PeerId, u32)> = Vec::new();
+fn merged<'a>(runs: impl Iterator<Item = &'a Run>) -> Owners {
+    let mut merged: Owners = Vec::new();
     for run in runs {
         match merged.last_mut() {
             Some((chunks, owner, serial)) if *owner == run.owner && *serial == run.serial => {
