@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use cargo_metadata::camino::Utf8PathBuf;
-use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Node, Package, PackageId};
+use cargo_metadata::{Metadata, MetadataCommand, Package};
 
 /// Crates whose behaviour follows from their inputs alone.
 const PURE: [&str; 3] = ["weave-wire", "weave-crypto", "weave-node"];
@@ -88,59 +89,21 @@ fn directory(package: &Package) -> &Path {
     manifest.parent().expect("a manifest is in a directory")
 }
 
-/// Whether a package really uses a dependency of its. The graph of `cargo metadata` also has
-/// optional ones that a feature mentions without turning them on (`getrandom?/std`).
-fn is_on(package: &Package, node: &Node, dependency: &str) -> bool {
-    let of_that_name = |kind| {
-        package
-            .dependencies
-            .iter()
-            .filter(move |declared| declared.name == dependency && declared.kind == kind)
-    };
-    of_that_name(DependencyKind::Normal).any(|declared| {
-        let known_as = declared.rename.as_ref().unwrap_or(&declared.name);
-        let turned_on_by = |feature: &String| {
-            let parts = feature.split_once('/').map_or(&**feature, |(name, _)| name);
-            parts == known_as || feature.strip_prefix("dep:") == Some(known_as)
-        };
-        !declared.optional
-            || node.features.iter().any(|active| {
-                let active: &str = active.as_ref();
-                active == known_as
-                    || package
-                        .features
-                        .get(active)
-                        .is_some_and(|list| list.iter().any(turned_on_by))
-            })
-    })
-}
-
-/// Every package that is linked into `root`, with the way to it.
-fn linked_into(root: &Package) -> BTreeMap<&'static str, String> {
-    let graph = metadata().resolve.as_ref().expect("a resolved graph");
-    let nodes: BTreeMap<&PackageId, &Node> =
-        graph.nodes.iter().map(|node| (&node.id, node)).collect();
-    let mut found = BTreeMap::new();
-    let mut edge = vec![(&root.id, root.name.to_string())];
-    let mut seen = BTreeSet::new();
-    while let Some((id, way)) = edge.pop() {
-        if !seen.insert(id) {
-            continue;
-        }
-        let package = &metadata()[id];
-        let node = nodes[id];
-        for dependency in &node.deps {
-            let mut kinds = dependency.dep_kinds.iter();
-            let target = &metadata()[&dependency.pkg];
-            if kinds.any(|kind| kind.kind == DependencyKind::Normal)
-                && is_on(package, node, &target.name)
-            {
-                edge.push((&target.id, format!("{way} → {}", target.name)));
-            }
-        }
-        found.insert(package.name.as_str(), way);
-    }
-    found
+/// The name of every package that is linked into a crate of ours, tests apart.
+fn linked_into(name: &str) -> BTreeSet<String> {
+    let manifest = metadata().workspace_root.join("Cargo.toml");
+    let told = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--edges", "normal", "--prefix", "none"])
+        .args(["--target", "x86_64-unknown-linux-gnu", "--package", name])
+        .arg("--manifest-path")
+        .arg(manifest.as_std_path())
+        .output()
+        .expect("cargo tree runs");
+    let why = String::from_utf8_lossy(&told.stderr);
+    assert!(told.status.success(), "{why}");
+    let lines = String::from_utf8(told.stdout).expect("names are text");
+    let names = lines.lines().filter_map(|line| line.split(' ').next());
+    names.map(str::to_owned).collect()
 }
 
 /// The Rust files of a directory, and of those in it.
@@ -173,14 +136,17 @@ fn has_word(text: &str, word: &str) -> bool {
 #[test]
 fn a_pure_crate_sees_no_runtime_no_socket_no_clock_and_no_randomness() {
     for name in PURE {
-        let linked = linked_into(member(name));
-        assert!(linked.contains_key("blake2"), "the graph is walked");
-        let impure: Vec<_> = IMPURE.iter().filter_map(|name| linked.get(name)).collect();
-        assert!(impure.is_empty(), "{impure:#?}");
+        let linked = linked_into(name);
+        assert!(linked.contains("blake2"), "the graph is walked");
+        let impure: Vec<_> = IMPURE.iter().filter(|it| linked.contains(**it)).collect();
+        assert!(
+            impure.is_empty(),
+            "{impure:?}: `cargo tree -p {name} -e normal -i …` says why"
+        );
     }
-    let shell = linked_into(member("weave"));
+    let shell = linked_into("weave");
     assert!(
-        shell.contains_key("tokio") && shell.contains_key("getrandom"),
+        shell.contains("tokio") && shell.contains("getrandom"),
         "the walk finds what there is to find"
     );
 }

@@ -36,8 +36,10 @@ pub(crate) struct Run {
     pub(crate) chunks: Span,
     pub(crate) owner: PeerId,
     pub(crate) serial: u32,
-    /// Who had them last, where they came back to a former owner.
-    pub(crate) back_from: Option<PeerId>,
+    /// Who had them last.
+    pub(crate) from: Option<PeerId>,
+    /// The owner had them before that one.
+    pub(crate) came_back: bool,
     /// The owner took them.
     pub(crate) is_taken: bool,
     /// Whose they were before, the founder first; not those that they were taken from.
@@ -66,7 +68,8 @@ impl ChunkMap {
                     chunks: all,
                     owner: founder,
                     serial: 0,
-                    back_from: None,
+                    from: None,
+                    came_back: false,
                     is_taken: false,
                     above: Vec::new(),
                 },
@@ -143,7 +146,8 @@ impl ChunkMap {
         let mut moved = 0;
         for (_, run) in self.runs.range_mut(chunks.first..=chunks.last) {
             if may(run) {
-                run.back_from = run.above.contains(&owner).then_some(run.owner);
+                run.from = Some(run.owner);
+                run.came_back = run.above.contains(&owner);
                 run.pass_to(owner);
                 run.serial = serial;
                 run.is_taken = is_taken;

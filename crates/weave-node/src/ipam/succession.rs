@@ -278,10 +278,13 @@ impl Ipam {
         }
         let gone = self.map.runs().filter(|run| self.is_ours_to_take(run));
         let gone = gone.map(|run| (run.owner, run.chunks, run.serial + 1));
-        // what it gave back before is known from its log alone, which gets lost in time
+        // what it gave us before is known from its log alone, which gets lost in time; then it would
+        // be ours to take
+        let is_top = self.top() == Some(self.me);
         let given = self.map.runs().filter_map(|run| {
-            let from = run.back_from.filter(|from| self.is_gone(from))?;
+            let from = run.from.filter(|from| self.is_gone(from))?;
             let is_unsaid = !run.is_taken && self.is_surely_ours(run);
+            let is_unsaid = is_unsaid && (is_top || run.came_back);
             is_unsaid.then_some((from, run.chunks, run.serial))
         });
         let takes = gone.chain(given);

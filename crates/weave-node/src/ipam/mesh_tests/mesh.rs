@@ -106,7 +106,7 @@ pub(super) struct Peer {
     pub(super) is_gone: bool,
     /// Bans that it has heard of.
     bans: BTreeSet<PeerId>,
-    views: BTreeMap<usize, Held>,
+    pub(super) views: BTreeMap<usize, Held>,
     tables: BTreeMap<(usize, u64), entry::Body>,
 }
 
