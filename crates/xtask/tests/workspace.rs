@@ -93,7 +93,7 @@ fn directory(package: &Package) -> &Path {
 fn linked_into(name: &str) -> BTreeSet<String> {
     let manifest = metadata().workspace_root.join("Cargo.toml");
     let told = Command::new(env!("CARGO"))
-        .args(["tree", "--offline", "--edges", "normal", "--prefix", "none"])
+        .args(["tree", "--edges", "normal", "--prefix", "none"])
         .args(["--target", "x86_64-unknown-linux-gnu", "--package", name])
         .arg("--manifest-path")
         .arg(manifest.as_std_path())
