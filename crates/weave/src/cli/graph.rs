@@ -14,6 +14,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::args::GraphArgs;
+use super::view::millis;
 use super::{block_on, output};
 use crate::api::client::Client;
 use crate::api::types::{
@@ -204,10 +205,6 @@ fn add_silent(router: &RouterStatus, hosts: &mut Vec<Host>, paths: &mut Vec<Pair
             own: false,
         });
     }
-}
-
-fn millis(us: u64) -> String {
-    format!("{}.{:02} ms", us / 1000, us % 1000 / 10)
 }
 
 #[cfg(test)]

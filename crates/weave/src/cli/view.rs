@@ -481,6 +481,11 @@ fn or_none(text: &str) -> String {
     if text.is_empty() { "none" } else { text }.to_owned()
 }
 
+/// Microseconds as `1.23 ms`.
+pub(super) fn millis(us: u64) -> String {
+    format!("{}.{:02} ms", us / 1000, us % 1000 / 10)
+}
+
 /// Replaces what could move the cursor or hide text.
 pub(super) fn clean(text: &str) -> String {
     let is_odd = |c: char| {

@@ -1,6 +1,6 @@
 //! Rates in words: two tables, for the screen and as plain text.
 
-use super::super::view::clean;
+use super::super::view::{clean, millis};
 use super::rates::{Container, Peer, Rate, Rates};
 
 /// A table. The first columns are texts, the others numbers.
@@ -39,9 +39,7 @@ pub(super) fn text(rates: &Rates) -> String {
 const RATE: [&str; 4] = ["IN bit/s", "OUT bit/s", "packets/s", "total"];
 
 fn peer(peer: &Peer) -> Vec<String> {
-    let rtt = peer
-        .rtt_us
-        .map(|us| format!("{}.{:02} ms", us / 1000, us % 1000 / 10));
+    let rtt = peer.rtt_us.map(millis);
     let path = peer.path.as_deref().map(short);
     let texts = [
         clean(&peer.called()),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::clean;
+use super::{clean, millis};
 use crate::api::types::{Finding, Layer, LayerState, Level, PingReport};
 use crate::cli::selftest::Tested;
 
@@ -72,10 +72,6 @@ pub(crate) fn rounds(sent: u32, answered: u32, rtts_us: &[u64]) -> String {
     }
     text.push('\n');
     text
-}
-
-fn millis(us: u64) -> String {
-    format!("{}.{:02} ms", us / 1000, us % 1000 / 10)
 }
 
 /// `weave test`: a line for each peer.
