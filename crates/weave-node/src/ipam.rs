@@ -546,6 +546,7 @@ impl Ipam {
         owned.for_each(|known| assert(&mut map, known));
         self.void_grants = void;
         self.map = map;
+        self.forget_lost();
         self.note_owned();
         self.find_foundlings();
     }
@@ -591,10 +592,9 @@ impl Ipam {
 
     /// Remembers chunks that have come to us, so that a restart without peers knows of them.
     fn note_owned(&mut self) {
-        self.forget_lost();
         let new = |run: &Run| run.owner == self.me && !self.is_surely_ours(run);
         let new: Vec<Run> = self.map.runs().filter(|run| new(run)).cloned().collect();
-        let mut turned_up = std::mem::take(&mut self.turned_up);
+        let turned_up = std::mem::take(&mut self.turned_up);
         for run in &new {
             let key = (run.chunks.first, run.serial);
             let take = self.own_take(run);
@@ -603,13 +603,12 @@ impl Ipam {
                 continue;
             }
             if take.is_none() && !lies_in(run, &self.expected) {
-                let since = *turned_up.entry(key).or_insert(self.now);
-                self.turned_up.insert(key, since);
+                let since = turned_up.get(&key).copied().unwrap_or(self.now);
                 if !self.hears_top_since(since) {
+                    self.turned_up.insert(key, since);
                     continue;
                 }
             }
-            self.turned_up.remove(&key);
             self.owned.insert(key, run.chunks.last);
             self.owned_unsaved.insert(key);
         }
@@ -644,7 +643,7 @@ impl Ipam {
 
 /// Whether one of these spans, by first chunk and serial, holds all of a run.
 fn lies_in(run: &Run, spans: &BTreeMap<(u32, u32), u32>) -> bool {
-    spans.iter().any(|((first, serial), last)| {
-        *serial == run.serial && *first <= run.chunks.first && run.chunks.last <= *last
-    })
+    // the nearest is the one, mostly
+    let mut before = spans.range(..=(run.chunks.first, run.serial)).rev();
+    before.any(|((_, serial), last)| *serial == run.serial && run.chunks.last <= *last)
 }

@@ -269,7 +269,9 @@ impl Ipam {
         }
         self.note_top();
         self.note_contact();
-        self.note_owned();
+        if !self.turned_up.is_empty() {
+            self.note_owned();
+        }
         // a lender that was away, or had not been heard since the start, may have ended a loan
         self.find_foundlings();
         self.succession.look_at = Some(self.next_look());
