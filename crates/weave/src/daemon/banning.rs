@@ -19,25 +19,28 @@ const MAX_NAMED: usize = 8;
 /// Bans whom the request names, and waits until that is durable.
 pub(super) async fn rmpeer(control: &Control, request: BanRequest) -> Result<BanAnswer, ApiError> {
     let BanRequest { peer: text, reason } = request;
-    let (peer, was_banned) = control
+    let (peer, was_banned, ips) = control
         .call(move |node, now| {
-            let peer = one_peer(node, &text, &node.status(now))?;
+            let status = node.status(now);
+            let peer = one_peer(node, &text, &status)?;
             let was_banned = node.bans().any(|ban| ban.peer == peer);
+            // as soon as the ban is in force they are somebody else's
+            let shares = status.ipam.shares.iter();
+            let owned = shares.filter(|share| share.peer == peer);
+            let ips = owned.map(|share| share.ips).sum();
             node.ban(peer, &reason, now);
-            Ok::<_, ApiError>((peer, was_banned))
+            Ok::<_, ApiError>((peer, was_banned, ips))
         })
         .await??;
     let ban = await_ban(control, peer).await?;
     let (status, is_known) = control
         .call(move |node, now| (node.status(now), node.has_heard_of(&peer)))
         .await?;
-    let shares = status.ipam.shares.iter();
-    let owned = shares.filter(|share| share.peer == peer);
     Ok(BanAnswer {
         peer: banned(&ban, &status),
         was_banned,
         is_known,
-        ips: owned.map(|share| share.ips).sum(),
+        ips,
     })
 }
 
