@@ -147,6 +147,8 @@ pub(crate) struct Sessions {
     knocks: Knocks,
     /// Established sessions by our slot, also those that are not in use.
     sessions: BTreeMap<u32, Session>,
+    /// None of them is to be looked at before.
+    check_at: Option<Time>,
     /// Which of them belong to a peer.
     peers: BTreeMap<PeerId, Slots>,
     /// Frames that passed between here and each peer that there ever was a session with.
@@ -174,6 +176,7 @@ impl Sessions {
             inbound: Inbound::new(&config, &mut rng),
             knocks: Knocks::default(),
             sessions: BTreeMap::new(),
+            check_at: None,
             peers: BTreeMap::new(),
             traffic: BTreeMap::new(),
             banned: BTreeSet::new(),
@@ -243,9 +246,12 @@ impl Sessions {
         self.abandon(&abandoned);
     }
 
-    /// Connects to an address that others named, until told [`Sessions::undial`].
-    pub(crate) fn dial(&mut self, addr: SocketAddr, haste: Haste, now: Time) {
-        self.dials.dial(canonical(addr), haste, now, &mut self.rng);
+    /// Connects to addresses that others named, until told [`Sessions::undial`].
+    pub(crate) fn dial(&mut self, addrs: &[(SocketAddr, Haste)], now: Time) {
+        for (addr, haste) in addrs {
+            self.dials
+                .dial(canonical(*addr), *haste, now, &mut self.rng);
+        }
         self.dial_due(now);
     }
 
@@ -373,16 +379,11 @@ impl Sessions {
     #[must_use]
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         let outbound = self.outbound.values().map(Outbound::due_at).min();
-        let sessions = self
-            .sessions
-            .values()
-            .map(|session| session.next_check)
-            .min();
         let all = [
             self.dials.poll_timeout(),
             self.inbound.poll_timeout(),
             outbound,
-            sessions,
+            self.check_at,
         ];
         all.into_iter().flatten().min()
     }

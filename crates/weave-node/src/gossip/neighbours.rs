@@ -65,6 +65,8 @@ struct Budget {
 pub(super) struct Neighbours {
     me: PeerId,
     peers: BTreeMap<PeerId, Neighbour>,
+    /// Nothing is to be sent to any of them before.
+    due_at: Option<Time>,
     ring: Ring,
     budget: Budget,
 }
@@ -74,6 +76,7 @@ impl Neighbours {
         Self {
             me: *me,
             peers: BTreeMap::new(),
+            due_at: None,
             ring: Ring::default(),
             budget: Budget::new(PULL_RATE_OF_ALL, PULL_BURST_OF_ALL, Time::ZERO),
         }
@@ -113,6 +116,7 @@ impl Neighbours {
             begun: now,
             budget: Budget::new(PULL_RATE, PULL_BURST, now),
         };
+        self.due_at = earlier(self.due_at, neighbour.next_due());
         self.peers.insert(peer, neighbour);
         self.ring.insert(peer);
     }
@@ -138,6 +142,7 @@ impl Neighbours {
         if let Some(neighbour) = self.peers.get_mut(peer) {
             let at = neighbour.summary_at.get_or_insert(now);
             *at = now.min(*at);
+            self.due_at = earlier(self.due_at, neighbour.next_due());
         }
     }
 
@@ -155,14 +160,25 @@ impl Neighbours {
         if let Some(neighbour) = self.peers.get_mut(peer) {
             neighbour.later |= parts;
             neighbour.begin_parts(now);
+            self.due_at = earlier(self.due_at, neighbour.next_due());
         }
     }
 
-    /// What is due, one message for each neighbour.
+    /// What is due, one message for each neighbour; of a window it is to be told that it was sent.
     pub(super) fn due(&mut self, now: Time) -> Vec<(PeerId, Due)> {
-        let due = self.peers.iter_mut();
-        due.filter_map(|(peer, neighbour)| Some((*peer, neighbour.due(now)?)))
-            .collect()
+        if self.due_at.is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        self.due_at = None;
+        let mut all = Vec::new();
+        for (peer, neighbour) in &mut self.peers {
+            let due = neighbour.due(now);
+            if !matches!(due, Some(Due::Window(..))) {
+                self.due_at = earlier(self.due_at, neighbour.next_due());
+            }
+            all.extend(due.map(|due| (*peer, due)));
+        }
+        all
     }
 
     /// A window of a part was sent; it goes on with `next`.
@@ -175,6 +191,7 @@ impl Neighbours {
                 None => u64::MAX.checked_shl(neighbour.run_end() + 1),
             };
             neighbour.parts &= done.unwrap_or(0);
+            self.due_at = earlier(self.due_at, neighbour.next_due());
         }
     }
 
@@ -184,12 +201,13 @@ impl Neighbours {
             neighbour.summary_at = None;
             (neighbour.parts, neighbour.next) = (0, None);
             neighbour.window_at = now + WINDOW_PAUSE;
+            self.due_at = earlier(self.due_at, neighbour.next_due());
         }
     }
 
     /// When the next message is due.
     pub(super) fn next_due(&self) -> Option<Time> {
-        self.peers.values().filter_map(Neighbour::next_due).min()
+        self.due_at
     }
 
     /// Takes the length of an answer from a neighbour's share; false when it has none left.
@@ -241,6 +259,11 @@ impl Neighbour {
         self.parts |= std::mem::take(&mut self.later);
         self.begun = now;
     }
+}
+
+/// The earlier of two times, if there is any.
+fn earlier(one: Option<Time>, other: Option<Time>) -> Option<Time> {
+    one.into_iter().chain(other).min()
 }
 
 impl Budget {

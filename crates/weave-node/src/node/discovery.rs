@@ -196,12 +196,12 @@ impl Node {
         for (_, address) in stale {
             self.sessions.undial(address);
         }
+        let mut dials = Vec::new();
         for (peer, addresses) in &wanted {
             let haste = self.haste(peer, now);
-            for address in addresses {
-                self.sessions.dial(*address, haste, now);
-            }
+            dials.extend(addresses.iter().map(|address| (*address, haste)));
         }
+        self.sessions.dial(&dials, now);
         self.forget_remembered(&wanted);
         self.dialled = wanted;
     }

@@ -45,10 +45,10 @@ impl Node {
         if !self.config.discovery {
             return;
         }
-        for address in self.remembered.stored.clone() {
-            self.sessions.dial(address, Haste::default(), now);
-            self.remembered.dialled.insert(address);
-        }
+        let stored = self.remembered.stored.iter();
+        let dials: Vec<_> = stored.map(|address| (*address, Haste::default())).collect();
+        self.sessions.dial(&dials, now);
+        self.remembered.dialled.extend(&self.remembered.stored);
     }
 
     /// Once any peer is connected, the mesh itself tells where the others are.

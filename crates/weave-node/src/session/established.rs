@@ -107,6 +107,7 @@ impl Sessions {
         self.note_observed(peer, session.who.observed);
         let standing = session.standing;
         self.sessions.insert(slot, session);
+        self.check_at = Some(now);
         self.counts.made += 1;
         self.actions.push_back(SessionAction::FibDirty);
         let Some(in_use) = self.session_in_use(&peer) else {

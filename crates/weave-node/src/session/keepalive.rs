@@ -13,6 +13,9 @@ use super::{SessionAction, Sessions};
 impl Sessions {
     /// Looks at every session that is due.
     pub(super) fn handle_session_timeouts(&mut self, now: Time) {
+        if self.check_at.is_none_or(|at| at > now) {
+            return;
+        }
         let due = self
             .sessions
             .iter()
@@ -22,6 +25,12 @@ impl Sessions {
             self.check(slot, now);
             self.schedule(slot, now);
         }
+        self.check_at = self.first_check();
+    }
+
+    fn first_check(&self) -> Option<Time> {
+        let sessions = self.sessions.values();
+        sessions.map(|session| session.next_check).min()
     }
 
     /// Sends a `Ping` in a session; if `insist`, until it is answered.
@@ -45,9 +54,16 @@ impl Sessions {
         let next = self.next_check(slot, session, now);
         // Whatever is due has just been done: never spin.
         let soonest = now + std::time::Duration::from_millis(1);
-        if let Some(session) = self.sessions.get_mut(&slot) {
-            session.next_check = next.max(soonest);
-        }
+        let next = next.max(soonest);
+        let Some(session) = self.sessions.get_mut(&slot) else {
+            return;
+        };
+        let former = std::mem::replace(&mut session.next_check, next);
+        self.check_at = match self.check_at {
+            Some(at) if at < former.min(next) => Some(at),
+            Some(_) if next > former => self.first_check(),
+            Some(_) | None => Some(next),
+        };
     }
 
     fn next_check(&self, slot: u32, session: &Session, now: Time) -> Time {

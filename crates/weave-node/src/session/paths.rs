@@ -80,14 +80,14 @@ impl Sessions {
 
 /// What follows if the path takes other datagrams than before.
 fn change_of(session: &Session, before: u16) -> Option<SessionAction> {
-    let (peer, size) = (session.peer().name(), session.path.max_datagram());
+    let (peer, size) = (session.peer(), session.path.max_datagram());
     match size.cmp(&before) {
         Ordering::Equal => return None,
         Ordering::Less => {
-            tracing::info!(%peer, size, before, "the path takes only smaller datagrams");
+            tracing::info!(peer = %peer.name(), size, before, "the path takes only smaller datagrams");
         }
         Ordering::Greater => {
-            tracing::debug!(%peer, size, before, "the path takes larger datagrams");
+            tracing::debug!(peer = %peer.name(), size, before, "the path takes larger datagrams");
         }
     }
     Some(SessionAction::FibDirty)

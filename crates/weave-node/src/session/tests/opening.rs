@@ -170,7 +170,7 @@ fn a_peer_behind_several_addresses_and_names_has_one_session() {
         sessions.add_target("nyc", now);
         sessions.set_target_addresses("nyc", vec![addr_of(1), other], now);
         sessions.add_target("10.0.0.2", now);
-        sessions.dial(other, Haste::default(), now);
+        sessions.dial(&[(other, Haste::default())], now);
     });
     assert_eq!(net.hosts[0].resolves, ["nyc"]);
     net.run(120 * SECOND);
@@ -186,7 +186,7 @@ fn a_peer_that_is_connected_already_is_not_dialled() {
     net.sent.clear();
     net.target(1, 0);
     net.with(0, |sessions, now| {
-        sessions.dial(addr_of(1), Haste::default(), now)
+        sessions.dial(&[(addr_of(1), Haste::default())], now)
     });
     net.run(60 * SECOND);
     let handshakes = net.sent.iter().filter(|(_, _, datagram)| {
@@ -227,8 +227,8 @@ fn undialling_stops_an_attempt_and_ends_no_session() {
     let mut net = Net::new(2, Faults::NONE, 1);
     let nowhere = addr_of(50);
     net.with(0, |sessions, now| {
-        sessions.dial(nowhere, Haste::default(), now);
-        sessions.dial(addr_of(1), Haste::default(), now);
+        sessions.dial(&[(nowhere, Haste::default())], now);
+        sessions.dial(&[(addr_of(1), Haste::default())], now);
     });
     net.run(SECOND);
     assert!(net.is_full_mesh());

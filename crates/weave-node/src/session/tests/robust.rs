@@ -230,7 +230,7 @@ fn a_peer_that_takes_its_leave_is_gone_at_once_and_may_come_back() {
 fn a_discovered_peer_that_took_its_leave_is_left_alone_for_two_seconds() {
     let mut net = Net::new(2, Faults::NONE, 1);
     net.with(0, |sessions, now| {
-        sessions.dial(addr_of(1), Haste::default(), now)
+        sessions.dial(&[(addr_of(1), Haste::default())], now)
     });
     net.run(SECOND);
     assert!(net.is_full_mesh());
@@ -240,7 +240,7 @@ fn a_discovered_peer_that_took_its_leave_is_left_alone_for_two_seconds() {
     net.restart(1, super::net::RIGHT);
     net.sent.clear();
     net.with(0, |sessions, now| {
-        sessions.dial(addr_of(1), Haste::default(), now)
+        sessions.dial(&[(addr_of(1), Haste::default())], now)
     });
     net.run(Duration::from_millis(1_900));
     assert_eq!(net.sent.len(), 0);
