@@ -39,7 +39,7 @@ mod program {
 
 /// Numbers of names.
 const NAMES: [usize; 3] = [1, 2_000, 100_000];
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 25;
 const QUERIES: usize = 20_000;
 /// Queries under way at a time.
 const WINDOW: usize = 16;
@@ -50,14 +50,12 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// A server under load.
 struct Rival {
-    what: &'static str,
     address: SocketAddr,
     thread: String,
     rounds: Vec<Round>,
 }
 
-/// What one query took.
-#[derive(Clone, Copy)]
+/// What one query took, µs.
 struct Round {
     processor: f64,
     wall: f64,
@@ -74,44 +72,51 @@ fn main() -> ExitCode {
 }
 
 fn measure_all() -> Result<(), Failure> {
-    println!("| names | bare hickory, µs per query | weave, µs per query | weave, of bare |");
-    println!("|---|---|---|---|");
-    let mut ours = Vec::new();
+    let mut sizes = Vec::new();
     for count in NAMES {
-        let mut rivals = [
+        let rivals = [
             rival("bare hickory", count, serve_bare)?,
             rival("weave", count, serve_weave)?,
         ];
         let questions = questions(count)?;
-        for rival in &mut rivals {
+        for rival in &rivals {
             load(rival.address, &questions, QUERIES)?;
         }
-        for _ in 0..ROUNDS {
-            for rival in &mut rivals {
-                let round = rival.round(&questions)?;
+        sizes.push((count, questions, rivals));
+    }
+    // all in turn: a noisy moment falls on each of them alike
+    for _ in 0..ROUNDS {
+        for (_, questions, rivals) in &mut sizes {
+            for rival in rivals {
+                let round = rival.round(questions)?;
                 rival.rounds.push(round);
             }
         }
-        let [bare, weave] = rivals.map(|rival| rival.median());
-        let ratio = bare.processor / weave.processor;
-        println!(
-            "| {count} | {:.2} | {:.2} | {ratio:.2} |",
-            bare.processor, weave.processor
-        );
-        eprintln!(
-            "{count} names, with the client on the same core: {:.2} and {:.2} µs",
-            bare.wall, weave.wall
-        );
-        ours.push(weave.processor);
     }
-    if let [few, .., many] = ours.as_slice() {
+    println!("| names | bare hickory, µs per query | weave, µs per query | weave, of bare |");
+    println!("|---|---|---|---|");
+    for (count, _, [bare, weave]) in &sizes {
+        let (theirs, ours) = (bare.processor(), weave.processor());
+        // moments that were noisy for both are none for their ratio
+        let ratio = median(theirs.iter().zip(&ours).map(|(theirs, ours)| theirs / ours));
+        let (theirs, ours) = (median(theirs), median(ours));
+        println!("| {count} | {theirs:.2} | {ours:.2} | {ratio:.2} |");
+        let [theirs, ours] = [bare, weave].map(|it| median(it.rounds.iter().map(|it| it.wall)));
+        eprintln!("{count} names, with the client on the same core: {theirs:.2} and {ours:.2} µs");
+    }
+    if let [(_, _, [_, few]), .., (_, _, [_, many])] = sizes.as_slice() {
+        let (few, many) = (few.processor(), many.processor());
+        let ratio = median(many.iter().zip(&few).map(|(many, few)| many / few));
         println!();
-        println!(
-            "weave, most names beside fewest: {:.2} times the processor time",
-            many / few
-        );
+        println!("weave, most names beside fewest: {ratio:.2} times the processor time");
     }
     Ok(())
+}
+
+fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 impl Rival {
@@ -126,19 +131,9 @@ impl Rival {
         })
     }
 
-    fn median(mut self) -> Round {
-        eprintln!(
-            "{}: {:?}",
-            self.what,
-            self.rounds
-                .iter()
-                .map(|it| it.processor)
-                .collect::<Vec<_>>()
-        );
-        let middle = self.rounds.len() / 2;
-        self.rounds
-            .sort_by(|a, b| a.processor.total_cmp(&b.processor));
-        self.rounds[middle]
+    /// Of each round, µs per query.
+    fn processor(&self) -> Vec<f64> {
+        self.rounds.iter().map(|round| round.processor).collect()
     }
 }
 
@@ -160,7 +155,6 @@ fn rival(
     });
     let thread = told.recv()??;
     Ok(Rival {
-        what,
         address,
         thread: format!("/proc/{}/schedstat", thread.display()),
         rounds: Vec::new(),
