@@ -2,18 +2,21 @@
 //!
 //! The table is split into shards by a hash of the name, and of the address for the reverse
 //! direction, and the shards into pages. Snapshots share both; a change copies the page and the
-//! shard that it touches, no others.
+//! shard that it touches, no others. Names are found by their hashes alone, and lie close
+//! together: what a question costs is the memory that it touches.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
+use blake2::digest::consts::U16;
+use blake2::{Blake2s, Digest as _};
 use weave_wire::{PeerId, ip_bytes};
 
 /// Pages of a direction.
-const PAGES: usize = 64;
-/// Shards of a page. Few names each, when there are 100,000: a change copies one.
+const PAGES: usize = 256;
+/// Shards of a page. Some six names each, when there are 100,000: a change copies one.
 const SHARDS: usize = 64;
 
 /// One record: a name, and an address that it belongs to.
@@ -32,57 +35,53 @@ pub struct NameEntry {
 /// The names visible at one moment.
 #[derive(Debug, Clone)]
 pub struct NameTable {
-    names: Shards<Box<str>>,
-    addresses: Shards<IpAddr>,
+    names: Shards,
+    addresses: Shards,
     len: usize,
 }
 
-type Shard<K> = Arc<BTreeMap<K, Vec<NameEntry>>>;
+/// Stands for a name or an address: its BLAKE2s of 128 bits, so that no two have the same.
+type Key = u128;
+
+/// Records by their keys, each key with its records: two lists in the same order, ascending.
+#[derive(Debug, Clone, Default)]
+struct Shard {
+    keys: Vec<Key>,
+    entries: Vec<NameEntry>,
+}
 
 /// One direction of the table.
 #[derive(Debug, Clone)]
-struct Shards<K>(Vec<Arc<Vec<Shard<K>>>>);
+struct Shards(Vec<Arc<[Arc<Shard>]>>);
 
 impl NameTable {
     /// The records of a name, in whatever case it is written, with or without trailing dot.
     ///
     /// No order is promised, and two records may give the same address.
     pub fn lookup(&self, name: &str) -> &[NameEntry] {
-        let name = lowercase(name.strip_suffix('.').unwrap_or(name));
-        let shard = self.names.of(name.as_bytes());
-        shard
-            .and_then(|shard| shard.get(&*name))
-            .map_or(&[], Vec::as_slice)
+        self.names
+            .get(key_of_name(name.strip_suffix('.').unwrap_or(name)))
     }
 
     /// The records of an address.
     pub fn reverse(&self, ip: IpAddr) -> &[NameEntry] {
-        let shard = self.addresses.of(&ip_bytes(ip));
-        shard
-            .and_then(|shard| shard.get(&ip))
-            .map_or(&[], Vec::as_slice)
+        self.addresses.get(key_of(&ip_bytes(ip)))
     }
 
     /// All records, by name in lower case, then by address and origin.
     pub fn all(&self) -> Vec<&NameEntry> {
-        let shards = self.names.all().flat_map(|shard| shard.iter());
-        let mut named: Vec<_> = shards
-            .flat_map(|(name, entries)| entries.iter().map(move |entry| (name, entry)))
-            .collect();
-        named.sort_unstable_by(|(a, x), (b, y)| {
-            a.cmp(b)
-                .then_with(|| (x.ip, x.origin, x).cmp(&(y.ip, y.origin, y)))
-        });
-        named.into_iter().map(|(_, entry)| entry).collect()
+        let shards = self.names.all();
+        let mut all: Vec<_> = shards.flat_map(|shard| &shard.entries).collect();
+        let lower = |entry: &NameEntry| lowercase(&entry.name).into_owned();
+        all.sort_by_cached_key(|entry| (lower(entry), entry.ip, entry.origin, *entry));
+        all
     }
 
     /// The records that were not in `before`, in no order; cheap where one came from the other.
     pub fn added_since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a NameEntry> {
         self.names.changed(&before.names).flat_map(|(shard, old)| {
-            shard.iter().flat_map(|(name, entries)| {
-                let old = old.get(name).map_or(&[][..], Vec::as_slice);
-                entries.iter().filter(|entry| !old.contains(entry))
-            })
+            let entries = shard.entries.iter();
+            entries.filter(|entry| !old.entries.contains(entry))
         })
     }
 
@@ -97,27 +96,17 @@ impl NameTable {
     }
 
     pub(super) fn insert(&mut self, entry: NameEntry) {
-        let name = lowercase(&entry.name).into_owned().into_boxed_str();
-        if let Some(shard) = self.addresses.of_mut(&ip_bytes(entry.ip)) {
-            shard.entry(entry.ip).or_default().push(entry.clone());
-        }
-        if let Some(shard) = self.names.of_mut(name.as_bytes()) {
-            shard.entry(name).or_default().push(entry);
-            self.len += 1;
-        }
+        let (name, ip) = keys_of(&entry);
+        self.addresses.insert(ip, entry.clone());
+        self.names.insert(name, entry);
+        self.len += 1;
     }
 
     /// Removes one record like this.
     pub(super) fn remove(&mut self, entry: &NameEntry) {
-        let name = lowercase(&entry.name);
-        if let Some(shard) = self.addresses.of_mut(&ip_bytes(entry.ip)) {
-            take(shard, &entry.ip, entry);
-        }
-        if let Some(shard) = self.names.of_mut(name.as_bytes())
-            && take(shard, &*name, entry)
-        {
-            self.len -= 1;
-        }
+        let (name, ip) = keys_of(entry);
+        self.addresses.remove(ip, entry);
+        self.len -= usize::from(self.names.remove(name, entry));
     }
 }
 
@@ -141,24 +130,75 @@ impl FromIterator<NameEntry> for NameTable {
     }
 }
 
-impl<K: Ord + Clone> Shards<K> {
+impl Shard {
+    /// Where the records of a key are, or would be.
+    fn range(&self, key: Key) -> Range<usize> {
+        let start = self.keys.partition_point(|held| *held < key);
+        let same = self
+            .keys
+            .iter()
+            .skip(start)
+            .take_while(|held| **held == key);
+        start..start + same.count()
+    }
+
+    fn get(&self, key: Key) -> &[NameEntry] {
+        self.entries.get(self.range(key)).unwrap_or_default()
+    }
+
+    fn insert(&mut self, key: Key, entry: NameEntry) {
+        let end = self.range(key).end;
+        self.keys.insert(end, key);
+        self.entries.insert(end, entry);
+    }
+
+    fn remove(&mut self, index: usize) {
+        self.keys.remove(index);
+        self.entries.remove(index);
+    }
+}
+
+impl Shards {
     fn empty() -> Self {
-        let page = Arc::new(vec![Shard::default(); SHARDS]);
-        Self(vec![page; PAGES])
+        let shards = vec![Arc::new(Shard::default()); SHARDS];
+        Self(vec![shards.into(); PAGES])
     }
 
-    fn of(&self, key: &[u8]) -> Option<&Shard<K>> {
+    fn of(&self, key: Key) -> Option<&Shard> {
         let (page, shard) = place_of(key);
-        self.0.get(page)?.get(shard)
+        self.0.get(page)?.get(shard).map(Arc::as_ref)
     }
 
-    fn of_mut(&mut self, key: &[u8]) -> Option<&mut BTreeMap<K, Vec<NameEntry>>> {
+    fn of_mut(&mut self, key: Key) -> Option<&mut Shard> {
         let (page, shard) = place_of(key);
         let page = Arc::make_mut(self.0.get_mut(page)?);
         page.get_mut(shard).map(Arc::make_mut)
     }
 
-    fn all(&self) -> impl Iterator<Item = &Shard<K>> {
+    fn get(&self, key: Key) -> &[NameEntry] {
+        self.of(key).map_or(&[], |shard| shard.get(key))
+    }
+
+    fn insert(&mut self, key: Key, entry: NameEntry) {
+        if let Some(shard) = self.of_mut(key) {
+            shard.insert(key, entry);
+        }
+    }
+
+    /// Removes one record like this; whether there was one.
+    fn remove(&mut self, key: Key, entry: &NameEntry) -> bool {
+        let index = self.of(key).and_then(|shard| {
+            let mut range = shard.range(key);
+            range.find(|index| shard.entries.get(*index) == Some(entry))
+        });
+        let (Some(index), Some(shard)) = (index, self.of_mut(key)) else {
+            return false;
+        };
+        shard.remove(index);
+        true
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Shard>> {
         self.0.iter().flat_map(|page| page.iter())
     }
 
@@ -166,31 +206,13 @@ impl<K: Ord + Clone> Shards<K> {
     fn changed<'a>(
         &'a self,
         before: &'a Self,
-    ) -> impl Iterator<Item = (&'a Shard<K>, &'a Shard<K>)> {
+    ) -> impl Iterator<Item = (&'a Arc<Shard>, &'a Arc<Shard>)> {
         let pages = self.0.iter().zip(&before.0);
         pages
             .filter(|(page, old)| !Arc::ptr_eq(page, old))
             .flat_map(|(page, old)| page.iter().zip(old.iter()))
             .filter(|(shard, old)| !Arc::ptr_eq(shard, old))
     }
-}
-
-fn take<K: Ord + std::borrow::Borrow<Q>, Q: Ord + ?Sized>(
-    shard: &mut BTreeMap<K, Vec<NameEntry>>,
-    key: &Q,
-    entry: &NameEntry,
-) -> bool {
-    let Some(entries) = shard.get_mut(key) else {
-        return false;
-    };
-    let Some(index) = entries.iter().position(|held| held == entry) else {
-        return false;
-    };
-    entries.swap_remove(index);
-    if entries.is_empty() {
-        shard.remove(key);
-    }
-    true
 }
 
 fn lowercase(name: &str) -> Cow<'_, str> {
@@ -200,13 +222,22 @@ fn lowercase(name: &str) -> Cow<'_, str> {
     Cow::Borrowed(name)
 }
 
-/// Page and shard of a key, by FNV-1a, folded: spreads well enough, and the same everywhere.
-fn place_of(key: &[u8]) -> (usize, usize) {
-    let hash = key.iter().fold(0x811c_9dc5_u32, |hash, byte| {
-        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    });
-    let [a, b, c, d] = hash.to_be_bytes();
-    (usize::from(a ^ c) % PAGES, usize::from(b ^ d) % SHARDS)
+fn keys_of(entry: &NameEntry) -> (Key, Key) {
+    (key_of_name(&entry.name), key_of(&ip_bytes(entry.ip)))
+}
+
+fn key_of_name(name: &str) -> Key {
+    key_of(lowercase(name).as_bytes())
+}
+
+fn key_of(bytes: &[u8]) -> Key {
+    Key::from_be_bytes(Blake2s::<U16>::digest(bytes).into())
+}
+
+/// Page and shard of a key.
+fn place_of(key: Key) -> (usize, usize) {
+    let [page, shard, ..] = key.to_be_bytes();
+    (usize::from(page) % PAGES, usize::from(shard) % SHARDS)
 }
 
 #[cfg(test)]
@@ -228,7 +259,7 @@ mod tests {
     }
 
     /// Pages and shards that two tables do not share.
-    fn copied<K: Ord + Clone>(before: &Shards<K>, after: &Shards<K>) -> (usize, usize) {
+    fn copied(before: &Shards, after: &Shards) -> (usize, usize) {
         let pages = before.0.iter().zip(&after.0);
         let shards = before.all().zip(after.all());
         (
@@ -248,11 +279,11 @@ mod tests {
         assert_eq!(copied(&before.names, &table.names), (1, 1));
         assert_eq!(copied(&before.addresses, &table.addresses), (1, 1));
         assert!(
-            table.names.all().all(|shard| shard.len() < 20),
+            table.names.all().all(|shard| shard.keys.len() < 12),
             "names are spread"
         );
         assert!(
-            table.addresses.all().all(|shard| shard.len() < 20),
+            table.addresses.all().all(|shard| shard.keys.len() < 12),
             "and addresses"
         );
         assert_eq!((before.len(), table.len()), (10_000, 10_001));
