@@ -134,6 +134,12 @@ impl Founding {
         self.settled_at = if peers_connected { now + SETTLE } else { now };
     }
 
+    /// What is in force is not about to be given up for a better one.
+    pub(super) const fn keep(&mut self) {
+        self.outranked_since = None;
+        self.is_merging = false;
+    }
+
     /// The disk refused; try again then.
     pub(super) const fn failed(&mut self, not_before: Time) {
         self.storing = false;
@@ -156,16 +162,15 @@ impl Ipam {
         if self.founding.withdrawing || self.founding.storing {
             return;
         }
-        let ours_unused = match &self.genesis {
-            Some(_) if self.has_stake() => {
-                self.founding.contested_since = None;
-                self.drive_merge();
-                return;
-            }
-            Some(genesis) => genesis.founder == self.me,
-            None => false,
-        };
-        if ours_unused {
+        if self.genesis.is_some() && self.has_stake() {
+            self.founding.contested_since = None;
+            self.drive_merge();
+            return;
+        }
+        // the last of what we had may have been given back while another founding was awaited
+        self.founding.keep();
+        let ours = self.genesis.as_ref();
+        if ours.is_some_and(|genesis| genesis.founder == self.me) {
             self.contest();
             return;
         }

@@ -31,8 +31,7 @@ impl Ipam {
     /// Gives our founding up for a better one that stays.
     pub(super) fn drive_merge(&mut self) {
         let Some(better) = self.better_founding() else {
-            self.founding.outranked_since = None;
-            self.founding.is_merging = false;
+            self.founding.keep();
             return;
         };
         let since = *self.founding.outranked_since.get_or_insert(self.now);
@@ -112,8 +111,7 @@ impl Ipam {
         self.asks.clear();
         self.returning.clear();
         self.pool.forget_freed();
-        self.founding.is_merging = false;
-        self.founding.outranked_since = None;
+        self.founding.keep();
         self.genesis = Some(genesis);
         self.map_stale = true;
     }

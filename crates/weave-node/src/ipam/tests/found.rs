@@ -204,6 +204,39 @@ fn of_two_foundings_in_use_one_gives_way_and_all_addresses_stay() {
 }
 
 #[test]
+fn a_host_that_gives_way_with_nothing_left_goes_on_with_the_other_founding() {
+    let (mut a, mut b) = (Host::new(1), Host::new(2));
+    for host in [&mut a, &mut b] {
+        host.allocate(1, RANGE, None);
+    }
+    a.reach(&[2]);
+    b.reach(&[1]);
+    a.hear(&b);
+    b.hear(&a);
+    let label = |host: &Host| host.ipam.genesis.as_ref().unwrap().label();
+    let (mut stays, mut yields) = match label(&a) < label(&b) {
+        true => (a, b),
+        false => (b, a),
+    };
+    // its only address is on its way out of the disk when it would take the other founding over
+    yields.pass(14_000);
+    yields.slow_disk = true;
+    yields.release(RANGE, ip("10.32.0.1"));
+    yields.pass(2000);
+    yields.slow_disk = false;
+    for token in std::mem::take(&mut yields.unwritten) {
+        yields.ipam.handle_persisted(token, yields.now);
+        yields.drain();
+    }
+    yields.pass(3000);
+    assert_eq!(yields.ipam.genesis_id(), stays.ipam.genesis_id());
+    stays.pass(19_000);
+    yields.ask(2, RANGE, None);
+    converse(&mut stays, &mut yields);
+    assert!(yields.answers[&2].is_ok(), "{:?}", yields.answers[&2]);
+}
+
+#[test]
 fn another_range_is_refused_in_words_and_harms_nothing() {
     let (mut a, mut b) = (
         Host::new(1),
