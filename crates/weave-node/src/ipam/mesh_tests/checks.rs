@@ -49,7 +49,7 @@ impl Mesh {
             self.check_owners();
         }
         self.check_books();
-        self.check_loans();
+        self.check_loans(may_differ);
         if self.foundings() == 1 && !may_differ {
             self.check_free_space();
         }
@@ -114,8 +114,9 @@ impl Mesh {
         }
     }
 
-    /// Every loan is in use at its borrower, and every borrowed address is on loan.
-    fn check_loans(&mut self) {
+    /// Every loan is in use at its borrower, and every borrowed address is on loan. Where nobody
+    /// knows who follows the founder, its space stays its own, and so do its loans.
+    fn check_loans(&mut self, is_founders_log_lost: bool) {
         let mut lent = BTreeSet::new();
         let mut borrowed = BTreeSet::new();
         for peer in &self.peers {
@@ -136,6 +137,9 @@ impl Mesh {
         let gone = |id: &PeerId| self.peers.iter().any(|peer| peer.id == *id && peer.is_gone);
         for entry in lent.symmetric_difference(&borrowed) {
             let (lender, borrower, ip) = entry;
+            if is_founders_log_lost && gone(lender) {
+                continue;
+            }
             let ip = Ipv4Addr::from_bits(*ip);
             let known = if lent.contains(entry) {
                 "lender"
