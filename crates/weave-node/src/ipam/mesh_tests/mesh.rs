@@ -13,8 +13,8 @@ use weave_wire::proto::{SubnetRecord, control_message::Body, entry};
 use weave_wire::{Cidr, PeerId, Time, ip_bytes};
 
 use super::oracle::{Oracle, Others};
-use crate::ipam::pool::Pick;
-use crate::ipam::store::Write;
+use crate::ipam::pool::{Loan, Pick};
+use crate::ipam::store::{self, Stored, Write, held_key, ip_bits};
 use crate::ipam::{Ipam, IpamAction, IpamConfig, IpamError, TakeBack};
 
 /// Founders are apart for this long.
@@ -540,7 +540,17 @@ impl Mesh {
         let apart: Vec<usize> = (0..self.peers.len())
             .filter(|other| giver.is_some_and(|giver| self.are_apart(giver, *other)))
             .collect();
-        let others = Others { rightful, apart };
+        let unheard: Vec<usize> = (0..self.peers.len())
+            .filter(|other| {
+                let ip = result.as_ref().ok().zip(giver);
+                ip.is_some_and(|(ip, giver)| self.is_unheard_loan(ip.to_bits(), *other, giver))
+            })
+            .collect();
+        let others = Others {
+            rightful,
+            apart,
+            unheard,
+        };
         if let Err(why) = result
             && self.serves_alone(node, subnet)
         {
@@ -548,6 +558,26 @@ impl Mesh {
         }
         self.oracle
             .answered(ticket, genesis, subnet, result, &others, self.now);
+    }
+
+    /// Whether a peer has an address from a host that is banned, and `giver` holds nothing of that
+    /// host's log that says so: a price of bans that is known (docs/adr/0012).
+    fn is_unheard_loan(&self, ip: u32, holder: usize, giver: usize) -> bool {
+        let key = held_key(ip);
+        let stored = self.peers[holder].disk.get(&key);
+        let Some(Stored::Held(_, held)) = stored.and_then(|value| store::read(&key, value)) else {
+            return false;
+        };
+        let giver = &self.peers[giver];
+        let of_banned = |loan: &Loan| giver.bans.contains(&loan.lender);
+        held.loan.filter(of_banned).is_some_and(|loan| {
+            let is_it = |body: &entry::Body| {
+                matches!(body, entry::Body::Loan(record)
+                    if ip_bits(&record.ip) == Some(ip) && record.request_id == loan.request_id)
+            };
+            let mut log = giver.tables.iter();
+            !log.any(|((of, _), body)| self.peers[*of].id == loan.lender && is_it(body))
+        })
     }
 
     /// Who owns the chunk of an address that a peer was just given.
