@@ -149,6 +149,9 @@ pub struct Ipam {
     /// When chunks came to us otherwise: whoever gave them may have been taken for gone since. The
     /// top of the chains is listened to before they are used.
     turned_up: BTreeMap<(u32, u32), Time>,
+    /// What came to us by grants of others, place by place of its chain: some of it may have been
+    /// given on since.
+    came: Vec<Came>,
     /// Those of `owned` that are not on disk yet.
     owned_unsaved: BTreeSet<(u32, u32)>,
     map: ChunkMap,
@@ -188,6 +191,27 @@ struct OwnGrant {
     stored: bool,
 }
 
+/// Chunks that another peer gave us.
+#[derive(Debug, Clone, Copy)]
+struct Came {
+    chunks: Span,
+    serial: u32,
+    from: PeerId,
+    /// They had been ours before.
+    is_back: bool,
+}
+
+impl Came {
+    fn of(run: &Run) -> Option<Self> {
+        Some(Self {
+            chunks: run.chunks,
+            serial: run.serial,
+            from: run.from?,
+            is_back: run.came_back,
+        })
+    }
+}
+
 impl Ipam {
     /// An allocator that remembers what `stored` holds: all keys of the store may be passed,
     /// those of others are left alone.
@@ -208,6 +232,7 @@ impl Ipam {
             owned: BTreeMap::new(),
             expected: BTreeMap::new(),
             turned_up: BTreeMap::new(),
+            came: Vec::new(),
             owned_unsaved: BTreeSet::new(),
             map: ChunkMap::default(),
             map_stale: true,
@@ -500,6 +525,7 @@ impl Ipam {
         self.succession.look_again();
         let Some(genesis) = &self.genesis else {
             self.map = ChunkMap::default();
+            self.came.clear();
             self.find_foundlings();
             return;
         };
@@ -526,11 +552,14 @@ impl Ipam {
         let mut owned = owned.into_iter().peekable();
         let to_us = |grant: &&Grant| grant.grantee == self.me;
         let heard: Vec<Grant> = grants.iter().filter(to_us).copied().collect();
-        let assert = |map: &mut ChunkMap, (serial, chunks)| {
+        let mut came = Vec::new();
+        let mut assert = |map: &mut ChunkMap, (serial, chunks)| {
             map.assert(chunks, self.me, serial, |run| {
                 let mut heard = heard.iter().filter(|grant| grant.serial == serial);
                 heard.any(|grant| grant.chunks.contains(run.chunks.first))
             });
+            let ours = |run: &&Run| run.owner == self.me && run.serial == serial && !run.is_taken;
+            came.extend(map.within(chunks).filter(ours).filter_map(Came::of));
         };
         let mut void = 0;
         for grant in &grants {
@@ -544,6 +573,7 @@ impl Ipam {
             }
         }
         owned.for_each(|known| assert(&mut map, known));
+        self.came = came;
         self.void_grants = void;
         self.map = map;
         self.forget_lost();

@@ -123,6 +123,13 @@ impl ChunkMap {
         self.runs.values()
     }
 
+    /// The runs that begin within these chunks.
+    pub(crate) fn within(&self, chunks: Span) -> impl Iterator<Item = &Run> + '_ {
+        self.runs
+            .range(chunks.first..=chunks.last)
+            .map(|(_, run)| run)
+    }
+
     /// The chunks of one owner.
     pub(crate) fn owned_by(&self, owner: PeerId) -> Vec<Span> {
         self.runs()

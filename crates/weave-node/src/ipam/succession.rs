@@ -281,14 +281,11 @@ impl Ipam {
         let gone = self.map.runs().filter(|run| self.is_ours_to_take(run));
         let gone = gone.map(|run| (run.owner, run.chunks, run.serial + 1));
         // what it gave us before is known from its log alone, which gets lost in time; then it would
-        // be ours to take
+        // be ours to take, and what we have given on since would hang in the air
         let is_top = self.top() == Some(self.me);
-        let given = self.map.runs().filter_map(|run| {
-            let from = run.from.filter(|from| self.is_gone(from))?;
-            let is_unsaid = !run.is_taken && self.is_surely_ours(run);
-            let is_unsaid = is_unsaid && (is_top || run.came_back);
-            is_unsaid.then_some((from, run.chunks, run.serial))
-        });
+        let given = self.came.iter();
+        let given = given.filter(|came| (is_top || came.is_back) && self.is_gone(&came.from));
+        let given = given.map(|came| (came.from, came.chunks, came.serial));
         let takes = gone.chain(given);
         let takes = takes.filter(|(_, chunks, serial)| {
             let key = (chunks.first, *serial);

@@ -1,5 +1,7 @@
 //! When space is left alone, and when it is taken back.
 
+use prost::Message as _;
+
 use super::*;
 
 const DAY: u64 = 86_400;
@@ -155,6 +157,41 @@ fn a_banned_peer_is_followed_at_once_and_its_containers_block_nothing() {
     a.drain();
     assert!(!owners(&a).contains(&id(2)));
     a.allocate(30, RANGE, Some(&held));
+}
+
+/// A lost host gave chunks back before, and got one of them again; nobody holds its log any more.
+#[test]
+fn what_a_lost_host_gave_back_is_said_also_where_it_was_given_on_since() {
+    let mut a = Host::new(1);
+    a.allocate(1, RANGE, None);
+    let genesis = a.ipam.genesis_id().expect("founded");
+    let chunks = Span {
+        first: 10,
+        last: 12,
+    };
+    for (serial, chunks) in [(1, chunks), (3, Span::one(12))] {
+        let grant = Grant {
+            serial,
+            taken_from: None,
+            grantor: id(1),
+            grantee: id(2),
+            chunks,
+            number: serial,
+        };
+        let record = store::grant_record(genesis, &grant, 0);
+        let key = store::granted_key(chunks.first, serial);
+        a.disk.insert(key, record.encode_to_vec());
+    }
+    let (key, value) = store::owned_write(chunks, 2);
+    a.disk.insert(key, value.expect("written"));
+    let mut a = a.restarted(1);
+    assert!(owners(&a).contains(&id(2)));
+    a.ipam.ban(id(2), a.now);
+    a.drain();
+    assert!(!owners(&a).contains(&id(2)));
+    let mut c = Host::new(3);
+    c.hear(&a);
+    assert!(!owners(&c).contains(&id(2)), "{:?}", c.ipam.map);
 }
 
 #[test]
