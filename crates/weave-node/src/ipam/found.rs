@@ -364,7 +364,11 @@ impl Ipam {
 
     fn best_heard(&self) -> Option<Genesis> {
         let ours = |genesis: &&Genesis| Some(genesis.range) == self.config.range;
-        let order = |genesis: &&Genesis| (!self.ledger.is_used(genesis.id), genesis.label());
+        // the log of a founder that is gone for good is held for long
+        let order = |genesis: &&Genesis| {
+            let is_used = self.ledger.is_used(genesis.id);
+            (!self.is_present(genesis), !is_used, genesis.label())
+        };
         self.ledger
             .geneses()
             .filter(ours)

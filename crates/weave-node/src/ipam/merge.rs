@@ -50,16 +50,17 @@ impl Ipam {
     /// somebody who takes part in it within reach.
     fn better_founding(&self) -> Option<Genesis> {
         let ours = self.genesis.as_ref()?;
-        let present = |rival: &&Genesis| {
-            let mut part = self.ledger.participants(rival.id);
-            self.reachable.contains(&rival.founder)
-                || part.any(|peer| self.reachable.contains(&peer))
-        };
         self.rival_foundings()
             .filter(|rival| rival.label() < ours.label())
-            .filter(present)
+            .filter(|rival| self.is_present(rival))
             .min_by_key(|rival| rival.label())
             .cloned()
+    }
+
+    /// Whether somebody within reach takes part in a founding.
+    pub(super) fn is_present(&self, genesis: &Genesis) -> bool {
+        let mut part = self.ledger.participants(genesis.id);
+        self.reachable.contains(&genesis.founder) || part.any(|peer| self.reachable.contains(&peer))
     }
 
     fn stage_merge(&mut self, better: Genesis) {

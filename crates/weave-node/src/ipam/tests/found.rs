@@ -237,6 +237,22 @@ fn a_host_that_gives_way_with_nothing_left_goes_on_with_the_other_founding() {
 }
 
 #[test]
+fn a_host_that_depends_on_none_follows_a_founding_that_somebody_is_there_for() {
+    let (mut a, mut b) = (Host::new(1), Host::new(2));
+    for host in [&mut a, &mut b] {
+        host.allocate(1, RANGE, None);
+    }
+    for (there, number) in [(&a, 1), (&b, 2)] {
+        let mut c = Host::new(3);
+        c.ipam.set_targets(1, 1, c.now);
+        c.reach(&[number]);
+        c.hear(&a);
+        c.hear(&b);
+        assert_eq!(c.ipam.genesis_id(), there.ipam.genesis_id());
+    }
+}
+
+#[test]
 fn another_range_is_refused_in_words_and_harms_nothing() {
     let (mut a, mut b) = (
         Host::new(1),
