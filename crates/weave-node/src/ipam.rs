@@ -196,6 +196,8 @@ struct OwnGrant {
 struct Came {
     chunks: Span,
     serial: u32,
+    /// What is known of their chain before ends with this serial, and `from`.
+    after: u32,
     from: PeerId,
     /// They had been ours before.
     is_back: bool,
@@ -206,6 +208,7 @@ impl Came {
         Some(Self {
             chunks: run.chunks,
             serial: run.serial,
+            after: run.after,
             from: run.from?,
             is_back: run.came_back,
         })

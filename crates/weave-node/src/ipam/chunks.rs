@@ -36,6 +36,9 @@ pub(crate) struct Run {
     pub(crate) chunks: Span,
     pub(crate) owner: PeerId,
     pub(crate) serial: u32,
+    /// Length of the chain when they came to the owner: one less, or what is between is out of
+    /// sight.
+    pub(crate) after: u32,
     /// Who had them last.
     pub(crate) from: Option<PeerId>,
     /// The owner had them before that one.
@@ -68,6 +71,7 @@ impl ChunkMap {
                     chunks: all,
                     owner: founder,
                     serial: 0,
+                    after: 0,
                     from: None,
                     came_back: false,
                     is_taken: false,
@@ -156,6 +160,7 @@ impl ChunkMap {
                 run.from = Some(run.owner);
                 run.came_back = run.above.contains(&owner);
                 run.pass_to(owner);
+                run.after = run.serial;
                 run.serial = serial;
                 run.is_taken = is_taken;
                 moved += run.chunks.len();

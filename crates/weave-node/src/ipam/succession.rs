@@ -279,23 +279,30 @@ impl Ipam {
             return;
         }
         let gone = self.map.runs().filter(|run| self.is_ours_to_take(run));
-        let gone = gone.map(|run| (run.owner, run.chunks, run.serial + 1));
+        let gone = gone.map(|run| (Some(run.owner), run.chunks, run.serial + 1));
         // what it gave us before is known from its log alone, which gets lost in time; then it would
         // be ours to take, and what we have given on since would hang in the air
         let is_top = self.top() == Some(self.me);
         let given = self.came.iter();
         let given = given.filter(|came| (is_top || came.is_back) && self.is_gone(&came.from));
-        let given = given.map(|came| (came.from, came.chunks, came.serial));
+        // where part of the chain is out of sight, they stay ours up to where it is known again
+        let given = given.flat_map(|came| {
+            let next = came.after + 1;
+            let from = move |serial| (serial == next).then_some(came.from);
+            (next..=came.serial).map(move |serial| (from(serial), came.chunks, serial))
+        });
         let takes = gone.chain(given);
         let takes = takes.filter(|(_, chunks, serial)| {
             let key = (chunks.first, *serial);
             !self.grants.contains_key(&key)
         });
         for (from, chunks, serial) in takes.collect::<Vec<_>>() {
-            tracing::info!(from = %from.name(), chunks = chunks.len(), "taking address space back");
+            if let Some(from) = from {
+                tracing::info!(from = %from.name(), chunks = chunks.len(), "taking address space back");
+            }
             let grant = Grant {
                 serial,
-                taken_from: Some(from),
+                taken_from: from,
                 grantor: self.me,
                 grantee: self.me,
                 chunks,
