@@ -8,7 +8,9 @@ use weave_wire::{Cidr, PeerId};
 
 use super::mesh::{Mesh, Peer};
 use crate::ipam::Ipam;
+use crate::ipam::ask::{AskKey, Verdict};
 use crate::ipam::chunks::Run;
+use crate::ipam::pool::Held;
 use crate::ipam::span::{Span, total};
 
 /// Chunks with their owner and serial.
@@ -127,10 +129,16 @@ impl Mesh {
                     .iter()
                     .map(|(ip, lent)| (peer.id, lent.borrower, *ip)),
             );
+            // what somebody else has by now stays here, and is told
+            let is_conflict = |ip: u32, held: &Held| {
+                let key = AskKey::Address(held.subnet, ip);
+                matches!(ipam.concluded(key), Some(Verdict::Taken { .. }))
+            };
             let loans = ipam
                 .pool
                 .held
                 .iter()
+                .filter(|(ip, held)| !is_conflict(**ip, held))
                 .filter_map(|(ip, held)| Some((ip, held.loan?)));
             borrowed.extend(loans.map(|(ip, loan)| (loan.lender, peer.id, *ip)));
         }
