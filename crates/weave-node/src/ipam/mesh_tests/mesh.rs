@@ -14,7 +14,7 @@ use weave_wire::{Cidr, PeerId, Time, ip_bytes};
 
 use super::oracle::{Oracle, Others};
 use crate::ipam::pool::{Loan, Pick};
-use crate::ipam::store::{self, Stored, Write, held_key, ip_bits};
+use crate::ipam::store::{self, Stored, Write, genesis_key, held_key, ip_bits};
 use crate::ipam::{Ipam, IpamAction, IpamConfig, IpamError, TakeBack};
 
 /// Founders are apart for this long.
@@ -540,16 +540,19 @@ impl Mesh {
         let apart: Vec<usize> = (0..self.peers.len())
             .filter(|other| giver.is_some_and(|giver| self.are_apart(giver, *other)))
             .collect();
-        let unheard: Vec<usize> = (0..self.peers.len())
+        let excused: Vec<usize> = (0..self.peers.len())
             .filter(|other| {
-                let ip = result.as_ref().ok().zip(giver);
-                ip.is_some_and(|(ip, giver)| self.is_unheard_loan(ip.to_bits(), *other, giver))
+                let given = result.as_ref().ok().zip(giver);
+                given.is_some_and(|(ip, giver)| {
+                    self.is_unheard_loan(ip.to_bits(), *other, giver)
+                        || self.has_gone_over(*other, genesis)
+                })
             })
             .collect();
         let others = Others {
             rightful,
             apart,
-            unheard,
+            excused,
         };
         if let Err(why) = result
             && self.serves_alone(node, subnet)
@@ -558,6 +561,15 @@ impl Mesh {
         }
         self.oracle
             .answered(ticket, genesis, subnet, result, &others, self.now);
+    }
+
+    /// Whether a peer takes part in another founding than this.
+    fn has_gone_over(&self, node: usize, genesis: Option<[u8; 16]>) -> bool {
+        let stored = self.peers[node].disk.get(&genesis_key());
+        match stored.and_then(|value| store::read(&genesis_key(), value)) {
+            Some(Stored::Genesis(other)) => Some(other.id) != genesis,
+            Some(_) | None => false,
+        }
     }
 
     /// Whether a peer has an address from a host that is banned, and `giver` holds nothing of that

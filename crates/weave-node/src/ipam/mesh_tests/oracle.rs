@@ -27,8 +27,9 @@ pub(super) struct Others {
     pub(super) rightful: Vec<usize>,
     /// They have been out of contact with whoever gave it for so long that they leave it alone.
     pub(super) apart: Vec<usize>,
-    /// A banned host lent it to them, and whoever gave it has not heard of that.
-    pub(super) unheard: Vec<usize>,
+    /// A banned host lent it to them, and whoever gave it has not heard of that; or they have gone
+    /// over to another founding.
+    pub(super) excused: Vec<usize>,
 }
 
 /// Keeps the books that no peer has: who was promised what.
@@ -114,12 +115,13 @@ impl Oracle {
         }
         let node = request.node;
         // who got it under another founding and has not taken it over has a conflict to tell of
-        // and so has who was lent it by a banned host: what that one gave last counts once it is
-        // heard of
+        // so has who was lent it by a banned host: what that one gave last counts once it is heard
+        // of; and who has gone over to another founding: its loan is gone from the logs, and the
+        // containers that it shows, which nobody takes an address from, are not part of the model
         let same = |holder: usize, (of, _): &(GenesisId, Cidr)| {
             (*of == genesis || others.rightful.contains(&holder))
                 && !others.apart.contains(&holder)
-                && !others.unheard.contains(&holder)
+                && !others.excused.contains(&holder)
         };
         let before = self.holders.range((*ip, 0)..=(*ip, usize::MAX));
         let before = before.filter(|((_, holder), given)| same(*holder, given));
