@@ -160,8 +160,9 @@ impl Shard {
 
 impl Shards {
     fn empty() -> Self {
-        let shards = vec![Arc::new(Shard::default()); SHARDS];
-        Self(vec![shards.into(); PAGES])
+        let empty = Arc::new(Shard::default());
+        let page: Arc<[_]> = vec![empty; SHARDS].into();
+        Self(vec![page; PAGES])
     }
 
     fn of(&self, key: Key) -> Option<&Shard> {
