@@ -2,8 +2,8 @@
 //!
 //! The grant with serial n + 1 in the log of the owner at serial n moves a chunk on. So does one in
 //! the log of a former owner that takes it back, and in anybody's that takes it from a banned one;
-//! these come before the owner's own. Any other grant of it is without effect. Every chunk has
-//! exactly one owner.
+//! these come before the owner's own, and a taker that has it already keeps it. Any other grant of
+//! it is without effect. Every chunk has exactly one owner.
 
 use std::collections::BTreeMap;
 
@@ -91,6 +91,8 @@ impl ChunkMap {
             run.serial == before
                 && match &grant.taken_from {
                     None => run.owner == grant.grantor,
+                    // it has them by another chain: that by which it took them is out of sight
+                    Some(_) if run.owner == grant.grantor => grant.grantee == grant.grantor,
                     Some(loser) => {
                         let may = run.above.contains(&grant.grantor) || is_banned(loser);
                         run.owner == *loser && may
@@ -325,6 +327,20 @@ mod tests {
         assert_eq!(map.owned_by(peer(1)), [Span { first: 8, last: 15 }]);
         let taken = [Span { first: 0, last: 3 }, Span { first: 4, last: 7 }];
         assert_eq!(map.owned_by(peer(2)), taken);
+    }
+
+    #[test]
+    fn who_takes_what_it_has_keeps_it_and_may_give_it_on() {
+        let mut map = ChunkMap::founded(16, peer(0));
+        map.apply(&grant(1, 0, 1, 0, 7), |_| false);
+        map.apply(&take(2, 0, 1, 0, 7), |_| false);
+        assert_eq!(map.apply(&take(3, 0, 5, 0, 7), |_| false), 8);
+        assert_eq!(map.apply(&grant(4, 0, 6, 0, 3), |_| false), 4);
+        let to_another = Grant {
+            taken_from: Some(peer(5)),
+            ..grant(4, 0, 6, 4, 7)
+        };
+        assert_eq!(map.apply(&to_another, |_| false), 0, "it takes for itself");
     }
 
     proptest! {

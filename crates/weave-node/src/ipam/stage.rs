@@ -192,8 +192,10 @@ impl Ipam {
         self.persist(vec![(held_key(ip), None)], Staged::Release { ip });
     }
 
-    /// Gives chunks of ours to another peer.
+    /// Gives chunks of ours to another peer. An earlier grant of them at this place of their chain
+    /// has no effect, and gives way.
     pub(super) fn stage_grant(&mut self, grant: Grant, request_id: u64) {
+        self.keep_rest(&grant);
         let Some(genesis) = &self.genesis else { return };
         let record = grant_record(genesis.id, &grant, request_id);
         let key = (grant.chunks.first, grant.serial);
@@ -209,6 +211,27 @@ impl Ipam {
         );
         self.map_stale = true;
         self.persist(writes, Staged::Grant { key });
+    }
+
+    /// What an earlier grant says of the chunks after these is said in a grant of its own.
+    fn keep_rest(&mut self, grant: &Grant) {
+        let Grant { serial, chunks, .. } = *grant;
+        let rest = Span {
+            first: chunks.last.saturating_add(1),
+            last: u32::MAX,
+        };
+        let Some(own) = self.grants.get(&(chunks.first, serial)).copied() else {
+            return;
+        };
+        if let Some(chunks) = own.grant.chunks.intersect(rest)
+            && !self.grants.contains_key(&(chunks.first, serial))
+        {
+            let grant = Grant {
+                chunks,
+                ..own.grant
+            };
+            self.stage_grant(grant, own.request_id);
+        }
     }
 
     /// Number of the next grant of ours.

@@ -292,9 +292,13 @@ impl Ipam {
             (next..=came.serial).map(move |serial| (from(serial), came.chunks, serial))
         });
         let takes = gone.chain(given);
-        let takes = takes.filter(|(_, chunks, serial)| {
-            let key = (chunks.first, *serial);
-            !self.grants.contains_key(&key)
+        // another grant of ours may stand there, made when less or more was in sight
+        let takes = takes.filter(|(from, chunks, serial)| {
+            let own = self.grants.get(&(chunks.first, *serial));
+            !own.is_some_and(|own| {
+                let is_said = from.is_none() || own.grant.taken_from == *from;
+                is_said && own.grant.grantee == self.me && own.grant.chunks.last >= chunks.last
+            })
         });
         for (from, chunks, serial) in takes.collect::<Vec<_>>() {
             if let Some(from) = from {

@@ -223,3 +223,93 @@ fn where_the_founder_is_banned_the_first_that_it_granted_to_follows_and_is_fence
     );
     b.allocate(12, RANGE, None);
 }
+
+/// The record of a grant, as it stands in the log of whoever makes it.
+fn granted(host: &Host, grant: &Grant) -> proto::GrantRecord {
+    store::grant_record(host.ipam.genesis_id().expect("founded"), grant, 0)
+}
+
+fn grant(serial: u32, from: u8, to: u8, chunks: (u32, u32)) -> Grant {
+    Grant {
+        serial,
+        taken_from: None,
+        grantor: id(from),
+        grantee: id(to),
+        chunks: Span {
+            first: chunks.0,
+            last: chunks.1,
+        },
+        number: serial,
+    }
+}
+
+fn take(serial: u32, by: u8, from: u8, chunks: (u32, u32)) -> Grant {
+    Grant {
+        taken_from: Some(id(from)),
+        ..grant(serial, by, by, chunks)
+    }
+}
+
+/// A founder whose disk holds these grants of its own.
+fn founder_that_said(grants: &[Grant], owned: Option<(Span, u32)>) -> Host {
+    let mut a = Host::new(1);
+    a.allocate(1, RANGE, None);
+    for own in grants {
+        let key = store::granted_key(own.chunks.first, own.serial);
+        let record = granted(&a, own).encode_to_vec();
+        a.disk.insert(key, record);
+    }
+    if let Some((chunks, serial)) = owned {
+        let (key, value) = store::owned_write(chunks, serial);
+        a.disk.insert(key, value.expect("written"));
+    }
+    a.restarted(1)
+}
+
+fn owner_of(host: &Host, chunk: u32) -> PeerId {
+    host.ipam.map.run_of(chunk).expect("in the range").owner
+}
+
+/// It took them from a host that had them from a lost one; the log of that one is out of sight.
+#[test]
+fn what_was_taken_and_given_on_stays_given_where_the_chain_is_out_of_sight() {
+    let all = (10, 12);
+    let said = [
+        grant(1, 1, 2, all),
+        take(3, 1, 4, all),
+        grant(4, 1, 5, (12, 12)),
+    ];
+    let owned = Span {
+        first: 10,
+        last: 12,
+    };
+    let mut a = founder_that_said(&said, Some((owned, 3)));
+    a.ipam.ban(id(2), a.now);
+    a.drain();
+    let mut c = Host::new(3);
+    c.hear(&a);
+    for host in [&a, &c] {
+        assert_eq!(owner_of(host, 11), id(1));
+        assert_eq!(owner_of(host, 12), id(5));
+    }
+}
+
+#[test]
+fn a_grant_without_effect_keeps_nobody_from_taking_space_back() {
+    let said = [
+        grant(1, 1, 2, (10, 10)),
+        grant(1, 1, 4, (11, 12)),
+        // of the first chunk it has no effect
+        take(2, 1, 4, (10, 12)),
+    ];
+    let mut a = founder_that_said(&said, None);
+    assert_eq!((owner_of(&a, 10), owner_of(&a, 12)), (id(2), id(1)));
+    a.ipam.ban(id(2), a.now);
+    a.drain();
+    let mut c = Host::new(3);
+    c.hear(&a);
+    for host in [&a, &c, &a.restarted(1)] {
+        assert_eq!(owner_of(host, 10), id(1), "{:?}", host.ipam.map);
+        assert_eq!(owner_of(host, 12), id(1), "{:?}", host.ipam.map);
+    }
+}
