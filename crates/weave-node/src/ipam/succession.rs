@@ -3,12 +3,12 @@
 //! A peer is gone once it is banned: then the nearest peer up the chain of its chunks that is not
 //! gone takes them back, with a grant to itself that says from whom. Or it is gone when it has not
 //! been live for a week: then the top of the chain does. The top of all chains is the founder or,
-//! once that is banned, the first peer that it granted to and that is not (its heir). Whoever has
-//! had no contact with the top for three days leaves its space alone: it is *fenced*, and gives
-//! out, lends, grants and takes back nothing. Contact is what lasts for long enough to hear all
-//! news. So whoever is taken for gone has stopped to give out long before; and once it is in
-//! contact again, it has heard what was taken from it. The top itself is never fenced, and only a
-//! ban makes it gone.
+//! once that is banned, the first peer that it granted to and that is not (its heir); where all of
+//! these are banned, the first that they granted to. Whoever has had no contact with the top for
+//! three days leaves its space alone: it is *fenced*, and gives out, lends, grants and takes back
+//! nothing. Contact is what lasts for long enough to hear all news. So whoever is taken for gone
+//! has stopped to give out long before; and once it is in contact again, it has heard what was
+//! taken from it. The top itself is never fenced, and only a ban makes it gone.
 //!
 //! Owns the times of contact. They are counted by the node's clock; across a restart by the wall
 //! clock, where a clock that went back counts as no contact.
@@ -333,27 +333,51 @@ impl Ipam {
         taker.or(top) == Some(self.me)
     }
 
-    /// Who stands above all others: the founder, or the first that it granted to and that is not
-    /// banned.
+    /// Who stands above all others: the last of the line, unless all of it is banned.
     fn top(&self) -> Option<PeerId> {
-        let genesis = self.genesis.as_ref()?;
-        if !self.is_banned(&genesis.founder) {
-            return Some(genesis.founder);
+        let founder = self.genesis.as_ref()?.founder;
+        if !self.is_banned(&founder) {
+            return Some(founder);
         }
-        let granted = self.ledger.grants(genesis.id);
+        let last = self.line().last().copied();
+        last.filter(|last| !self.is_banned(last))
+    }
+
+    /// The founder and those who follow it, up to the first that is not banned: whom the founder
+    /// gave space to, then whom each of these did.
+    pub(super) fn line(&self) -> Vec<PeerId> {
+        let mut line: Vec<PeerId> = self.genesis.iter().map(|genesis| genesis.founder).collect();
+        let mut at = 0;
+        while let Some(peer) = line.get(at).copied() {
+            at += 1;
+            if !self.is_banned(&peer) {
+                line.truncate(at);
+                break;
+            }
+            for heir in self.given_to_by(peer) {
+                if !line.contains(&heir) {
+                    line.push(heir);
+                }
+            }
+        }
+        line
+    }
+
+    /// Whom a peer granted to, the first one first, and then whom it lent to. A log is heard from
+    /// its beginning: whoever knows a later grant knows the first.
+    fn given_to_by(&self, peer: PeerId) -> Vec<PeerId> {
+        let Some(id) = self.genesis_id() else {
+            return Vec::new();
+        };
         let own = self.grants.values().map(|own| own.grant);
-        let granted = granted
-            .chain(own)
-            .filter(|grant| grant.grantor == genesis.founder);
-        let left = granted.filter(|grant| grant.serial == 1 && !self.is_banned(&grant.grantee));
-        // a log is heard from its beginning: whoever knows a later grant knows the first
-        let first = left.min_by_key(|grant| (grant.number, grant.chunks.first));
-        first.map(|grant| grant.grantee).or_else(|| {
-            let lent = self.ledger.loans(genesis.id);
-            let borrowers = lent.filter(|(lender, ..)| *lender == genesis.founder);
-            let borrowers = borrowers.map(|(_, borrower, _)| borrower);
-            borrowers.filter(|peer| !self.is_banned(peer)).min()
-        })
+        let granted = self.ledger.grants(id).chain(own);
+        let mut granted: Vec<Grant> = granted.filter(|grant| grant.grantor == peer).collect();
+        granted.sort_unstable_by_key(|grant| (grant.number, grant.chunks.first));
+        let lent = self.ledger.loans(id);
+        let lent = lent.filter(|(lender, ..)| *lender == peer);
+        let borrowers: BTreeSet<PeerId> = lent.map(|(_, borrower, _)| borrower).collect();
+        let grantees = granted.into_iter().map(|grant| grant.grantee);
+        grantees.chain(borrowers).collect()
     }
 
     fn note_top(&mut self) {

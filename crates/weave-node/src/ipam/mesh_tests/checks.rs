@@ -57,20 +57,22 @@ impl Mesh {
         }
     }
 
-    /// Whether all who are left have restarted since the founder is gone.
+    /// Whether all who are left have restarted since the founder is gone, or somebody that followed
+    /// it and is gone as well: who follows next stood in that log.
     fn is_founders_log_lost(&self) -> bool {
+        let of = |id: &PeerId| self.peers.iter().position(|peer| peer.id == *id);
+        let is_held = |node: usize| {
+            let mut left = self.left();
+            left.any(|other| self.peers[other].views.contains_key(&node))
+        };
         let ipams = self
             .left()
             .filter_map(|node| self.peers[node].ipam.as_ref());
-        let founders = ipams.filter_map(|ipam| Some(ipam.genesis.as_ref()?.founder));
-        let of = |id: PeerId| self.peers.iter().position(|peer| peer.id == id);
-        let mut gone = founders
-            .filter_map(of)
-            .filter(|node| self.peers[*node].is_gone);
-        gone.any(|founder| {
-            !self
-                .left()
-                .any(|node| self.peers[node].views.contains_key(&founder))
+        let mut lines = ipams.map(|ipam| ipam.line());
+        lines.any(|line| {
+            let line: Vec<usize> = line.iter().filter_map(of).collect();
+            let all_gone = line.iter().all(|node| self.peers[*node].is_gone);
+            all_gone && line.iter().any(|node| !is_held(*node))
         })
     }
 

@@ -270,6 +270,33 @@ fn owner_of(host: &Host, chunk: u32) -> PeerId {
     host.ipam.map.run_of(chunk).expect("in the range").owner
 }
 
+#[test]
+fn where_all_that_the_founder_granted_to_are_banned_too_whoever_these_granted_to_follows() {
+    let (a, b) = owning_pair();
+    let mut c = Host::new(3);
+    c.ipam.set_targets(1, 1, c.now);
+    c.hear(&a);
+    c.hear(&b);
+    let chunks = b.ipam.map.owned_by(id(2))[0];
+    let last = (chunks.last, chunks.last);
+    let serial = b.ipam.map.run_of(chunks.last).expect("owned").serial;
+    let on = granted(&c, &grant(serial + 1, 2, 3, last));
+    c.ipam
+        .apply(id(2), 90, None, Some(&entry::Body::Grant(on)), c.now);
+    c.drain();
+    assert_eq!(owner_of(&c, chunks.last), id(3));
+    for banned in [1, 2] {
+        c.ipam.ban(id(banned), c.now);
+        c.drain();
+    }
+    assert!(
+        owners(&c).iter().all(|owner| *owner == id(3)),
+        "{:?}",
+        c.ipam.map
+    );
+    c.allocate(11, RANGE, None);
+}
+
 /// It took them from a host that had them from a lost one; the log of that one is out of sight.
 #[test]
 fn what_was_taken_and_given_on_stays_given_where_the_chain_is_out_of_sight() {
