@@ -10,6 +10,7 @@
 
 mod batch;
 mod drops;
+mod early;
 mod log;
 mod neighbours;
 mod own;
@@ -27,6 +28,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message as _;
 use rand_chacha::ChaCha12Rng;
 use weave_crypto::Identity;
 use weave_wire::proto::control_message::Body;
@@ -34,6 +36,7 @@ use weave_wire::proto::{PeerRecord, SignedBatch, entry};
 use weave_wire::{PeerId, Time, Versions};
 
 use batch::ParsedBatch;
+use early::Early;
 use log::OriginLog;
 use neighbours::Neighbours;
 use own::{OwnLog, PEER_SLOT};
@@ -112,6 +115,7 @@ pub(crate) struct Logs {
     own: OwnLog,
     resync: Option<Resync>,
     logs: BTreeMap<PeerId, OriginLog>,
+    early: Early,
     bytes: usize,
     summary: Sums,
     neighbours: Neighbours,
@@ -146,6 +150,7 @@ impl Logs {
             own: OwnLog::new(boot),
             resync: None,
             logs: BTreeMap::from([(me, OriginLog::default())]),
+            early: Early::default(),
             bytes: 0,
             summary: Sums::EMPTY,
             neighbours: Neighbours::new(&me),
@@ -238,6 +243,11 @@ impl Logs {
             }
         }
         self.flood(&batches);
+        let len: usize = batches.iter().map(SignedBatch::encoded_len).sum();
+        if len > sync::PUSH_LEN {
+            // so much at once may be too much for somebody's line
+            self.spread_at.get_or_insert(now + receive::SPREAD_DELAY);
+        }
     }
 
     /// The start that our own log is written under.

@@ -153,11 +153,11 @@ impl OriginLog {
             }
             expected = run.seq + 1;
         }
-        if batch.first_seq > expected {
-            return Placement::Gap;
-        }
         if batch.first_seq < expected || batch.last_seq > MAX_RUN_ENTRIES {
             return Placement::Wrong;
+        }
+        if batch.first_seq > expected {
+            return Placement::Gap;
         }
         Placement::Next
     }

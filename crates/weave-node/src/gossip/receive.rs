@@ -29,7 +29,7 @@ const EAGER: usize = 6;
 /// and the rest is told of it after this long.
 const TELL_DELAY: Duration = Duration::from_millis(250);
 /// What was fetched is announced to neighbours after this long, all of it at once.
-const SPREAD_DELAY: Duration = Duration::from_millis(250);
+pub(super) const SPREAD_DELAY: Duration = Duration::from_millis(250);
 
 /// Origin, run and first entry of a batch.
 type Key = (PeerId, RunId, u64);
@@ -204,9 +204,19 @@ impl Logs {
                 self.drops.count(GossipDrop::Known);
             }
             Placement::Wrong => self.drops.count(GossipDrop::Contradiction),
+            Placement::Gap if self.early.contains(&parsed) => {
+                self.drops.count(GossipDrop::Known);
+            }
             Placement::Gap => {
-                self.drops.count(GossipDrop::Gap);
-                self.want(origin, parsed.version(), from, false, now);
+                let version = parsed.version();
+                if !self.early.has_room(&origin) {
+                    self.drops.count(GossipDrop::Gap);
+                } else if !parsed.is_signed(signed) {
+                    return self.drops.count(GossipDrop::Signature);
+                } else {
+                    self.early.keep(from, parsed, signed.clone());
+                }
+                self.want(origin, version, from, false, now);
             }
             Placement::Next if self.is_full(&origin, signed) => {
                 self.drops.count(GossipDrop::Full);
@@ -215,19 +225,45 @@ impl Logs {
                 self.drops.count(GossipDrop::Signature);
             }
             Placement::Next => {
-                self.drops.add(GossipDrop::BadEntry, parsed.bad_entries);
-                let key = key_of(&parsed);
-                self.take(parsed, signed.clone());
-                self.taken += 1;
-                if self.note_progress(&origin, now) {
-                    // most likely others have it: a digest tells those who have not
-                    self.spread_at.get_or_insert(now + SPREAD_DELAY);
-                } else {
-                    let (least, most) = PASS_DELAY_MS;
-                    let delay = least + self.rng.next_u64() % (most - least);
-                    let at = now + Duration::from_millis(delay);
-                    self.passed.add(key, signed, from, at);
-                }
+                self.accept(from, parsed, signed.clone(), now);
+                self.accept_early(origin, now);
+            }
+        }
+    }
+
+    /// Takes in a batch that is the next one of its log.
+    fn accept(&mut self, from: PeerId, parsed: ParsedBatch, signed: SignedBatch, now: Time) {
+        self.drops.add(GossipDrop::BadEntry, parsed.bad_entries);
+        let (origin, key) = (parsed.origin, key_of(&parsed));
+        self.take(parsed, signed.clone());
+        self.taken += 1;
+        if self.note_progress(&origin, now) {
+            // most likely others have it: a digest tells those who have not
+            self.spread_at.get_or_insert(now + SPREAD_DELAY);
+        } else {
+            let (least, most) = PASS_DELAY_MS;
+            let delay = least + self.rng.next_u64() % (most - least);
+            let at = now + Duration::from_millis(delay);
+            self.passed.add(key, &signed, from, at);
+        }
+    }
+
+    /// Takes in what came early and is the next now.
+    fn accept_early(&mut self, origin: PeerId, now: Time) {
+        loop {
+            let log = self.logs.get(&origin);
+            let reached = log.map(OriginLog::versions).unwrap_or_default();
+            let next = reached
+                .into_iter()
+                .find_map(|held| self.early.next(origin, held));
+            let Some(early) = next else {
+                return;
+            };
+            let log = self.logs.get(&origin);
+            let is_next =
+                log.is_some_and(|log| log.place(&early.parsed, self.merge) == Placement::Next);
+            if is_next && !self.is_full(&origin, &early.signed) {
+                self.accept(early.from, early.parsed, early.signed, now);
             }
         }
     }

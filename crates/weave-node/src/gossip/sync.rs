@@ -30,7 +30,7 @@ const VERSIONS: usize = 24;
 const ANSWER_LEN: usize = 16 << 10;
 /// What the sender of a digest lacks is sent along at once when it is at most this long, in
 /// bytes; otherwise it is told, and pulls.
-const PUSH_LEN: usize = 2 * MESSAGE_LEN;
+pub(super) const PUSH_LEN: usize = 2 * MESSAGE_LEN;
 /// What is held is compared with one neighbour this often,
 const DIGEST_EVERY: Duration = Duration::from_secs(10);
 /// and more often at first, for this long.
@@ -38,6 +38,8 @@ const DIGEST_YOUNG: Duration = Duration::from_secs(1);
 const YOUNG: Duration = Duration::from_secs(10);
 /// The lowest key of all.
 const START: PeerId = PeerId([0; 32]);
+/// What is missing between others may be on its way: it is asked for after this long.
+const OVERTAKEN: Duration = Duration::from_millis(20);
 /// First wait before asking again for news that did not come; doubled each time.
 const RETRY: Duration = Duration::from_millis(300);
 /// Requests for the same news, before the next digest must tell of them again.
@@ -182,12 +184,19 @@ impl Logs {
     ) {
         let have = self.have(&origin);
         let full = self.wants.len() >= MAX_WANTS;
+        let is_asked = self
+            .wants
+            .get(&origin)
+            .is_some_and(|want| want.asked == have);
+        let soon = match is_asked || self.early.holds(&origin) {
+            true => now + OVERTAKEN,
+            false => now,
+        };
         match self.wants.get_mut(&origin) {
             Some(want) if want.from == from => {
                 want.target = want.target.max(target);
-                if want.asked != have {
-                    want.next_try = now;
-                    self.wants_at = Some(now);
+                if fetched || !is_asked {
+                    want.next_try = want.next_try.min(soon);
                 }
             }
             Some(want) if want.tries < PATIENCE => {}
@@ -198,13 +207,14 @@ impl Logs {
                     from,
                     fetched,
                     asked: Vec::new(),
-                    next_try: now,
+                    next_try: soon,
                     tries: 0,
                 };
                 self.wants.insert(origin, want);
-                self.wants_at = Some(now);
             }
         }
+        let due = self.wants.get(&origin).map(|want| want.next_try);
+        self.wants_at = self.wants_at.into_iter().chain(due).min();
     }
 
     /// Something of this log was applied. Tells whether it had been asked for after a digest.
@@ -216,7 +226,9 @@ impl Logs {
         let fetched = want.fetched;
         if self.merge.supersedes(held, want.target) {
             want.tries = 0;
-            want.next_try = now + RETRY;
+            if want.next_try > now + OVERTAKEN {
+                want.next_try = now + RETRY;
+            }
         } else {
             self.wants.remove(origin);
         }

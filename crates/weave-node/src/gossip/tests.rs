@@ -8,7 +8,7 @@ mod unknown;
 use std::time::Duration;
 
 use weave_wire::proto::control_message::Body;
-use weave_wire::proto::{Delta, PeerRecord};
+use weave_wire::proto::{Batch, Delta, Entry, PeerRecord};
 
 use super::testing::*;
 use super::*;
@@ -119,6 +119,60 @@ fn a_long_log_is_pulled_in_windows_also_under_loss() {
         net.run(if loss_percent == 0 { 2 } else { 20 } * SECOND);
         net.assert_converged();
     }
+}
+
+#[test]
+fn what_comes_in_another_order_is_not_asked_for_again() {
+    let mut source = logs(0, 1);
+    for name in many("late", 400) {
+        source
+            .set(&name, testing::name(&name), Time::from_secs(1))
+            .unwrap();
+    }
+    let batches = written(&mut source);
+    assert!((10..=32).contains(&batches.len()), "{}", batches.len());
+    let (mut node, now) = (logs(1, 1), Time::from_secs(5));
+    node.neighbour_up(source.me, now);
+    std::iter::from_fn(|| node.poll_action()).for_each(drop);
+    for batch in batches.iter().rev() {
+        let batches = vec![batch.clone()];
+        node.handle_delta(source.me, Delta { batches }, now);
+    }
+    assert_eq!(names(node.table(&source.me)).len(), 400);
+    let is_pull = |action| {
+        matches!(
+            action,
+            GossipAction::Send {
+                body: Body::Pull(_),
+                ..
+            }
+        )
+    };
+    assert!(!std::iter::from_fn(|| node.poll_action()).any(is_pull));
+    assert!(node.drops().iter().all(|(_, count)| count == 0));
+}
+
+#[test]
+fn who_signs_without_end_is_not_kept_without_end() {
+    let (mut node, now) = (logs(1, 1), Time::from_secs(5));
+    for log in 2..20 {
+        for first_seq in (3..).step_by(2).take(100) {
+            let batch = Batch {
+                origin: identity(log).peer_id().0.to_vec(),
+                boot: 1 + first_seq % 3,
+                snapshot: 0,
+                first_seq,
+                snapshot_len: 500,
+                entries: vec![Entry {
+                    slot: 9,
+                    body: None,
+                }],
+            };
+            let batches = vec![batch::sign(&identity(log), &batch)];
+            node.handle_delta(logs(log, 1).me, Delta { batches }, now);
+        }
+    }
+    assert_eq!(node.drops().of(GossipDrop::Gap), 18 * (100 - 32));
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn sequence_numbers_that_run_over_are_refused() {
             ..batch(7)
         };
         let reason = if first_seq == u64::MAX - 1 {
-            GossipDrop::Gap
+            GossipDrop::Contradiction
         } else {
             GossipDrop::Malformed
         };
