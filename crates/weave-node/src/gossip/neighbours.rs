@@ -17,6 +17,9 @@ use crate::ring::Ring;
 const WINDOW_PAUSE: Duration = Duration::from_millis(20);
 /// Pause between rounds that a peer brings about.
 const ROUND_PAUSE: Duration = Duration::from_secs(1);
+/// Neighbours that digests are sent to at a time: in a mesh that has just started all differ from
+/// all, and what one sends settles most of what is to be said to the others.
+const COMPARED: usize = 4;
 /// Bytes per second that one neighbour may pull, and all together.
 const PULL_RATE: u128 = 4 << 20;
 const PULL_RATE_OF_ALL: u128 = 16 << 20;
@@ -155,13 +158,21 @@ impl Neighbours {
         }
     }
 
-    /// Sends digests of these parts, but not soon after the last ones.
+    /// Sends digests of these parts, but not soon after the last ones. While a few others are sent
+    /// some it waits, and begins with a summary again: by then there may be no difference any more.
     pub(super) fn send_parts(&mut self, peer: &PeerId, parts: u64, now: Time) {
-        if let Some(neighbour) = self.peers.get_mut(peer) {
+        let others = self.peers.iter().filter(|(other, _)| *other != peer);
+        let are_enough = others.filter(|(_, it)| it.is_compared()).count() >= COMPARED;
+        let Some(neighbour) = self.peers.get_mut(peer).filter(|_| parts != 0) else {
+            return;
+        };
+        if are_enough && !neighbour.is_compared() {
+            neighbour.summary_at.get_or_insert(now + ROUND_PAUSE);
+        } else {
             neighbour.later |= parts;
             neighbour.begin_parts(now);
-            self.due_at = earlier(self.due_at, neighbour.next_due());
         }
+        self.due_at = earlier(self.due_at, neighbour.next_due());
     }
 
     /// What is due, one message for each neighbour; of a window it is to be told that it was sent.
@@ -232,6 +243,11 @@ impl Neighbour {
         let first = first_key(self.parts.trailing_zeros());
         let last = last_key(self.run_end());
         Some(Due::Window(self.next.unwrap_or(first), last))
+    }
+
+    /// Whether digests are being sent to it, or soon will be.
+    const fn is_compared(&self) -> bool {
+        (self.parts | self.later) != 0
     }
 
     /// The last of the parts to be sent that follow the lowest one without a gap.
@@ -366,5 +382,28 @@ mod tests {
         assert_eq!(neighbours.due(now), [window(first_key(0), 0)]);
         neighbours.all_sent(&one, now);
         assert!(neighbours.next_due().is_none());
+    }
+
+    #[test]
+    fn a_few_are_compared_with_at_a_time_and_the_others_asked_again() {
+        let mut neighbours = mesh(8);
+        let now = Time::from_secs(5);
+        neighbours.due(now);
+        for number in 1..8 {
+            neighbours.send_parts(&peer(number), 0b1, now);
+        }
+        let due = neighbours.due(now);
+        let windows = due.iter().filter(|(_, due)| *due != Due::Summary);
+        assert_eq!((due.len(), windows.count()), (COMPARED, COMPARED));
+        for (peer, _) in due {
+            neighbours.window_sent(&peer, None, now);
+        }
+        let next = now + ROUND_PAUSE;
+        assert_eq!(neighbours.next_due(), Some(next));
+        let due = neighbours.due(next);
+        assert_eq!(due.len(), 7 - COMPARED);
+        assert!(due.iter().all(|(_, due)| *due == Due::Summary));
+        neighbours.send_parts(&peer(7), 0b1, next);
+        assert!(!neighbours.due(next).is_empty(), "there is room now");
     }
 }
