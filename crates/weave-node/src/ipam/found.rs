@@ -140,6 +140,11 @@ impl Founding {
         self.is_merging = false;
     }
 
+    /// Whether the founding in force is about to be that no more.
+    pub(super) const fn is_given_up(&self) -> bool {
+        self.withdrawing || self.is_merging
+    }
+
     /// The disk refused; try again then.
     pub(super) const fn failed(&mut self, not_before: Time) {
         self.storing = false;
@@ -153,8 +158,7 @@ impl Ipam {
         self.recovery.is_awaited()
             || self.now < self.founding.settled_at
             || self.founding.contested_since.is_some()
-            || self.founding.withdrawing
-            || self.founding.is_merging
+            || self.founding.is_given_up()
     }
 
     /// Chooses the founding to follow among those heard of.

@@ -198,6 +198,9 @@ impl Ipam {
         let Some(genesis) = self.genesis.clone() else {
             return;
         };
+        if self.founding.is_given_up() {
+            return;
+        }
         let mut writes = Vec::new();
         for record in std::mem::take(&mut self.recovery.grants) {
             writes.extend(self.recover_grant(&genesis, &record));

@@ -282,10 +282,13 @@ impl Ipam {
     /// Writes down chunks that have come to us, or are ours no more.
     pub(super) fn stage_owned(&mut self) {
         let Some(genesis) = &self.genesis else { return };
-        let under_way = self
-            .staged
-            .values()
-            .any(|staged| matches!(staged, Staged::Owned { .. }));
+        // what is under another founding by then would be taken for chunks of that one
+        let under_way = self.staged.values().any(|staged| {
+            matches!(
+                staged,
+                Staged::Owned { .. } | Staged::Merge { .. } | Staged::Withdraw
+            )
+        });
         if under_way || self.owned_unsaved.is_empty() || self.retry_storage_at.is_some() {
             return;
         }
