@@ -57,7 +57,6 @@ use merge::Foundlings;
 use pool::{Loan, Pool};
 use recover::Recovery;
 use serve::Pending;
-use span::Span;
 use stage::Staged;
 use store::granted_chunks;
 use succession::Succession;
@@ -142,16 +141,13 @@ pub struct Ipam {
     deferred: Deferred,
     /// Grants of ours by first chunk and serial, with the request each answers.
     grants: BTreeMap<(u32, u32), OwnGrant>,
-    /// Grants to us by first chunk and serial: the last chunk.
-    owned: BTreeMap<(u32, u32), u32>,
+    /// Receipts of what came to us, by first chunk and serial.
+    owned: BTreeMap<(u32, u32), Grant>,
     /// Grants to us that answer what we had just asked for, by first chunk and serial: the last chunk.
     expected: BTreeMap<(u32, u32), u32>,
     /// When chunks came to us otherwise: whoever gave them may have been taken for gone since. The
     /// top of the chains is listened to before they are used.
     turned_up: BTreeMap<(u32, u32), Time>,
-    /// What came to us by grants of others, place by place of its chain: some of it may have been
-    /// given on since.
-    came: Vec<Came>,
     /// Those of `owned` that are not on disk yet.
     owned_unsaved: BTreeSet<(u32, u32)>,
     map: ChunkMap,
@@ -191,30 +187,6 @@ struct OwnGrant {
     stored: bool,
 }
 
-/// Chunks that another peer gave us.
-#[derive(Debug, Clone, Copy)]
-struct Came {
-    chunks: Span,
-    serial: u32,
-    /// What is known of their chain before ends with this serial, and `from`.
-    after: u32,
-    from: PeerId,
-    /// They had been ours before.
-    is_back: bool,
-}
-
-impl Came {
-    fn of(run: &Run) -> Option<Self> {
-        Some(Self {
-            chunks: run.chunks,
-            serial: run.serial,
-            after: run.after,
-            from: run.from?,
-            is_back: run.came_back,
-        })
-    }
-}
-
 impl Ipam {
     /// An allocator that remembers what `stored` holds: all keys of the store may be passed,
     /// those of others are left alone.
@@ -235,7 +207,6 @@ impl Ipam {
             owned: BTreeMap::new(),
             expected: BTreeMap::new(),
             turned_up: BTreeMap::new(),
-            came: Vec::new(),
             owned_unsaved: BTreeSet::new(),
             map: ChunkMap::default(),
             map_stale: true,
@@ -528,7 +499,6 @@ impl Ipam {
         self.succession.look_again();
         let Some(genesis) = &self.genesis else {
             self.map = ChunkMap::default();
-            self.came.clear();
             self.find_foundlings();
             return;
         };
@@ -537,47 +507,8 @@ impl Ipam {
         if !self.forgets_grants() {
             grants.extend(self.grants.values().map(|own| own.grant));
         }
-        grants.sort_unstable_by_key(Grant::place);
-        let mut owned: Vec<(u32, Span)> = self
-            .owned
-            .iter()
-            .map(|((first, serial), last)| {
-                (
-                    *serial,
-                    Span {
-                        first: *first,
-                        last: *last,
-                    },
-                )
-            })
-            .collect();
-        owned.sort_unstable();
-        let mut owned = owned.into_iter().peekable();
-        let to_us = |grant: &&Grant| grant.grantee == self.me;
-        let heard: Vec<Grant> = grants.iter().filter(to_us).copied().collect();
-        let mut came = Vec::new();
-        let mut assert = |map: &mut ChunkMap, (serial, chunks)| {
-            map.assert(chunks, self.me, serial, |run| {
-                let mut heard = heard.iter().filter(|grant| grant.serial == serial);
-                heard.any(|grant| grant.chunks.contains(run.chunks.first))
-            });
-            let ours = |run: &&Run| run.owner == self.me && run.serial == serial && !run.is_taken;
-            came.extend(map.within(chunks).filter(ours).filter_map(Came::of));
-        };
-        let mut void = 0;
-        for grant in &grants {
-            while let Some(known) = owned.next_if(|(serial, _)| *serial < grant.serial) {
-                assert(&mut map, known);
-            }
-            if map.apply(grant, |peer| self.is_banned(peer)) < grant.chunks.len()
-                && grant.taken_from.is_none()
-            {
-                void += 1;
-            }
-        }
-        owned.for_each(|known| assert(&mut map, known));
-        self.came = came;
-        self.void_grants = void;
+        grants.extend(self.owned.values());
+        self.void_grants = map.apply_all(grants, |peer| self.is_banned(peer));
         self.map = map;
         self.forget_lost();
         self.note_owned();
@@ -586,7 +517,11 @@ impl Ipam {
 
     /// Whether a run is ours beyond doubt.
     fn is_surely_ours(&self, run: &Run) -> bool {
-        run.owner == self.me && (run.serial == 0 || lies_in(run, &self.owned))
+        run.owner == self.me && (run.serial == 0 || self.has_receipt(run))
+    }
+
+    fn has_receipt(&self, run: &Run) -> bool {
+        lies_in(run, &self.owned, |receipt| receipt.chunks.last)
     }
 
     /// Forgets chunks that were taken from us: a restart without peers would not know it.
@@ -598,22 +533,18 @@ impl Ipam {
         let is_lost =
             |run: &Run, serial| run.serial < serial || (run.owner != self.me && !gave(run, serial));
         let mut left = BTreeMap::new();
-        for ((first, serial), last) in &self.owned {
-            let entry = Span {
-                first: *first,
-                last: *last,
-            };
+        for (key, receipt) in &self.owned {
             let runs = self.map.runs();
-            let within = runs.filter_map(|run| Some((run, run.chunks.intersect(entry)?)));
-            let (lost, kept): (Vec<_>, Vec<_>) = within.partition(|(run, _)| is_lost(run, *serial));
+            let within = runs.filter_map(|run| Some((run, run.chunks.intersect(receipt.chunks)?)));
+            let (lost, kept): (Vec<_>, Vec<_>) = within.partition(|(run, _)| is_lost(run, key.1));
             if lost.is_empty() {
-                left.insert((*first, *serial), *last);
+                left.insert(*key, *receipt);
                 continue;
             }
-            left.extend(
-                kept.iter()
-                    .map(|(_, part)| ((part.first, *serial), part.last)),
-            );
+            left.extend(kept.iter().map(|(_, part)| {
+                let chunks = *part;
+                ((chunks.first, key.1), Grant { chunks, ..*receipt })
+            }));
         }
         if left != self.owned {
             let keys = self.owned.keys().chain(left.keys());
@@ -635,14 +566,15 @@ impl Ipam {
             if take.is_some_and(|own| !own.stored) {
                 continue;
             }
-            if take.is_none() && !lies_in(run, &self.expected) {
+            if take.is_none() && !lies_in(run, &self.expected, |last| *last) {
                 let since = turned_up.get(&key).copied().unwrap_or(self.now);
                 if !self.hears_top_since(since) {
                     self.turned_up.insert(key, since);
                     continue;
                 }
             }
-            self.owned.insert(key, run.chunks.last);
+            let receipt = Grant::receipt(self.me, run.chunks, run.serial, run.taken_at);
+            self.owned.insert(key, receipt);
             self.owned_unsaved.insert(key);
         }
         self.expected.retain(|(first, serial), _| {
@@ -675,8 +607,8 @@ impl Ipam {
 }
 
 /// Whether one of these spans, by first chunk and serial, holds all of a run.
-fn lies_in(run: &Run, spans: &BTreeMap<(u32, u32), u32>) -> bool {
+fn lies_in<T>(run: &Run, spans: &BTreeMap<(u32, u32), T>, last: impl Fn(&T) -> u32) -> bool {
     // the nearest is the one, mostly
     let mut before = spans.range(..=(run.chunks.first, run.serial)).rev();
-    before.any(|((_, serial), last)| *serial == run.serial && run.chunks.last <= *last)
+    before.any(|((_, serial), span)| *serial == run.serial && run.chunks.last <= last(span))
 }

@@ -3,16 +3,19 @@
 //! The grant with serial n + 1 in the log of the owner at serial n moves a chunk on. So does one in
 //! the log of a former owner that takes it back, and in anybody's that takes it from a banned one;
 //! these come before the owner's own, and a taker that has it already keeps it. Any other grant of
-//! it is without effect. Every chunk has exactly one owner.
+//! it is without effect. Whoever a chunk came to says so in its own log, in a *receipt*: where the
+//! grant is out of sight, for logs of hosts that are gone get lost, that counts. Every chunk has
+//! exactly one owner.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weave_wire::PeerId;
 
 use super::span::Span;
 
-/// A grant of a run of chunks, from wherever it is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// A grant of a run of chunks, from wherever it is known; or a receipt, which says that they came to
+/// its author.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Grant {
     pub(crate) serial: u32,
     /// The owner that the grantor takes the chunks from, which is not itself.
@@ -22,6 +25,8 @@ pub(crate) struct Grant {
     pub(crate) chunks: Span,
     /// Counts the grants of the grantor.
     pub(crate) number: u32,
+    /// In a receipt: at which place of the chain somebody took the chunks last, 0 if nobody did.
+    pub(crate) taken_at: u32,
 }
 
 /// The owners of all chunks of a range, in runs.
@@ -31,20 +36,13 @@ pub(crate) struct ChunkMap {
 }
 
 /// Consecutive chunks with one owner and one length of chain.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Run {
     pub(crate) chunks: Span,
     pub(crate) owner: PeerId,
     pub(crate) serial: u32,
-    /// Length of the chain when they came to the owner: one less, or what is between is out of
-    /// sight.
-    pub(crate) after: u32,
-    /// Who had them last.
-    pub(crate) from: Option<PeerId>,
-    /// The owner had them before that one.
-    pub(crate) came_back: bool,
-    /// The owner took them.
-    pub(crate) is_taken: bool,
+    /// At which serial somebody took them last, 0 if nobody did.
+    pub(crate) taken_at: u32,
     /// Whose they were before, the founder first; not those that they were taken from.
     pub(crate) above: Vec<PeerId>,
 }
@@ -52,8 +50,53 @@ pub(crate) struct Run {
 impl Grant {
     /// Grants are applied in this order. Who was taken for gone has let its time pass, and so has
     /// whoever it gave chunks to that nobody had heard of: what was taken stays taken.
-    pub(crate) fn place(&self) -> (u32, bool, Self) {
-        (self.serial, self.taken_from.is_none(), *self)
+    fn place(&self) -> (u32, bool, bool, Self) {
+        let is_take = self.taken_from.is_some();
+        (self.serial, !is_take, self.is_receipt(), *self)
+    }
+
+    /// A receipt of these chunks, which came to `owner` at this place of their chain.
+    pub(crate) const fn receipt(owner: PeerId, chunks: Span, serial: u32, taken_at: u32) -> Self {
+        Self {
+            serial,
+            taken_from: None,
+            grantor: owner,
+            grantee: owner,
+            chunks,
+            number: 0,
+            taken_at,
+        }
+    }
+
+    /// Whether this says only that chunks came to its author.
+    pub(crate) fn is_receipt(&self) -> bool {
+        self.taken_from.is_none() && self.grantee == self.grantor
+    }
+}
+
+/// Which grants are known, apart from receipts: to whom, at which place, the chunks.
+struct Heard(BTreeSet<(PeerId, u32, Span)>);
+
+impl Heard {
+    fn of(grants: &[Grant]) -> Self {
+        let grants = grants.iter().filter(|grant| !grant.is_receipt());
+        Self(
+            grants
+                .map(|it| (it.grantee, it.serial, it.chunks))
+                .collect(),
+        )
+    }
+
+    fn has(&self, grantee: PeerId, serial: u32, chunk: u32) -> bool {
+        let first = Span { first: 0, last: 0 };
+        let last = Span {
+            first: chunk,
+            last: u32::MAX,
+        };
+        let mut nearby = self
+            .0
+            .range((grantee, serial, first)..=(grantee, serial, last));
+        nearby.any(|(_, _, chunks)| chunks.contains(chunk))
     }
 }
 
@@ -71,23 +114,39 @@ impl ChunkMap {
                     chunks: all,
                     owner: founder,
                     serial: 0,
-                    after: 0,
-                    from: None,
-                    came_back: false,
-                    is_taken: false,
+                    taken_at: 0,
                     above: Vec::new(),
                 },
             )]),
         }
     }
 
+    /// Applies all grants and receipts; says how many grants have no effect on some of their chunks.
+    pub(crate) fn apply_all(
+        &mut self,
+        mut grants: Vec<Grant>,
+        is_banned: impl Fn(&PeerId) -> bool,
+    ) -> usize {
+        grants.sort_unstable_by_key(Grant::place);
+        let heard = Heard::of(&grants);
+        let mut void = 0;
+        for grant in &grants {
+            if grant.is_receipt() {
+                self.believe(grant, &heard);
+            } else {
+                let moved = self.apply(grant, &is_banned);
+                void += usize::from(moved < grant.chunks.len() && grant.taken_from.is_none());
+            }
+        }
+        void
+    }
+
     /// Applies a grant where its grantor is the owner it must be; says how many chunks moved.
-    pub(crate) fn apply(&mut self, grant: &Grant, is_banned: impl Fn(&PeerId) -> bool) -> u64 {
+    fn apply(&mut self, grant: &Grant, is_banned: impl Fn(&PeerId) -> bool) -> u64 {
         let Some(before) = grant.serial.checked_sub(1) else {
             return 0;
         };
-        let is_taken = grant.taken_from.is_some();
-        self.change(grant.chunks, grant.grantee, grant.serial, is_taken, |run| {
+        self.change(grant, |run| {
             run.serial == before
                 && match &grant.taken_from {
                     None => run.owner == grant.grantor,
@@ -101,20 +160,17 @@ impl ChunkMap {
         })
     }
 
-    /// Notes chunks that are known to have come to `owner` at this serial, by a chain whose
-    /// earlier parts may be out of sight: logs of hosts that are gone get lost. Where they are
-    /// not, and the last grant `is_heard`, that counts alone; and what somebody has taken since is
-    /// its.
-    pub(crate) fn assert(
-        &mut self,
-        chunks: Span,
-        owner: PeerId,
-        serial: u32,
-        is_heard: impl Fn(&Run) -> bool,
-    ) {
-        self.change(chunks, owner, serial, false, |run| {
+    /// Believes a receipt whose chain is out of sight, in part. Where it is not, and the last grant is
+    /// heard, that counts alone; and what somebody has taken, and its author did not know of, is that
+    /// one's.
+    fn believe(&mut self, receipt: &Grant, heard: &Heard) {
+        let Grant {
+            serial, grantee, ..
+        } = *receipt;
+        self.change(receipt, |run| {
+            let is_heard = || heard.has(grantee, serial, run.chunks.first);
             let follows = run.serial.saturating_add(1) == serial;
-            run.serial < serial && !run.is_taken && !(follows && is_heard(run))
+            run.serial < serial && run.taken_at <= receipt.taken_at && !(follows && is_heard())
         });
     }
 
@@ -129,13 +185,6 @@ impl ChunkMap {
         self.runs.values()
     }
 
-    /// The runs that begin within these chunks.
-    pub(crate) fn within(&self, chunks: Span) -> impl Iterator<Item = &Run> + '_ {
-        self.runs
-            .range(chunks.first..=chunks.last)
-            .map(|(_, run)| run)
-    }
-
     /// The chunks of one owner.
     pub(crate) fn owned_by(&self, owner: PeerId) -> Vec<Span> {
         self.runs()
@@ -144,14 +193,8 @@ impl ChunkMap {
             .collect()
     }
 
-    fn change(
-        &mut self,
-        chunks: Span,
-        owner: PeerId,
-        serial: u32,
-        is_taken: bool,
-        may: impl Fn(&Run) -> bool,
-    ) -> u64 {
+    fn change(&mut self, grant: &Grant, may: impl Fn(&Run) -> bool) -> u64 {
+        let Grant { chunks, serial, .. } = *grant;
         self.split_before(chunks.first);
         if let Some(after) = chunks.last.checked_add(1) {
             self.split_before(after);
@@ -159,12 +202,12 @@ impl ChunkMap {
         let mut moved = 0;
         for (_, run) in self.runs.range_mut(chunks.first..=chunks.last) {
             if may(run) {
-                run.from = Some(run.owner);
-                run.came_back = run.above.contains(&owner);
-                run.pass_to(owner);
-                run.after = run.serial;
+                run.pass_to(grant.grantee);
                 run.serial = serial;
-                run.is_taken = is_taken;
+                run.taken_at = match grant.taken_from {
+                    Some(_) => serial,
+                    None => run.taken_at.max(grant.taken_at),
+                };
                 moved += run.chunks.len();
             }
         }
@@ -220,7 +263,16 @@ mod tests {
             grantee: peer(to),
             chunks: Span { first, last },
             number: 0,
+            taken_at: 0,
         }
+    }
+
+    const fn receipt(serial: u32, owner: u8, first: u32, last: u32, taken_at: u32) -> Grant {
+        Grant::receipt(peer(owner), Span { first, last }, serial, taken_at)
+    }
+
+    fn owner(map: &ChunkMap, chunk: u32) -> PeerId {
+        map.run_of(chunk).expect("in the range").owner
     }
 
     #[test]
@@ -250,40 +302,59 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_to_have_come_to_us_needs_no_chain() {
+    fn a_receipt_counts_where_the_chain_is_out_of_sight() {
         let mut map = ChunkMap::founded(8, peer(0));
-        map.assert(Span { first: 2, last: 3 }, peer(5), 4, |_| false);
+        let known = vec![receipt(4, 5, 2, 3, 0), grant(5, 5, 6, 2, 2)];
+        assert_eq!(map.apply_all(known, |_| false), 0);
+        assert_eq!(owner(&map, 2), peer(6), "it has been passed on since");
         assert_eq!(
-            map.run_of(2).map(|run| (run.owner, run.serial)),
+            map.run_of(3).map(|run| (run.owner, run.serial)),
             Some((peer(5), 4))
         );
-        assert_eq!(map.apply(&grant(5, 5, 6, 2, 2), |_| false), 1);
-        map.assert(Span { first: 2, last: 3 }, peer(5), 4, |_| false);
+    }
+
+    #[test]
+    fn a_receipt_of_a_grant_that_is_heard_and_has_no_effect_has_none() {
+        let mut map = ChunkMap::founded(8, peer(0));
+        let known = vec![grant(1, 0, 4, 2, 3), grant(2, 9, 5, 2, 3)];
+        let known = [known, vec![receipt(2, 5, 2, 3, 0)]].concat();
+        assert_eq!(map.apply_all(known.clone(), |_| false), 1);
+        assert_eq!(map.owned_by(peer(5)), []);
+        let mut map = ChunkMap::founded(8, peer(0));
+        map.apply_all(known[1..].to_vec(), |_| false);
+        let chunks = Span { first: 2, last: 3 };
         assert_eq!(
-            map.run_of(2).map(|run| run.owner),
-            Some(peer(6)),
-            "it has been passed on since"
+            map.owned_by(peer(5)),
+            [chunks],
+            "what it rests on is not heard"
         );
     }
 
     #[test]
-    fn a_grant_that_is_heard_and_has_no_effect_is_not_known_better() {
-        let chunks = Span { first: 2, last: 3 };
+    fn the_owners_own_grant_comes_before_the_receipt_of_another() {
         let mut map = ChunkMap::founded(8, peer(0));
-        map.assert(chunks, peer(5), 1, |_| true);
-        assert_eq!(map.owned_by(peer(5)), []);
-        map.assert(chunks, peer(5), 2, |_| true);
-        assert_eq!(map.owned_by(peer(5)), [chunks], "what it rests on is not");
+        let known = vec![receipt(1, 5, 2, 3, 0), grant(1, 0, 9, 2, 2)];
+        map.apply_all(known, |_| false);
+        assert_eq!((owner(&map, 2), owner(&map, 3)), (peer(9), peer(5)));
     }
 
     #[test]
-    fn what_was_taken_back_is_not_known_better_by_whoever_had_it_later() {
-        let chunks = Span { first: 2, last: 3 };
-        let mut map = ChunkMap::founded(8, peer(0));
-        map.apply(&grant(1, 0, 1, 2, 3), |_| false);
-        map.apply(&take(2, 0, 1, 2, 2), |_| false);
-        map.assert(chunks, peer(5), 4, |_| false);
-        assert_eq!(map.owned_by(peer(5)), [Span::one(3)]);
+    fn what_was_taken_stays_taken_whatever_receipts_from_before_say() {
+        let mut known = vec![
+            grant(1, 0, 1, 2, 3),
+            take(2, 0, 1, 2, 2),
+            receipt(4, 5, 2, 3, 0),
+        ];
+        let folded = |known: &Vec<Grant>| {
+            let mut map = ChunkMap::founded(8, peer(0));
+            map.apply_all(known.clone(), |_| false);
+            (owner(&map, 2), owner(&map, 3))
+        };
+        assert_eq!(folded(&known), (peer(0), peer(5)));
+        known.push(grant(3, 0, 7, 2, 2));
+        assert_eq!(folded(&known).0, peer(7), "also what was given on since");
+        known.push(receipt(5, 8, 2, 2, 2));
+        assert_eq!(folded(&known).0, peer(8), "by a chain that knows of it");
     }
 
     const fn take(serial: u32, by: u8, from: u8, first: u32, last: u32) -> Grant {
@@ -315,15 +386,12 @@ mod tests {
     fn what_anybody_takes_from_a_banned_owner_stays_taken_whatever_that_gave_away() {
         let banned = |of: &PeerId| *of == peer(0);
         let mut map = ChunkMap::founded(16, peer(0));
-        let mut grants = [
+        let grants = [
             take(1, 2, 0, 0, 15),
             grant(1, 0, 1, 0, 3),
             take(1, 1, 0, 8, 15),
         ];
-        grants.sort_unstable_by_key(Grant::place);
-        for grant in &grants {
-            map.apply(grant, banned);
-        }
+        map.apply_all(grants.to_vec(), banned);
         assert_eq!(map.owned_by(peer(1)), [Span { first: 8, last: 15 }]);
         let taken = [Span { first: 0, last: 3 }, Span { first: 4, last: 7 }];
         assert_eq!(map.owned_by(peer(2)), taken);
@@ -349,11 +417,12 @@ mod tests {
             grants in proptest::collection::vec((0..4u32, 0..4u8, 0..4u8, 0..40u32, 0..40u32, proptest::option::of(0..4u8)), 0..40)
         ) {
             let mut map = ChunkMap::founded(32, peer(0));
-            for (serial, from, to, first, more, taken_from) in grants {
+            let grants = grants.into_iter().map(|(serial, from, to, first, more, taken_from)| {
+                let taken_at = serial / 2;
                 let taken_from = taken_from.map(peer);
-                let grant = Grant { taken_from, ..grant(serial, from, to, first, first + more) };
-                map.apply(&grant, |of| *of == peer(1));
-            }
+                Grant { taken_from, taken_at, ..grant(serial, from, to, first, first + more) }
+            });
+            map.apply_all(grants.collect(), |of| *of == peer(1));
             let mut next = 0;
             for run in map.runs() {
                 prop_assert_eq!(run.chunks.first, next);

@@ -185,6 +185,7 @@ impl Ipam {
             grantee: to,
             chunks,
             number: self.next_grant_number(),
+            taken_at: 0,
         };
         self.stage_grant(grant, request_id);
     }

@@ -220,6 +220,7 @@ impl Ledger {
             serial: record.serial,
             taken_from: taken_from(record),
             number: record.number,
+            taken_at: record.taken_at,
             grantor: place.0,
             grantee,
             chunks,
@@ -323,6 +324,7 @@ mod tests {
             grantee,
             chunks: Span::one(2),
             number: 1,
+            taken_at: 0,
         }
     }
 

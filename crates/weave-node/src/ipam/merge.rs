@@ -17,7 +17,7 @@ use super::ask::{AskKey, Verdict};
 use super::genesis::Genesis;
 use super::pool::{Held, Loan, Phase};
 use super::span::ip_of;
-use super::stage::{GENESIS_ENTRY, Staged, grant_key_of, loan_entry};
+use super::stage::{GENESIS_ENTRY, Staged, grant_key_of, loan_entry, receipt_key_of};
 use super::store::{Write, genesis_write, granted_key, held_write, lent_key, owned_key};
 use super::{Ipam, IpamAction};
 
@@ -104,7 +104,9 @@ impl Ipam {
         for held in self.pool.held.values_mut() {
             held.loan = None;
         }
-        self.owned.clear();
+        for key in std::mem::take(&mut self.owned).into_keys() {
+            self.remove_entry(receipt_key_of(key));
+        }
         self.owned_unsaved.clear();
         self.expected.clear();
         self.turned_up.clear();

@@ -5,7 +5,7 @@ use weave_wire::proto::{GrantRecord, LoanRecord};
 use super::chunks::Grant;
 use super::genesis::Genesis;
 use super::pool::{Lent, Phase};
-use super::stage::{genesis_entry, grant_entry, loan_set};
+use super::stage::{genesis_entry, grant_entry, loan_set, receipt_entry};
 use super::store::{self, Stored, granted_chunks, peer_of, taken_from};
 use super::{Ipam, OwnGrant};
 
@@ -21,8 +21,9 @@ impl Ipam {
                 Some(Stored::Genesis(found)) => genesis = Some(found),
                 Some(Stored::Granted(record)) => self.restore_grant(&record),
                 Some(Stored::Lent(record)) => self.restore_loan(&record),
-                Some(Stored::Owned(chunks, serial)) => {
-                    self.owned.insert((chunks.first, serial), chunks.last);
+                Some(Stored::Owned(chunks, serial, taken_at)) => {
+                    let receipt = Grant::receipt(self.me, chunks, serial, taken_at);
+                    self.owned.insert((chunks.first, serial), receipt);
                 }
                 Some(Stored::Contact(at)) => contact = Some(at),
                 Some(Stored::Held(ip, held)) => {
@@ -72,6 +73,9 @@ impl Ipam {
         for own in self.grants.values() {
             self.actions.push_back(grant_entry(&genesis, own));
         }
+        for receipt in self.owned.values() {
+            self.actions.push_back(receipt_entry(&genesis, receipt));
+        }
         for (ip, lent) in &self.pool.lent {
             self.actions.push_back(loan_set(&genesis, *ip, lent));
         }
@@ -91,6 +95,7 @@ impl Ipam {
             grantor: self.me,
             grantee,
             chunks,
+            taken_at: record.taken_at,
         };
         let own = OwnGrant {
             grant,

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use weave_wire::Cidr;
 
 /// The numbers from `first` to `last`, both included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Span {
     pub(crate) first: u32,
     pub(crate) last: u32,

@@ -89,6 +89,7 @@ impl Ipam {
             Staged::Owned { keys } => {
                 for key in keys {
                     self.owned_unsaved.remove(&key);
+                    self.tell_receipt(key);
                 }
             }
             Staged::Recovered { .. } => {}
@@ -295,12 +296,7 @@ impl Ipam {
         let keys: Vec<(u32, u32)> = self.owned_unsaved.iter().copied().collect();
         let mut writes = vec![genesis_write(genesis)];
         for (first, serial) in &keys {
-            let last = self.owned.get(&(*first, *serial)).copied();
-            let known = |last| Span {
-                first: *first,
-                last,
-            };
-            let write = last.map(|last| owned_write(known(last), *serial));
+            let write = self.owned.get(&(*first, *serial)).map(owned_write);
             writes.push(write.unwrap_or_else(|| (owned_key(*first, *serial), None)));
         }
         self.persist(writes, Staged::Owned { keys });
@@ -338,6 +334,19 @@ impl Ipam {
         for ip in again {
             self.persist(vec![(held_key(ip), None)], Staged::Release { ip });
         }
+    }
+
+    /// Says in our log that chunks came to us, or no longer that they did.
+    fn tell_receipt(&mut self, key: (u32, u32)) {
+        let Some(genesis) = &self.genesis else { return };
+        let action = match self.owned.get(&key) {
+            Some(receipt) => receipt_entry(genesis, receipt),
+            None => IpamAction::SetEntry {
+                key: receipt_key_of(key),
+                body: None,
+            },
+        };
+        self.act(action);
     }
 
     fn hold_stored(&mut self, ip: u32, ticket: Option<u64>) {
@@ -470,6 +479,19 @@ pub(super) fn grant_entry(genesis: &Genesis, own: &OwnGrant) -> IpamAction {
 /// Key of the log entry of a grant, by first chunk and serial.
 pub(super) fn grant_key_of((first, serial): (u32, u32)) -> String {
     format!("grant/{first}/{serial}")
+}
+
+pub(super) fn receipt_entry(genesis: &Genesis, receipt: &Grant) -> IpamAction {
+    let record = grant_record(genesis.id, receipt, 0);
+    IpamAction::SetEntry {
+        key: receipt_key_of((receipt.chunks.first, receipt.serial)),
+        body: Some(entry::Body::Grant(record)),
+    }
+}
+
+/// Key of the log entry of a receipt, by first chunk and serial.
+pub(super) fn receipt_key_of((first, serial): (u32, u32)) -> String {
+    format!("receipt/{first}/{serial}")
 }
 
 pub(super) fn loan_entry(ip: u32) -> String {

@@ -30,8 +30,8 @@ pub(crate) enum Stored {
     Granted(GrantRecord),
     /// A loan we made.
     Lent(LoanRecord),
-    /// Chunks granted to us, with the length of their chain.
-    Owned(Span, u32),
+    /// Chunks granted to us: the length of their chain, and where in it they were taken last.
+    Owned(Span, u32, u32),
     Held(u32, Held),
     /// When there was contact with whom our space comes from, in Unix milliseconds.
     Contact(u64),
@@ -70,10 +70,11 @@ pub(crate) fn held_key(ip: u32) -> Vec<u8> {
 }
 
 /// Chunks granted to us.
-pub(crate) fn owned_write(chunks: Span, serial: u32) -> Write {
+pub(crate) fn owned_write(receipt: &Grant) -> Write {
+    let last = receipt.chunks.last.to_be_bytes();
     (
-        owned_key(chunks.first, serial),
-        Some(chunks.last.to_be_bytes().to_vec()),
+        owned_key(receipt.chunks.first, receipt.serial),
+        Some([last, receipt.taken_at.to_be_bytes()].concat()),
     )
 }
 
@@ -110,6 +111,7 @@ pub(crate) fn grant_record(genesis: GenesisId, grant: &Grant, request_id: u64) -
         request_id,
         taken_from: taken_from.unwrap_or_default(),
         number: grant.number,
+        taken_at: grant.taken_at,
     }
 }
 
@@ -192,8 +194,14 @@ pub(crate) fn read(key: &[u8], value: &[u8]) -> Option<Stored> {
         "owned" => {
             let first = u32::from_str_radix(parts.next()?, 16).ok()?;
             let serial = u32::from_str_radix(parts.next()?, 16).ok()?;
-            let last = ip_bits(value)?;
-            (first <= last).then_some(Stored::Owned(Span { first, last }, serial))
+            let (last, taken_at) = value.split_at_checked(4)?;
+            let last = ip_bits(last)?;
+            // older ones do not say
+            let taken_at = match taken_at {
+                [] => serial,
+                taken_at => ip_bits(taken_at)?,
+            };
+            (first <= last).then_some(Stored::Owned(Span { first, last }, serial, taken_at))
         }
         "held" => {
             let ip = u32::from_str_radix(parts.next()?, 16).ok()?;
@@ -261,9 +269,15 @@ mod tests {
             Some(Stored::Genesis(genesis.clone()))
         );
         let span = Span { first: 3, last: 9 };
+        let receipt = Grant::receipt(PeerId([1; 32]), span, 2, 1);
         assert_eq!(
-            read_back(owned_write(span, 2)),
-            Some(Stored::Owned(span, 2))
+            read_back(owned_write(&receipt)),
+            Some(Stored::Owned(span, 2, 1))
+        );
+        assert_eq!(
+            read(&owned_key(3, 2), &9u32.to_be_bytes()),
+            Some(Stored::Owned(span, 2, 2)),
+            "of an earlier version"
         );
         for taken_from in [None, Some(PeerId([3; 32]))] {
             let grant = Grant {
@@ -273,6 +287,7 @@ mod tests {
                 grantee: PeerId([2; 32]),
                 chunks: span,
                 number: 4,
+                taken_at: 0,
             };
             let grant = grant_record(genesis.id, &grant, 77);
             let write = (granted_key(3, 1), Some(grant.encode_to_vec()));

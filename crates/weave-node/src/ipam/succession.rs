@@ -94,7 +94,7 @@ pub(super) struct Succession {
     /// founder.
     top: Option<PeerId>,
     top_since: Option<Time>,
-    /// The disk refused; nothing is taken back before this.
+    /// Nothing is taken back before this: the disk refused, or others have not been heard yet.
     not_before: Time,
     /// Nobody looks before this, unless something changes.
     look_at: Option<Time>,
@@ -122,6 +122,8 @@ impl Succession {
     pub(super) fn restore(&mut self, contact_ms: Option<u64>, wall_ms: u64) {
         let age = contact_ms.and_then(|at| wall_ms.checked_sub(at));
         self.contact_age = age.map_or(Duration::MAX, Duration::from_millis);
+        // what others say of their space was forgotten in the restart
+        self.not_before = self.since + LISTEN;
     }
 
     /// Something has changed that decides who takes what.
@@ -130,8 +132,8 @@ impl Succession {
     }
 
     /// The disk refused: nothing is taken back before this.
-    pub(super) const fn wait_until(&mut self, at: Time) {
-        self.not_before = at;
+    pub(super) fn wait_until(&mut self, at: Time) {
+        self.not_before = self.not_before.max(at);
     }
 
     /// How long a peer has not been live, as far as this start knows.
@@ -279,38 +281,24 @@ impl Ipam {
             return;
         }
         let gone = self.map.runs().filter(|run| self.is_ours_to_take(run));
-        let gone = gone.map(|run| (Some(run.owner), run.chunks, run.serial + 1));
-        // what it gave us before is known from its log alone, which gets lost in time; then it would
-        // be ours to take, and what we have given on since would hang in the air
-        let is_top = self.top() == Some(self.me);
-        let given = self.came.iter();
-        let given = given.filter(|came| (is_top || came.is_back) && self.is_gone(&came.from));
-        // where part of the chain is out of sight, they stay ours up to where it is known again
-        let given = given.flat_map(|came| {
-            let next = came.after + 1;
-            let from = move |serial| (serial == next).then_some(came.from);
-            (next..=came.serial).map(move |serial| (from(serial), came.chunks, serial))
-        });
-        let takes = gone.chain(given);
+        let gone = gone.map(|run| (run.owner, run.chunks, run.serial + 1));
         // another grant of ours may stand there, made when less or more was in sight
-        let takes = takes.filter(|(from, chunks, serial)| {
+        let takes = gone.filter(|(from, chunks, serial)| {
             let own = self.grants.get(&(chunks.first, *serial));
             !own.is_some_and(|own| {
-                let is_said = from.is_none() || own.grant.taken_from == *from;
-                is_said && own.grant.grantee == self.me && own.grant.chunks.last >= chunks.last
+                own.grant.taken_from == Some(*from) && own.grant.chunks.last >= chunks.last
             })
         });
         for (from, chunks, serial) in takes.collect::<Vec<_>>() {
-            if let Some(from) = from {
-                tracing::info!(from = %from.name(), chunks = chunks.len(), "taking address space back");
-            }
+            tracing::info!(from = %from.name(), chunks = chunks.len(), "taking address space back");
             let grant = Grant {
                 serial,
-                taken_from: from,
+                taken_from: Some(from),
                 grantor: self.me,
                 grantee: self.me,
                 chunks,
                 number: self.next_grant_number(),
+                taken_at: 0,
             };
             self.stage_grant(grant, 0);
         }
@@ -371,7 +359,9 @@ impl Ipam {
         };
         let own = self.grants.values().map(|own| own.grant);
         let granted = self.ledger.grants(id).chain(own);
-        let mut granted: Vec<Grant> = granted.filter(|grant| grant.grantor == peer).collect();
+        let mut granted: Vec<Grant> = granted
+            .filter(|grant| grant.grantor == peer && !grant.is_receipt())
+            .collect();
         granted.sort_unstable_by_key(|grant| (grant.number, grant.chunks.first));
         let lent = self.ledger.loans(id);
         let lent = lent.filter(|(lender, ..)| *lender == peer);

@@ -3,7 +3,8 @@
 //!
 //! Each peer is a real [`Ipam`]: it decides who owns a chunk, who is fenced, who takes back, and
 //! writes the records that travel. `stateright` goes through all that can happen breadth first, to
-//! the end: owners give chunks to peers that they reach; entries of logs arrive one by one, from
+//! the end: owners give chunks to peers that they reach; entries of logs arrive one by one, or
+//! together where they were written in one go, from
 //! whoever is connected and holds them, in the order of their log; links come and go, for ever if
 //! it so happens; days pass; hosts are lost and banned, and the news of that spread. Bounded are
 //! only the chunks and the number of grants that owners write of their own accord and of bans;
@@ -32,7 +33,7 @@ use weave_wire::proto::entry::Body;
 use weave_wire::{PeerId, Time};
 
 use super::{LISTEN, TakeBack};
-use crate::ipam::chunks::Run;
+use crate::ipam::chunks::{Grant, Run};
 use crate::ipam::span::Span;
 use crate::ipam::store::taken_from;
 use crate::ipam::{Ipam, IpamAction, IpamConfig};
@@ -73,7 +74,7 @@ struct Rules {
 enum Step {
     /// An owner gives a chunk to a peer that asks.
     Give { from: usize, to: usize, chunk: u32 },
-    /// The next entry of a log arrives.
+    /// The next batch of a log arrives.
     Hear { peer: usize, log: usize },
     /// A ban arrives.
     HearBan { peer: usize, banned: PeerId },
@@ -87,13 +88,13 @@ enum Step {
     Wait,
 }
 
-/// An entry of a log: its slot, and what it says now.
-type Entry = (u64, Option<Body>);
+/// Entries of a log that were written in one go, and arrive together: slots, and what they say now.
+type Batch = Vec<(u64, Option<Body>)>;
 
 #[derive(Debug, Clone)]
 struct Host {
     ipam: Ipam,
-    /// So many entries of each log have arrived.
+    /// So many batches of each log have arrived.
     heard: Vec<usize>,
     slots: BTreeMap<String, u64>,
 }
@@ -103,7 +104,7 @@ struct World {
     rules: Rules,
     now: Time,
     hosts: Vec<Arc<Host>>,
-    logs: Vec<Arc<Vec<Entry>>>,
+    logs: Vec<Arc<Vec<Batch>>>,
     sides: Vec<usize>,
     is_lost: Vec<bool>,
 }
@@ -128,8 +129,8 @@ struct View<'a> {
     expected: Vec<(u32, u32)>,
     top: Option<PeerId>,
     is_top_new: bool,
-    owned: Vec<(u32, u32, u32)>,
-    runs: Vec<(u32, PeerId, u32, &'a [PeerId])>,
+    owned: Vec<&'a Grant>,
+    runs: Vec<&'a Run>,
 }
 
 impl View<'_> {
@@ -158,8 +159,6 @@ impl Host {
             is_over && matters(peer) && now < **at + LONG
         });
         let asked = self.ipam.asked.iter();
-        let owned = self.ipam.owned.iter();
-        let runs = self.ipam.map.runs();
         View {
             heard: &self.heard,
             banned: &succession.banned,
@@ -180,12 +179,8 @@ impl Host {
             expected: self.ipam.expected.keys().copied().collect(),
             top: succession.top,
             is_top_new: succession.top_since.is_some(),
-            owned: owned
-                .map(|((first, serial), last)| (*first, *serial, *last))
-                .collect(),
-            runs: runs
-                .map(|run| (run.chunks.last, run.owner, run.serial, run.above.as_slice()))
-                .collect(),
+            owned: self.ipam.owned.values().collect(),
+            runs: self.ipam.map.runs().collect(),
         }
     }
 
@@ -246,6 +241,7 @@ impl World {
     /// Has one host do something, and all that follows from it there.
     fn stir(&mut self, node: usize, act: impl FnOnce(&mut Ipam, Time)) {
         let host = Arc::make_mut(&mut self.hosts[node]);
+        let mut batch = Batch::new();
         act(&mut host.ipam, self.now);
         while let Some(action) = host.ipam.poll_action() {
             match action {
@@ -253,13 +249,16 @@ impl World {
                 IpamAction::SetEntry { key, body } => {
                     let next = host.slots.len() as u64 + 1;
                     let slot = *host.slots.entry(key).or_insert(next);
-                    Arc::make_mut(&mut self.logs[node]).push((slot, body));
-                    host.heard[node] += 1;
+                    batch.push((slot, body));
                 }
                 // tells that a grant was written, which the log tells, too
                 IpamAction::Send { .. } => {}
                 IpamAction::Answer { .. } => panic!("nobody asks for an address"),
             }
+        }
+        if !batch.is_empty() {
+            Arc::make_mut(&mut self.logs[node]).push(batch);
+            host.heard[node] += 1;
         }
     }
 
@@ -276,9 +275,11 @@ impl World {
     fn hear(&mut self, node: usize, log: usize) {
         let at = self.hosts[node].heard[log];
         Arc::make_mut(&mut self.hosts[node]).heard[log] += 1;
-        let (slot, body) = self.logs[log][at].clone();
+        let batch = self.logs[log][at].clone();
         self.stir(node, |ipam, now| {
-            ipam.apply(Self::id(log), slot, None, body.as_ref(), now);
+            for (slot, body) in batch {
+                ipam.apply(Self::id(log), slot, None, body.as_ref(), now);
+            }
         });
     }
 
@@ -331,7 +332,7 @@ impl World {
         pairs.all(|(one, other)| self.hosts[one].knows_same(&self.hosts[other]))
     }
 
-    /// Who can hear the next entry of which log.
+    /// Who can hear the next batch of which log.
     fn news(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         let all = self
             .left()
@@ -351,7 +352,8 @@ impl World {
     /// All grants that were written, with who wrote them.
     fn grants(&self) -> impl Iterator<Item = (usize, &weave_wire::proto::GrantRecord)> {
         let logs = self.logs.iter().enumerate();
-        let entries = logs.flat_map(|(node, log)| log.iter().map(move |entry| (node, entry)));
+        let entries =
+            logs.flat_map(|(node, log)| log.iter().flatten().map(move |entry| (node, entry)));
         entries.filter_map(|(node, (_, body))| match body {
             Some(Body::Grant(record)) => Some((node, record)),
             Some(_) | None => None,
@@ -432,9 +434,10 @@ impl Model for Rules {
                 });
             }
         }
-        let own = world
-            .grants()
-            .filter(|(_, grant)| taken_from(grant).is_none());
+        // neither takes nor receipts
+        let own = world.grants().filter(|(node, grant)| {
+            taken_from(grant).is_none() && grant.grantee != World::id(*node).as_bytes()
+        });
         if own.count() < self.grants {
             for &from in &left {
                 for to in world.peers_of(from) {
