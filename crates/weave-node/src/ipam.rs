@@ -305,6 +305,7 @@ impl Ipam {
         now: Time,
     ) {
         if let Some(entry::Body::Peer(_)) = new.or(old)
+            && origin != self.me
             && self.founding.heard_record(origin, new)
         {
             self.stir(now);
@@ -379,6 +380,11 @@ impl Ipam {
     /// connected.
     pub fn awaits_targets(&self) -> bool {
         self.genesis.is_none() && self.founding.lacks_majority()
+    }
+
+    /// The founding that this host depends on, if any.
+    pub fn part_in(&self) -> Option<GenesisId> {
+        self.genesis_id().filter(|_| self.has_stake())
     }
 
     /// Asks for a founding ahead of need; says why there is none yet, or nothing when there is.

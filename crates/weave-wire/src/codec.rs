@@ -337,6 +337,9 @@ fn check_peer_record(peer: &crate::proto::PeerRecord) -> Result<(), WireError> {
     at_most("version", peer.version.len(), MAX_TEXT_LEN)?;
     at_most("addresses", peer.addresses.len(), MAX_PEER_ADDRESSES)?;
     at_most("neighbours", peer.neighbours.len(), MAX_NEIGHBOURS)?;
+    if !peer.founding.is_empty() {
+        exactly::<16>("founding", &peer.founding)?;
+    }
     peer.addresses
         .iter()
         .try_for_each(|addr| check_addr(Some(addr)))?;

@@ -16,7 +16,7 @@
 //! A follower keeps no founding on its disk until something depends on it, so it can follow
 //! another one at any time before that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use weave_wire::proto::entry::Body;
@@ -24,7 +24,7 @@ use weave_wire::proto::{FoundRequest, control_message};
 use weave_wire::{PeerId, Time};
 
 use super::Ipam;
-use super::genesis::Genesis;
+use super::genesis::{Genesis, GenesisId};
 use super::merge::GIVE_WAY;
 
 /// A host with targets listens this long for a founding before it makes one.
@@ -54,6 +54,8 @@ pub(super) struct Founding {
     pub(super) is_merging: bool,
     /// Peers that know no founding, and are not connected to most of their targets.
     awaiting: BTreeSet<PeerId>,
+    /// Which founding peers take part in.
+    parts: BTreeMap<PeerId, GenesisId>,
     /// A peer that has said nothing since it started: it may know a founding.
     unheard: Option<PeerId>,
     /// A founding of ours is on its way to the disk.
@@ -77,6 +79,7 @@ impl Founding {
         Self {
             targets: (0, 0),
             awaiting: BTreeSet::new(),
+            parts: BTreeMap::new(),
             unheard: None,
             withdrawing: false,
             outranked_since: None,
@@ -101,10 +104,25 @@ impl Founding {
 
     /// A peer says how it is. Returns whether that changes anything.
     pub(super) fn heard_record(&mut self, peer: PeerId, body: Option<&Body>) -> bool {
-        match body {
-            Some(Body::Peer(record)) if record.awaits_targets => self.awaiting.insert(peer),
+        let record = match body {
+            Some(Body::Peer(record)) => Some(record),
+            Some(_) | None => None,
+        };
+        let changes = match record {
+            Some(record) if record.awaits_targets => self.awaiting.insert(peer),
             Some(_) | None => self.awaiting.remove(&peer),
-        }
+        };
+        let part = record.and_then(|record| GenesisId::try_from(record.founding.as_slice()).ok());
+        let before = match part {
+            Some(part) => self.parts.insert(peer, part),
+            None => self.parts.remove(&peer),
+        };
+        changes || before != part
+    }
+
+    /// The founding that a peer says to take part in.
+    pub(super) fn part_of(&self, peer: &PeerId) -> Option<GenesisId> {
+        self.parts.get(peer).copied()
     }
 
     /// Whether somebody waits for a founding.

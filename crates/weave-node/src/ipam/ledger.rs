@@ -177,14 +177,6 @@ impl Ledger {
         self.uses.contains_key(&genesis)
     }
 
-    /// Peers that granted, lent, or were given something under this founding.
-    pub(crate) fn participants(&self, id: GenesisId) -> impl Iterator<Item = PeerId> + '_ {
-        let grants = self.grants.values().filter(move |(of, _)| *of == id);
-        let grants = grants.flat_map(|(_, grant)| [grant.grantor, grant.grantee]);
-        let loans = self.loans(id);
-        grants.chain(loans.flat_map(|(lender, borrower, _)| [lender, borrower]))
-    }
-
     /// Whether somebody uses a founding that nobody announces at present.
     pub(crate) fn names_unknown_genesis(&self) -> bool {
         self.uses

@@ -57,10 +57,12 @@ impl Ipam {
             .cloned()
     }
 
-    /// Whether somebody within reach takes part in a founding.
+    /// Whether somebody within reach takes part in a founding: who did once may have gone over to
+    /// another one since.
     pub(super) fn is_present(&self, genesis: &Genesis) -> bool {
-        let mut part = self.ledger.participants(genesis.id);
-        self.reachable.contains(&genesis.founder) || part.any(|peer| self.reachable.contains(&peer))
+        let mut reachable = self.reachable.iter();
+        self.reachable.contains(&genesis.founder)
+            || reachable.any(|peer| self.founding.part_of(peer) == Some(genesis.id))
     }
 
     fn stage_merge(&mut self, better: Genesis) {

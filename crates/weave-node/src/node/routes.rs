@@ -128,7 +128,11 @@ impl Node {
         let unheard = reached.find(|peer| !has_spoken(peer)).copied();
         self.ipam.set_unheard(unheard, now);
         let own = self.logs.peer_record(&self.me);
-        if own.is_some_and(|own| own.awaits_targets != self.ipam.awaits_targets()) {
+        if own.is_some_and(|own| {
+            let part = self.ipam.part_in();
+            own.awaits_targets != self.ipam.awaits_targets()
+                || own.founding != part.as_ref().map_or(&[][..], |id| id)
+        }) {
             self.hurry_record();
         }
     }

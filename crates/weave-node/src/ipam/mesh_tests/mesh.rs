@@ -9,14 +9,17 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
-use weave_wire::proto::{SubnetRecord, control_message::Body, entry};
+use weave_wire::proto::{PeerRecord, SubnetRecord, control_message::Body, entry};
 use weave_wire::{Cidr, PeerId, Time, ip_bytes};
 
 use super::oracle::{Oracle, Others};
+use crate::ipam::genesis::GenesisId;
 use crate::ipam::pool::{Loan, Pick};
 use crate::ipam::store::{self, Stored, Write, genesis_key, held_key, ip_bits};
 use crate::ipam::{Ipam, IpamAction, IpamConfig, IpamError, TakeBack};
 
+/// Names what a peer says of itself.
+const PEER: &str = "peer";
 /// Founders are apart for this long.
 const APART: Duration = Duration::from_secs(12);
 
@@ -102,6 +105,8 @@ pub(super) struct Peer {
     /// Writes on their way to the disk, oldest first.
     writing: Vec<(u64, Vec<Write>)>,
     slots: BTreeMap<String, u64>,
+    /// The founding that its log says it takes part in.
+    part: Option<GenesisId>,
     /// It never comes back.
     pub(super) is_gone: bool,
     /// Bans that it has heard of.
@@ -187,6 +192,7 @@ impl Mesh {
                 disk: BTreeMap::new(),
                 writing: Vec::new(),
                 slots: BTreeMap::new(),
+                part: None,
                 is_gone: false,
                 bans: BTreeSet::new(),
                 views: BTreeMap::new(),
@@ -518,6 +524,26 @@ impl Mesh {
                 IpamAction::Answer { ticket, result } => self.answer(node, ticket, &result),
             }
         }
+        self.tell_part(node);
+    }
+
+    /// Says in a peer's log which founding it takes part in.
+    fn tell_part(&mut self, node: usize) {
+        let peer = &self.peers[node];
+        let Some(part) = peer.ipam.as_ref().map(Ipam::part_in) else {
+            return;
+        };
+        let said = peer.slots.contains_key(PEER).then_some(peer.part);
+        if said == Some(part) {
+            return;
+        }
+        self.peers[node].part = part;
+        let slot = self.slot(node, PEER.to_owned());
+        let record = PeerRecord {
+            founding: part.map_or_else(Vec::new, Vec::from),
+            ..Default::default()
+        };
+        self.write_log(node, slot, Some(entry::Body::Peer(record)));
     }
 
     fn answer(&mut self, node: usize, ticket: u64, result: &Result<Ipv4Addr, IpamError>) {

@@ -1,6 +1,8 @@
 //! Who founds an address range, when, and what becomes of two foundings.
 
 use super::*;
+use crate::ipam::genesis::GenesisId;
+use crate::ipam::pool::{Held, Phase};
 
 #[test]
 fn a_host_with_targets_does_not_found_alone() {
@@ -205,19 +207,9 @@ fn of_two_foundings_in_use_one_gives_way_and_all_addresses_stay() {
 
 #[test]
 fn a_host_that_gives_way_with_nothing_left_goes_on_with_the_other_founding() {
-    let (mut a, mut b) = (Host::new(1), Host::new(2));
-    for host in [&mut a, &mut b] {
-        host.allocate(1, RANGE, None);
-    }
-    a.reach(&[2]);
-    b.reach(&[1]);
-    a.hear(&b);
-    b.hear(&a);
-    let label = |host: &Host| host.ipam.genesis.as_ref().unwrap().label();
-    let (mut stays, mut yields) = match label(&a) < label(&b) {
-        true => (a, b),
-        false => (b, a),
-    };
+    let (mut stays, mut yields) = rivals();
+    stays.reach(&[yields.ipam.me.0[0]]);
+    yields.reach(&[stays.ipam.me.0[0]]);
     // its only address is on its way out of the disk when it would take the other founding over
     yields.pass(14_000);
     yields.slow_disk = true;
@@ -250,6 +242,117 @@ fn a_host_that_depends_on_none_follows_a_founding_that_somebody_is_there_for() {
         c.hear(&b);
         assert_eq!(c.ipam.genesis_id(), there.ipam.genesis_id());
     }
+}
+
+/// Two hosts with foundings of their own, the one that stays first.
+fn rivals() -> (Host, Host) {
+    let (mut a, mut b) = (Host::new(1), Host::new(2));
+    for host in [&mut a, &mut b] {
+        host.allocate(1, RANGE, None);
+    }
+    a.hear(&b);
+    b.hear(&a);
+    let label = |host: &Host| host.ipam.genesis.as_ref().unwrap().label();
+    match label(&a) < label(&b) {
+        true => (a, b),
+        false => (b, a),
+    }
+}
+
+/// That of a founder that is gone; what its log says of who took part once does not count.
+#[test]
+fn a_better_founding_is_gone_over_to_once_somebody_within_reach_takes_part_in_it() {
+    let (stays, mut yields) = rivals();
+    let record = |part: Option<GenesisId>| {
+        entry::Body::Peer(proto::PeerRecord {
+            founding: part.map_or_else(Vec::new, Vec::from),
+            ..proto::PeerRecord::default()
+        })
+    };
+    let former = yields.ipam.genesis_id();
+    yields.reach(&[3]);
+    let loan = store::loan_record(stays.ipam.genesis_id().expect("founded"), id(3), 77, 1);
+    let loan = entry::Body::Loan(loan);
+    yields
+        .ipam
+        .apply(stays.ipam.me, 90, None, Some(&loan), yields.now);
+    yields.drain();
+    for (part, goes_over) in [
+        (None, false),
+        (former, false),
+        (stays.ipam.genesis_id(), true),
+    ] {
+        yields
+            .ipam
+            .apply(id(3), 1, None, Some(&record(part)), yields.now);
+        yields.drain();
+        yields.pass(16_000);
+        let part = match goes_over {
+            true => stays.ipam.genesis_id(),
+            false => former,
+        };
+        assert_eq!(yields.ipam.part_in(), part);
+    }
+}
+
+/// Chunks of the former founding come in while the other one is on its way to the disk.
+#[test]
+fn nothing_of_a_founding_that_is_given_up_is_written_after_it() {
+    let (stays, yields) = rivals();
+    let former = yields.ipam.genesis_id().expect("founded");
+    let mut c = Host::new(3);
+    c.ipam.set_targets(1, 1, c.now);
+    c.reach(&[yields.ipam.me.0[0]]);
+    c.hear(&yields);
+    assert_eq!(c.ipam.genesis_id(), Some(former));
+    c.disk.extend(c.ipam.genesis.iter().filter_map(|genesis| {
+        let (key, value) = store::genesis_write(genesis);
+        value.map(|value| (key, value))
+    }));
+    let held = Held {
+        owner: "c1".to_owned(),
+        subnet: net(RANGE),
+        loan: None,
+        ticket: None,
+        phase: Phase::Kept,
+    };
+    let (key, value) = store::held_write(ip("10.32.9.9").to_bits(), &held);
+    c.disk.insert(key, value.expect("written"));
+    let mut c = c.restarted(3);
+    c.reach(&[stays.ipam.me.0[0], yields.ipam.me.0[0]]);
+    c.hear(&stays);
+    c.hear(&yields);
+    c.pass(14_000);
+    c.slow_disk = true;
+    c.pass(3000);
+    c.slow_disk = false;
+    let request = c.ipam.new_request_id();
+    let grant = Grant {
+        serial: 1,
+        taken_from: None,
+        grantor: yields.ipam.me,
+        grantee: id(3),
+        chunks: Span { first: 9, last: 9 },
+        number: 1,
+        taken_at: 0,
+    };
+    let grant = store::grant_record(former, &grant, request);
+    c.ipam.apply(
+        yields.ipam.me,
+        90,
+        None,
+        Some(&entry::Body::Grant(grant)),
+        c.now,
+    );
+    c.drain();
+    assert_eq!(c.ipam.genesis_id(), Some(former), "it is still in force");
+    for token in std::mem::take(&mut c.unwritten) {
+        c.ipam.handle_persisted(token, c.now);
+        c.drain();
+    }
+    assert_eq!(c.ipam.genesis_id(), stays.ipam.genesis_id());
+    let of_the_former = store::owned_key(9, 1);
+    assert!(!c.disk.contains_key(&of_the_former));
 }
 
 #[test]
