@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::sync::RwLock;
 use weave_docker::{ContainerInfo, DockerClient};
 use weave_sys::dnsns::DNS_ADDRESS;
 use weave_sys::netlink::Route;
@@ -29,6 +30,9 @@ pub(crate) struct Attacher {
     docker: Option<PathBuf>,
     /// Domain that names of containers are announced in; none: they are not.
     domain: Option<String>,
+    /// Held for writing by who looks for endpoints without an interface: a new one has a record
+    /// before it has that.
+    plugging: RwLock<()>,
 }
 
 /// A namespace to attach.
@@ -51,6 +55,7 @@ impl Attacher {
             networks,
             docker,
             domain,
+            plugging: RwLock::default(),
         }
     }
 
@@ -112,6 +117,7 @@ impl Attacher {
 
     /// Forgets attached endpoints whose namespace is gone.
     pub(crate) async fn sweep(&self) {
+        let _none_is_plugged = self.plugging.write().await;
         for record in self.networks.endpoints().await {
             if !matches!(record.kind, Kind::Attached { .. }) {
                 continue;
@@ -218,6 +224,7 @@ impl Attacher {
         segment: SegmentId,
         address: Address,
     ) -> Result<(), ApiError> {
+        let _plugged = self.plugging.read().await;
         let id = format!("{}/{:08x}", place.key, segment.0);
         let wanted = [(address.address.ip(), address.address.prefix_len())];
         if let Ok(record) = self.networks.endpoint(&id).await
