@@ -311,6 +311,8 @@ fn node_config(config: &DaemonConfig, local: Vec<IpAddr>) -> NodeConfig {
         local,
         anycast: vec![IpAddr::V4(DNS_ADDRESS)],
         wall_ms: wall_ms(),
+        #[cfg(feature = "seeded-bugs")]
+        seeded_bug: None,
     }
 }
 
