@@ -127,9 +127,14 @@ impl Node {
             |peer: &PeerId| self.logs.version(peer).run.boot >= self.sessions.boot_of(peer);
         let unheard = reached.find(|peer| !has_spoken(peer)).copied();
         self.ipam.set_unheard(unheard, now);
+        self.check_record();
+    }
+
+    /// Whether our record still says what others go by when they found a range or follow one.
+    fn check_record(&mut self) {
         let own = self.logs.peer_record(&self.me);
+        let part = self.ipam.part_in();
         if own.is_some_and(|own| {
-            let part = self.ipam.part_in();
             own.awaits_targets != self.ipam.awaits_targets()
                 || own.founding != part.as_ref().map_or(&[][..], |id| id)
         }) {
@@ -265,6 +270,7 @@ impl Node {
                 result: result.map(Into::into),
             }),
         }
+        self.check_record();
     }
 
     fn route_endpoint(&mut self, action: EndpointAction, now: Time) {
