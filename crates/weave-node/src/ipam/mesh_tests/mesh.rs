@@ -15,6 +15,7 @@ use weave_wire::{Cidr, PeerId, Time, ip_bytes};
 use super::oracle::{Oracle, Others};
 use crate::ipam::genesis::GenesisId;
 use crate::ipam::pool::{Loan, Pick};
+use crate::ipam::span::Span;
 use crate::ipam::store::{self, Stored, Write, genesis_key, held_key, ip_bits};
 use crate::ipam::{Ipam, IpamAction, IpamConfig, IpamError, TakeBack};
 
@@ -113,6 +114,8 @@ pub(super) struct Peer {
     bans: BTreeSet<PeerId>,
     pub(super) views: BTreeMap<usize, Held>,
     tables: BTreeMap<(usize, u64), entry::Body>,
+    /// To whom, as it heard in any life, chunks were granted.
+    told: BTreeSet<(PeerId, Span)>,
 }
 
 #[derive(Debug, Clone)]
@@ -197,6 +200,7 @@ impl Mesh {
                 bans: BTreeSet::new(),
                 views: BTreeMap::new(),
                 tables: BTreeMap::new(),
+                told: BTreeSet::new(),
             });
             mesh.boot(node);
         }
@@ -570,7 +574,9 @@ impl Mesh {
             .filter(|other| {
                 let given = result.as_ref().ok().zip(giver);
                 given.is_some_and(|(ip, giver)| {
+                    let chunk = self.chunk_of(giver, *ip);
                     self.is_unheard_loan(ip.to_bits(), *other, giver)
+                        || chunk.is_some_and(|it| self.is_unheard_grant(it, *other, giver))
                         || self.has_gone_over(*other, genesis)
                 })
             })
@@ -616,6 +622,29 @@ impl Mesh {
             let mut log = giver.tables.iter();
             !log.any(|((of, _), body)| self.peers[*of].id == loan.lender && is_it(body))
         })
+    }
+
+    fn chunk_of(&self, node: usize, ip: Ipv4Addr) -> Option<u32> {
+        let genesis = self.peers[node].ipam.as_ref()?.genesis.as_ref()?;
+        genesis.chunk_of(ip.to_bits())
+    }
+
+    /// Whether a peer has a chunk from a host that is banned, and `taker`, which took that over from
+    /// it, had heard nothing that says so: a price of bans that is known (docs/adr/0012).
+    pub(super) fn is_unheard_grant(&self, chunk: u32, owner: usize, taker: usize) -> bool {
+        let (id, taker) = (self.peers[owner].id, &self.peers[taker]);
+        let Some(ipam) = &taker.ipam else {
+            return false;
+        };
+        let mut own = ipam.grants.values().map(|own| own.grant);
+        let took = own.any(|grant| {
+            let of_banned = grant
+                .taken_from
+                .is_some_and(|from| taker.bans.contains(&from));
+            of_banned && grant.chunks.contains(chunk)
+        });
+        let is_it = |(grantee, chunks): &(PeerId, Span)| *grantee == id && chunks.contains(chunk);
+        took && !taker.told.iter().any(is_it)
     }
 
     /// Who owns the chunk of an address that a peer was just given.

@@ -72,6 +72,10 @@ impl Mesh {
         changes.extend(log[from..len].iter().cloned());
         let Some(ipam) = &mut peer.ipam else { return };
         for (slot, new) in changes {
+            if let Some(entry::Body::Grant(record)) = &new {
+                let grantee = store::peer_of(&record.grantee);
+                peer.told.extend(grantee.zip(store::granted_chunks(record)));
+            }
             let old = match &new {
                 Some(body) => peer.tables.insert((origin, slot), body.clone()),
                 None => peer.tables.remove(&(origin, slot)),
