@@ -523,11 +523,8 @@ impl Ipam {
 
     /// Whether a run is ours beyond doubt.
     fn is_surely_ours(&self, run: &Run) -> bool {
-        run.owner == self.me && (run.serial == 0 || self.has_receipt(run))
-    }
-
-    fn has_receipt(&self, run: &Run) -> bool {
-        lies_in(run, &self.owned, |receipt| receipt.chunks.last)
+        run.owner == self.me
+            && (run.serial == 0 || lies_in(run, &self.owned, |receipt| receipt.chunks.last))
     }
 
     /// Forgets chunks that were taken from us: a restart without peers would not know it.

@@ -7,7 +7,7 @@
 //! grant is out of sight, for logs of hosts that are gone get lost, that counts. Every chunk has
 //! exactly one owner.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use weave_wire::PeerId;
 
@@ -74,32 +74,6 @@ impl Grant {
     }
 }
 
-/// Which grants are known, apart from receipts: to whom, at which place, the chunks.
-struct Heard(BTreeSet<(PeerId, u32, Span)>);
-
-impl Heard {
-    fn of(grants: &[Grant]) -> Self {
-        let grants = grants.iter().filter(|grant| !grant.is_receipt());
-        Self(
-            grants
-                .map(|it| (it.grantee, it.serial, it.chunks))
-                .collect(),
-        )
-    }
-
-    fn has(&self, grantee: PeerId, serial: u32, chunk: u32) -> bool {
-        let first = Span { first: 0, last: 0 };
-        let last = Span {
-            first: chunk,
-            last: u32::MAX,
-        };
-        let mut nearby = self
-            .0
-            .range((grantee, serial, first)..=(grantee, serial, last));
-        nearby.any(|(_, _, chunks)| chunks.contains(chunk))
-    }
-}
-
 impl ChunkMap {
     /// All of `chunks` chunks in the hands of the founder.
     pub(crate) fn founded(chunks: u32, founder: PeerId) -> Self {
@@ -128,11 +102,10 @@ impl ChunkMap {
         is_banned: impl Fn(&PeerId) -> bool,
     ) -> usize {
         grants.sort_unstable_by_key(Grant::place);
-        let heard = Heard::of(&grants);
         let mut void = 0;
         for grant in &grants {
             if grant.is_receipt() {
-                self.believe(grant, &heard);
+                self.believe(grant, &grants);
             } else {
                 let moved = self.apply(grant, &is_banned);
                 void += usize::from(moved < grant.chunks.len() && grant.taken_from.is_none());
@@ -161,14 +134,18 @@ impl ChunkMap {
     }
 
     /// Believes a receipt whose chain is out of sight, in part. Where it is not, and the last grant is
-    /// heard, that counts alone; and what somebody has taken, and its author did not know of, is that
-    /// one's.
-    fn believe(&mut self, receipt: &Grant, heard: &Heard) {
+    /// among these, that counts alone; and what somebody has taken, and its author did not know of,
+    /// is that one's.
+    fn believe(&mut self, receipt: &Grant, grants: &[Grant]) {
         let Grant {
             serial, grantee, ..
         } = *receipt;
+        let same = |grant: &Grant| {
+            grant.serial == serial && grant.grantee == grantee && !grant.is_receipt()
+        };
         self.change(receipt, |run| {
-            let is_heard = || heard.has(grantee, serial, run.chunks.first);
+            let is_it = |grant: &Grant| same(grant) && grant.chunks.contains(run.chunks.first);
+            let is_heard = || grants.iter().any(is_it);
             let follows = run.serial.saturating_add(1) == serial;
             run.serial < serial && run.taken_at <= receipt.taken_at && !(follows && is_heard())
         });

@@ -11,7 +11,7 @@ use weave_wire::{Cidr, PeerId, ip_from_bytes};
 use super::chunks::Grant;
 use super::genesis::{Genesis, GenesisId};
 use super::span::Span;
-use super::store::{granted_chunks, ip_bits, number_bits, peer_of, taken_from};
+use super::store::{grant_of, ip_bits, number_bits, peer_of};
 
 /// Where an entry stands: whose log, and which slot of it.
 type Place = (PeerId, u64);
@@ -199,24 +199,14 @@ impl Ledger {
     }
 
     fn add_grant(&mut self, place: Place, record: &GrantRecord, touched: &mut Touched) {
-        let (Some(chunks), Some(grantee), Ok(id)) = (
-            granted_chunks(record),
-            peer_of(&record.grantee),
+        let (Some(grant), Ok(id)) = (
+            grant_of(place.0, record),
             GenesisId::try_from(record.genesis.as_slice()),
         ) else {
             return;
         };
         touched.grants = true;
-        touched.fulfilled = (grantee == self.me).then_some(record.request_id);
-        let grant = Grant {
-            serial: record.serial,
-            taken_from: taken_from(record),
-            number: record.number,
-            taken_at: record.taken_at,
-            grantor: place.0,
-            grantee,
-            chunks,
-        };
+        touched.fulfilled = (grant.grantee == self.me).then_some(record.request_id);
         self.grants.insert(place, (id, grant));
         *self.uses.entry(id).or_default() += 1;
     }

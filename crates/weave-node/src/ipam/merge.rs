@@ -121,7 +121,7 @@ impl Ipam {
         self.map_stale = true;
     }
 
-    fn remove_entry(&mut self, key: String) {
+    pub(super) fn remove_entry(&mut self, key: String) {
         self.act(IpamAction::SetEntry { key, body: None });
     }
 

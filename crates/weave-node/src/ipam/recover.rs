@@ -18,13 +18,12 @@ use weave_wire::proto::{EndpointRecord, GrantRecord, LoanRecord};
 use weave_wire::{Cidr, PeerId, Time, ip_from_bytes};
 
 use super::borrow::Returning;
-use super::chunks::Grant;
 use super::genesis::{Genesis, GenesisId};
 use super::pool::{Held, Lent, Loan, Phase};
 use super::span::ip_of;
 use super::stage::{genesis_entry, grant_entry, loan_set, receipt_entry};
 use super::store::{
-    Write, genesis_write, granted_chunks, granted_key, held_write, ip_bits, lent_key, number_bits,
+    Write, genesis_write, grant_of, granted_key, held_write, ip_bits, lent_key, number_bits,
     owned_write, peer_of,
 };
 use super::{Ipam, NUMBER_OF_IPV6};
@@ -280,17 +279,15 @@ impl Ipam {
 
     fn recover_grant(&mut self, genesis: &Genesis, record: &GrantRecord) -> Option<Write> {
         let key = (record.first_chunk, record.serial);
-        let chunks = granted_chunks(record).filter(|_| is_of(genesis, &record.genesis))?;
-        let receipt = Grant::receipt(self.me, chunks, record.serial, record.taken_at);
-        if peer_of(&record.grantee) == Some(self.me) && record.taken_from.is_empty() {
+        let grant = grant_of(self.me, record).filter(|_| is_of(genesis, &record.genesis))?;
+        if grant.is_receipt() {
             if self.owned.contains_key(&key) {
                 return None;
             }
-            self.owned.insert(key, receipt);
-            let action = receipt_entry(genesis, &receipt);
-            self.act(action);
+            self.owned.insert(key, grant);
+            self.act(receipt_entry(genesis, &grant));
             self.map_stale = true;
-            return Some(owned_write(&receipt));
+            return Some(owned_write(&grant));
         }
         if self.grants.contains_key(&key) {
             return None;

@@ -6,7 +6,7 @@ use super::chunks::Grant;
 use super::genesis::Genesis;
 use super::pool::{Lent, Phase};
 use super::stage::{genesis_entry, grant_entry, loan_set, receipt_entry};
-use super::store::{self, Stored, granted_chunks, peer_of, taken_from};
+use super::store::{self, Stored, grant_of, peer_of};
 use super::{Ipam, OwnGrant};
 
 impl Ipam {
@@ -84,25 +84,15 @@ impl Ipam {
     }
 
     pub(super) fn restore_grant(&mut self, record: &GrantRecord) {
-        let (Some(chunks), Some(grantee)) = (granted_chunks(record), peer_of(&record.grantee))
-        else {
+        let Some(grant) = grant_of(self.me, record) else {
             return;
-        };
-        let grant = Grant {
-            serial: record.serial,
-            taken_from: taken_from(record),
-            number: record.number,
-            grantor: self.me,
-            grantee,
-            chunks,
-            taken_at: record.taken_at,
         };
         let own = OwnGrant {
             grant,
             request_id: record.request_id,
             stored: true,
         };
-        self.grants.insert((chunks.first, record.serial), own);
+        self.grants.insert((grant.chunks.first, grant.serial), own);
     }
 
     pub(super) fn restore_loan(&mut self, record: &LoanRecord) {

@@ -339,14 +339,10 @@ impl Ipam {
     /// Says in our log that chunks came to us, or no longer that they did.
     fn tell_receipt(&mut self, key: (u32, u32)) {
         let Some(genesis) = &self.genesis else { return };
-        let action = match self.owned.get(&key) {
-            Some(receipt) => receipt_entry(genesis, receipt),
-            None => IpamAction::SetEntry {
-                key: receipt_key_of(key),
-                body: None,
-            },
-        };
-        self.act(action);
+        match self.owned.get(&key) {
+            Some(receipt) => self.act(receipt_entry(genesis, receipt)),
+            None => self.remove_entry(receipt_key_of(key)),
+        }
     }
 
     fn hold_stored(&mut self, ip: u32, ticket: Option<u64>) {

@@ -123,6 +123,19 @@ pub(crate) fn contact_write(wall_ms: u64) -> Write {
     )
 }
 
+/// What a record in this peer's log grants; nothing when it makes no sense.
+pub(crate) fn grant_of(grantor: PeerId, record: &GrantRecord) -> Option<Grant> {
+    Some(Grant {
+        serial: record.serial,
+        taken_from: taken_from(record),
+        grantor,
+        grantee: peer_of(&record.grantee)?,
+        chunks: granted_chunks(record)?,
+        number: record.number,
+        taken_at: record.taken_at,
+    })
+}
+
 /// Whom the chunks of a grant are taken from.
 pub(crate) fn taken_from(record: &GrantRecord) -> Option<PeerId> {
     peer_of(&record.taken_from)

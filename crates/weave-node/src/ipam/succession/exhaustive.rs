@@ -4,9 +4,8 @@
 //! Each peer is a real [`Ipam`]: it decides who owns a chunk, who is fenced, who takes back, and
 //! writes the records that travel. `stateright` goes through all that can happen breadth first, to
 //! the end: owners give chunks to peers that they reach; entries of logs arrive one by one, or
-//! together where they were written in one go, from
-//! whoever is connected and holds them, in the order of their log; links come and go, for ever if
-//! it so happens; days pass; hosts are lost and banned, and the news of that spread. Bounded are
+//! together where they were written in one go, from whoever is connected and holds them, in the
+//! order of their log; links come and go, for ever if it so happens; days pass; hosts are lost and banned, and the news of that spread. Bounded are
 //! only the chunks and the number of grants that owners write of their own accord and of bans;
 //! take-backs and time are not.
 //!
