@@ -161,9 +161,12 @@ impl Neighbours {
     /// Sends digests of these parts, but not soon after the last ones. While a few others are sent
     /// some it waits, and begins with a summary again: by then there may be no difference any more.
     pub(super) fn send_parts(&mut self, peer: &PeerId, parts: u64, now: Time) {
+        if parts == 0 {
+            return;
+        }
         let others = self.peers.iter().filter(|(other, _)| *other != peer);
         let are_enough = others.filter(|(_, it)| it.is_compared()).count() >= COMPARED;
-        let Some(neighbour) = self.peers.get_mut(peer).filter(|_| parts != 0) else {
+        let Some(neighbour) = self.peers.get_mut(peer) else {
             return;
         };
         if are_enough && !neighbour.is_compared() {
