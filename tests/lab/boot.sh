@@ -47,8 +47,7 @@ check "containers are reached from the other host" eventually 5 reached
 T=$(date +%s%N); scripts/lab dockerd 1 restart; echo "        dockerd was away for $(since "$T")"
 after "dockerd restarted"
 scripts/lab dockerd 1 kill
-check "dockerd killed: the other host does not notice" says ' 0% packet loss' docker_ 2 exec far ping -c2 -W2 plain
-check "dockerd killed: nor do callers" eventually 2 reached
+check "dockerd killed: the other host does not notice" reached
 T=$(date +%s%N); scripts/lab dockerd 1 start; echo "        dockerd took $(since "$T") to start"
 after "dockerd killed"
 check "the router never warned" refuse says ' (WARN|ERROR) |panicked' on 1 journalctl -u weave
