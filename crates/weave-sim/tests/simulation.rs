@@ -91,8 +91,9 @@ mod seeded_bugs {
     use weave_node::seeded::SeededBug;
     use weave_sim::{Options, simulate};
 
+    /// The rarest shows in one of twelve seeds.
     fn is_caught(bug: SeededBug, peers: usize, churn: Duration) -> bool {
-        (1..=20).any(|seed| {
+        (1..=100).any(|seed| {
             let options = Options {
                 bug: Some(bug),
                 churn,
@@ -114,7 +115,7 @@ mod seeded_bugs {
 
     #[test]
     fn a_start_that_does_not_ask_what_its_disk_forgot_is_caught() {
-        assert!(is_caught(SeededBug::Resync, 8, Duration::from_secs(40)));
+        assert!(is_caught(SeededBug::Resync, 4, Duration::from_secs(60)));
     }
 
     #[test]
