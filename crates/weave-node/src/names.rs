@@ -197,12 +197,7 @@ mod tests {
     }
 
     fn addresses(names: &Names, name: &str) -> Vec<IpAddr> {
-        let mut ips: Vec<_> = names
-            .table
-            .lookup(name)
-            .iter()
-            .map(|entry| entry.ip)
-            .collect();
+        let mut ips: Vec<_> = names.table.lookup(name).collect();
         ips.sort_unstable();
         ips
     }
@@ -216,7 +211,10 @@ mod tests {
         for spelled in ["web.weave.local", "WEB.weave.LOCAL", "web.weave.local."] {
             assert_eq!(addresses(&names, spelled), both, "{spelled}");
         }
-        assert_eq!(&*names.table.reverse(both[0])[0].name, "Web.Weave.Local");
+        assert_eq!(
+            &*names.table.reverse(both[0]).next().expect("it").name,
+            "Web.Weave.Local"
+        );
         assert!(addresses(&names, "eb.weave.local").is_empty());
     }
 
@@ -229,7 +227,7 @@ mod tests {
         assert_eq!(addresses(&names, "web.weave.local").len(), 2);
         names.set_live(&BTreeSet::from([ME]));
         assert_eq!(addresses(&names, "web.weave.local"), [ip("10.32.0.1")]);
-        assert!(names.table.reverse(ip("10.32.0.2")).is_empty());
+        assert!(names.table.reverse(ip("10.32.0.2")).next().is_none());
     }
 
     #[test]
@@ -262,7 +260,7 @@ mod tests {
         names.apply(ME, 2, Some(&body("web.weave.local", "10.32.0.1")));
         names.apply(ME, 2, Some(&entry::Body::Ban(Default::default())));
         assert!(names.table.is_empty());
-        assert!(names.table.reverse(ip("10.32.0.1")).is_empty());
+        assert!(names.table.reverse(ip("10.32.0.1")).next().is_none());
     }
 
     #[test]
@@ -271,13 +269,13 @@ mod tests {
         names.apply(ME, 2, Some(&body("a.weave.local", "10.32.0.1")));
         names.apply(ME, 3, Some(&body("b.weave.local", "10.32.0.1")));
         names.apply(ME, 4, Some(&body("a.weave.local", "fd00::1")));
-        assert_eq!(names.table.reverse(ip("10.32.0.1")).len(), 2);
+        assert_eq!(names.table.reverse(ip("10.32.0.1")).count(), 2);
         assert_eq!(
             addresses(&names, "a.weave.local"),
             [ip("10.32.0.1"), ip("fd00::1")]
         );
         names.apply(ME, 2, None);
-        assert_eq!(names.table.reverse(ip("10.32.0.1")).len(), 1);
+        assert_eq!(names.table.reverse(ip("10.32.0.1")).count(), 1);
     }
 
     #[test]

@@ -148,7 +148,7 @@ fn known(world: &World, host: usize) -> usize {
 
 fn is_known(world: &World, host: usize, ip: IpAddr) -> bool {
     let router = world.hosts.get(host).and_then(|host| host.router.as_ref());
-    router.is_some_and(|router| !router.names.reverse(ip).is_empty())
+    router.is_some_and(|router| router.names.reverse(ip).next().is_some())
 }
 
 fn address(number: u32) -> IpAddr {

@@ -135,7 +135,7 @@ impl Measured<Growth> {
             let hosts = &self.world.hosts;
             missing.retain(|index| {
                 let router = hosts.get(*index).and_then(|host| host.router.as_ref());
-                router.is_some_and(|router| router.names.reverse(ip).is_empty())
+                router.is_some_and(|router| router.names.reverse(ip).next().is_none())
             });
             let took = self.world.now.saturating_sub(began);
             if missing.len() <= few {

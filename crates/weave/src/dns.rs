@@ -60,7 +60,7 @@ pub(crate) trait NameSource: Send + Sync + 'static {
 impl NameSource for ArcSwap<NameTable> {
     fn addresses(&self, name: &str) -> Vec<IpAddr> {
         let table = self.load();
-        let mut addresses: Vec<IpAddr> = table.lookup(name).iter().map(|entry| entry.ip).collect();
+        let mut addresses: Vec<IpAddr> = table.lookup(name).collect();
         addresses.sort_unstable();
         addresses.dedup();
         addresses
@@ -68,10 +68,8 @@ impl NameSource for ArcSwap<NameTable> {
 
     fn name_of(&self, ip: IpAddr) -> Option<String> {
         let table = self.load();
-        table
-            .reverse(ip)
-            .first()
-            .map(|entry| entry.name.to_string())
+        let first = table.reverse(ip).next();
+        first.map(|entry| entry.name.to_string())
     }
 }
 

@@ -1,23 +1,21 @@
 //! Immutable snapshots of what is visible, cheap to make after small changes.
 //!
-//! The table is split into shards by a hash of the name, and of the address for the reverse
-//! direction, and the shards into pages. Snapshots share both; a change copies the page and the
-//! shard that it touches, no others. Names are found by their hashes alone, and lie close
-//! together: what a question costs is the memory that it touches.
+//! The table is split into pages by a hash of the name, and of the address for the reverse
+//! direction. Snapshots share them; a change copies the page that it touches, no other. Names are
+//! found by their hashes alone, which lie close together: what a question costs is the memory that
+//! it touches.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::ops::Range;
 use std::sync::Arc;
 
 use blake2::digest::consts::U16;
 use blake2::{Blake2s, Digest as _};
 use weave_wire::{PeerId, ip_bytes};
 
-/// Pages of a direction.
+/// Pages of a direction, one for each first byte of a key. Some 400 records each, when there are
+/// 100,000: a change copies one.
 const PAGES: usize = 256;
-/// Shards of a page. Some six names each, when there are 100,000: a change copies one.
-const SHARDS: usize = 64;
 
 /// One record: a name, and an address that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,43 +33,48 @@ pub struct NameEntry {
 /// The names visible at one moment.
 #[derive(Debug, Clone)]
 pub struct NameTable {
-    names: Shards,
-    addresses: Shards,
+    names: Pages,
+    addresses: Pages,
     len: usize,
 }
 
 /// Stands for a name or an address: its BLAKE2s of 128 bits, so that no two have the same.
 type Key = u128;
 
-/// Records by their keys, each key with its records: two lists in the same order, ascending.
-#[derive(Debug, Clone, Default)]
-struct Shard {
-    keys: Vec<Key>,
-    entries: Vec<NameEntry>,
+/// A record, with all that a question for it needs: what it touches beside this costs more.
+#[derive(Debug, Clone)]
+struct Slot {
+    key: Key,
+    ip: IpAddr,
+    entry: Arc<NameEntry>,
 }
+
+/// Records in ascending order of their keys.
+#[derive(Debug, Clone, Default)]
+struct Page(Vec<Slot>);
 
 /// One direction of the table.
 #[derive(Debug, Clone)]
-struct Shards(Vec<Arc<[Arc<Shard>]>>);
+struct Pages(Vec<Arc<Page>>);
 
 impl NameTable {
-    /// The records of a name, in whatever case it is written, with or without trailing dot.
+    /// The addresses of a name, in whatever case it is written, with or without trailing dot.
     ///
-    /// No order is promised, and two records may give the same address.
-    pub fn lookup(&self, name: &str) -> &[NameEntry] {
-        self.names
-            .get(key_of_name(name.strip_suffix('.').unwrap_or(name)))
+    /// No order is promised, and one address may come twice.
+    pub fn lookup(&self, name: &str) -> impl Iterator<Item = IpAddr> {
+        let key = key_of_name(name.strip_suffix('.').unwrap_or(name));
+        self.names.get(key).map(|slot| slot.ip)
     }
 
     /// The records of an address.
-    pub fn reverse(&self, ip: IpAddr) -> &[NameEntry] {
-        self.addresses.get(key_of(&ip_bytes(ip)))
+    pub fn reverse(&self, ip: IpAddr) -> impl Iterator<Item = &NameEntry> {
+        self.addresses.get(key_of(&ip_bytes(ip))).map(Slot::entry)
     }
 
     /// All records, by name in lower case, then by address and origin.
     pub fn all(&self) -> Vec<&NameEntry> {
-        let shards = self.names.all();
-        let mut all: Vec<_> = shards.flat_map(|shard| &shard.entries).collect();
+        let slots = self.names.0.iter().flat_map(|page| &page.0);
+        let mut all: Vec<_> = slots.map(Slot::entry).collect();
         let lower = |entry: &NameEntry| lowercase(&entry.name).into_owned();
         all.sort_by_cached_key(|entry| (lower(entry), entry.ip, entry.origin, *entry));
         all
@@ -79,9 +82,12 @@ impl NameTable {
 
     /// The records that were not in `before`, in no order; cheap where one came from the other.
     pub fn added_since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a NameEntry> {
-        self.names.changed(&before.names).flat_map(|(shard, old)| {
-            let entries = shard.entries.iter();
-            entries.filter(|entry| !old.entries.contains(entry))
+        let pages = self.names.0.iter().zip(&before.names.0);
+        let changed = pages.filter(|(page, old)| !Arc::ptr_eq(page, old));
+        changed.flat_map(|(page, old)| {
+            let slots = page.0.iter();
+            let new = slots.filter(|slot| old.get(slot.key).all(|held| held.entry != slot.entry));
+            new.map(Slot::entry)
         })
     }
 
@@ -97,7 +103,8 @@ impl NameTable {
 
     pub(super) fn insert(&mut self, entry: NameEntry) {
         let (name, ip) = keys_of(&entry);
-        self.addresses.insert(ip, entry.clone());
+        let entry = Arc::new(entry);
+        self.addresses.insert(ip, Arc::clone(&entry));
         self.names.insert(name, entry);
         self.len += 1;
     }
@@ -113,8 +120,8 @@ impl NameTable {
 impl Default for NameTable {
     fn default() -> Self {
         Self {
-            names: Shards::empty(),
-            addresses: Shards::empty(),
+            names: Pages::empty(),
+            addresses: Pages::empty(),
             len: 0,
         }
     }
@@ -130,89 +137,60 @@ impl FromIterator<NameEntry> for NameTable {
     }
 }
 
-impl Shard {
-    /// Where the records of a key are, or would be.
-    fn range(&self, key: Key) -> Range<usize> {
-        let start = self.keys.partition_point(|held| *held < key);
-        let same = self
-            .keys
-            .iter()
-            .skip(start)
-            .take_while(|held| **held == key);
-        start..start + same.count()
-    }
-
-    fn get(&self, key: Key) -> &[NameEntry] {
-        self.entries.get(self.range(key)).unwrap_or_default()
-    }
-
-    fn insert(&mut self, key: Key, entry: NameEntry) {
-        let end = self.range(key).end;
-        self.keys.insert(end, key);
-        self.entries.insert(end, entry);
-    }
-
-    fn remove(&mut self, index: usize) {
-        self.keys.remove(index);
-        self.entries.remove(index);
+impl Slot {
+    fn entry(&self) -> &NameEntry {
+        &self.entry
     }
 }
 
-impl Shards {
+impl Page {
+    /// Where the records of a key are, or would be. Hashes are spread evenly, so that a key lies
+    /// near its share of the page.
+    fn start_of(&self, key: Key) -> usize {
+        let [_, share @ .., _, _, _, _, _, _, _] = key.to_be_bytes();
+        let guess = (self.0.len() as u128 * u128::from(u64::from_be_bytes(share))) >> u64::BITS;
+        let (before, after) = self.0.split_at(usize::try_from(guess).unwrap_or_default());
+        let too_far = before.iter().rev().take_while(|slot| slot.key >= key);
+        let too_near = after.iter().take_while(|slot| slot.key < key);
+        before.len() - too_far.count() + too_near.count()
+    }
+
+    fn get(&self, key: Key) -> impl Iterator<Item = &Slot> {
+        let slots = self.0.iter().skip(self.start_of(key));
+        slots.take_while(move |slot| slot.key == key)
+    }
+}
+
+impl Pages {
     fn empty() -> Self {
-        let empty = Arc::new(Shard::default());
-        let page: Arc<[_]> = vec![empty; SHARDS].into();
-        Self(vec![page; PAGES])
+        Self(vec![Arc::default(); PAGES])
     }
 
-    fn of(&self, key: Key) -> Option<&Shard> {
-        let (page, shard) = place_of(key);
-        self.0.get(page)?.get(shard).map(Arc::as_ref)
+    fn get(&self, key: Key) -> impl Iterator<Item = &Slot> {
+        let page = self.0.get(page_of(key));
+        page.into_iter().flat_map(move |page| page.get(key))
     }
 
-    fn of_mut(&mut self, key: Key) -> Option<&mut Shard> {
-        let (page, shard) = place_of(key);
-        let page = Arc::make_mut(self.0.get_mut(page)?);
-        page.get_mut(shard).map(Arc::make_mut)
-    }
-
-    fn get(&self, key: Key) -> &[NameEntry] {
-        self.of(key).map_or(&[], |shard| shard.get(key))
-    }
-
-    fn insert(&mut self, key: Key, entry: NameEntry) {
-        if let Some(shard) = self.of_mut(key) {
-            shard.insert(key, entry);
-        }
+    fn insert(&mut self, key: Key, entry: Arc<NameEntry>) {
+        let Some(page) = self.0.get_mut(page_of(key)) else {
+            return;
+        };
+        let end = page.start_of(key) + page.get(key).count();
+        let ip = entry.ip;
+        Arc::make_mut(page).0.insert(end, Slot { key, ip, entry });
     }
 
     /// Removes one record like this; whether there was one.
     fn remove(&mut self, key: Key, entry: &NameEntry) -> bool {
-        let index = self.of(key).and_then(|shard| {
-            let mut range = shard.range(key);
-            range.find(|index| shard.entries.get(*index) == Some(entry))
-        });
-        let (Some(index), Some(shard)) = (index, self.of_mut(key)) else {
+        let Some(page) = self.0.get_mut(page_of(key)) else {
             return false;
         };
-        shard.remove(index);
+        let Some(index) = page.get(key).position(|slot| *slot.entry == *entry) else {
+            return false;
+        };
+        let index = page.start_of(key) + index;
+        Arc::make_mut(page).0.remove(index);
         true
-    }
-
-    fn all(&self) -> impl Iterator<Item = &Arc<Shard>> {
-        self.0.iter().flat_map(|page| page.iter())
-    }
-
-    /// The shards that these do not share, beside what they were.
-    fn changed<'a>(
-        &'a self,
-        before: &'a Self,
-    ) -> impl Iterator<Item = (&'a Arc<Shard>, &'a Arc<Shard>)> {
-        let pages = self.0.iter().zip(&before.0);
-        pages
-            .filter(|(page, old)| !Arc::ptr_eq(page, old))
-            .flat_map(|(page, old)| page.iter().zip(old.iter()))
-            .filter(|(shard, old)| !Arc::ptr_eq(shard, old))
     }
 }
 
@@ -235,10 +213,9 @@ fn key_of(bytes: &[u8]) -> Key {
     Key::from_be_bytes(Blake2s::<U16>::digest(bytes).into())
 }
 
-/// Page and shard of a key.
-fn place_of(key: Key) -> (usize, usize) {
-    let [page, shard, ..] = key.to_be_bytes();
-    (usize::from(page) % PAGES, usize::from(shard) % SHARDS)
+fn page_of(key: Key) -> usize {
+    let [page, ..] = key.to_be_bytes();
+    usize::from(page)
 }
 
 #[cfg(test)]
@@ -259,34 +236,26 @@ mod tests {
         }
     }
 
-    /// Pages and shards that two tables do not share.
-    fn copied(before: &Shards, after: &Shards) -> (usize, usize) {
+    /// Pages that two tables do not share.
+    fn copied(before: &Pages, after: &Pages) -> usize {
         let pages = before.0.iter().zip(&after.0);
-        let shards = before.all().zip(after.all());
-        (
-            pages.filter(|(a, b)| !Arc::ptr_eq(a, b)).count(),
-            shards.filter(|(a, b)| !Arc::ptr_eq(a, b)).count(),
-        )
+        pages.filter(|(a, b)| !Arc::ptr_eq(a, b)).count()
     }
 
     #[test]
-    fn a_change_copies_one_shard_of_each_direction() {
+    fn a_change_copies_one_page_of_each_direction() {
         let mut table = NameTable::default();
         for number in 0..10_000 {
             table.insert(entry(number));
         }
         let before = table.clone();
         table.insert(entry(10_000));
-        assert_eq!(copied(&before.names, &table.names), (1, 1));
-        assert_eq!(copied(&before.addresses, &table.addresses), (1, 1));
-        assert!(
-            table.names.all().all(|shard| shard.keys.len() < 12),
-            "names are spread"
-        );
-        assert!(
-            table.addresses.all().all(|shard| shard.keys.len() < 12),
-            "and addresses"
-        );
+        assert_eq!(copied(&before.names, &table.names), 1);
+        assert_eq!(copied(&before.addresses, &table.addresses), 1);
+        for pages in [&table.names, &table.addresses] {
+            let most = pages.0.iter().map(|page| page.0.len()).max();
+            assert!(most < Some(80), "they are spread: {most:?}");
+        }
         assert_eq!((before.len(), table.len()), (10_000, 10_001));
     }
 
@@ -320,8 +289,8 @@ mod tests {
             prop_assert_eq!(added, new);
             for number in 0..8 {
                 let held = model.iter().filter(|held| **held == entry(number)).count();
-                prop_assert_eq!(table.lookup(&entry(number).name).len(), held);
-                prop_assert_eq!(table.reverse(entry(number).ip).len(), held);
+                prop_assert_eq!(table.lookup(&entry(number).name).count(), held);
+                prop_assert_eq!(table.reverse(entry(number).ip).count(), held);
             }
         }
     }

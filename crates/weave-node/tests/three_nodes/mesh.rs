@@ -383,7 +383,7 @@ impl Mesh {
 
     pub(crate) fn knows_name(&self, host: usize) -> bool {
         let names = &self.hosts[host].out.names;
-        names.lookup(NAME).iter().any(|entry| entry.ip == HOST)
+        names.lookup(NAME).any(|ip| ip == HOST)
     }
 
     pub(crate) fn answer(&self, host: usize, ticket: u64) -> Option<&Result<IpAddr, IpamError>> {

@@ -152,7 +152,7 @@ impl<'a> Probe<'a> {
         let text = self.report.target.clone();
         let names = self.admin.names.load();
         if let Ok(ip) = text.parse::<IpAddr>() {
-            let mut known: Vec<_> = names.reverse(ip).iter().map(|one| &*one.name).collect();
+            let mut known: Vec<_> = names.reverse(ip).map(|one| &*one.name).collect();
             known.sort_unstable();
             known.dedup();
             let how = match known.as_slice() {
@@ -189,7 +189,6 @@ impl<'a> Probe<'a> {
         let names = self.admin.names.load();
         let mut origins: Vec<_> = names
             .reverse(ip)
-            .iter()
             .map(|entry| self.named(&entry.origin))
             .collect();
         origins.sort_unstable();
