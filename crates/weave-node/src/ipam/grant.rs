@@ -140,8 +140,8 @@ impl Ipam {
             let holder = held.owner.clone();
             self.reply_taken(from, id, &holder);
         } else if let Some(lent) = self.pool.lent.get(&ip) {
-            if lent.borrower == from {
-                // an earlier loan to the same peer, on its way back: it asks again
+            if lent.borrower == from || self.is_gone(&lent.borrower) {
+                // an earlier loan to the same peer, or to one that is gone: it asks again
                 self.reply(from, id, Outcome::NotOwner, None);
             } else {
                 let holder = format!("peer {}, by leave of it,", self.ledger.label(lent.borrower));
