@@ -209,8 +209,11 @@ impl Attacher {
             None => &place.key,
         };
         let address = address::take(&self.networks, spec, owner).await?;
-        let segment = self.networks.segment_for(address.address.network()).await;
-        let result = self.plug(place, segment, address).await;
+        let subnet = address.address.network();
+        let network = self.networks.network_for(subnet).await;
+        let result = self
+            .plug(place, SegmentId::of_subnet(network), address)
+            .await;
         if let Err(error) = result {
             self.networks.release(address.allocation().into_iter());
             return Err(error);

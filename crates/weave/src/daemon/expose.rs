@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weave_sys::{linkname, preflight};
 use weave_wire::codec::MAX_ENDPOINT_IPS;
-use weave_wire::{Cidr, InterfaceAddr};
+use weave_wire::{Cidr, InterfaceAddr, SegmentId};
 
 use super::address::{self, is_meant, subnet_of};
 use super::names;
@@ -179,15 +179,11 @@ impl Exposer {
     async fn new_record(&self, subnet: Cidr) -> Result<EndpointRecord, ApiError> {
         check_family(subnet)?;
         self.check_subnet(subnet).await?;
-        let segment = self.networks.segment_for(subnet).await;
-        let mac = self.networks.bridge_mac(segment).await.ok_or_else(|| {
-            let message = format!("the bridge for {subnet} is missing");
-            ApiError::new(ApiErrorKind::Internal, message)
-        })?;
+        let network = self.networks.network_for(subnet).await;
         Ok(EndpointRecord {
             id: id_of(subnet),
-            segment: segment.0,
-            mac,
+            segment: SegmentId::of_subnet(network).0,
+            mac: self.networks.bridge_mac(network),
             addresses: Vec::new(),
             container: EXPOSED.to_owned(),
             kind: Kind::Exposed {

@@ -373,12 +373,12 @@ impl Networks {
         self.state.lock().await.bridges.contains_key(&segment)
     }
 
-    /// The local network that an address is on: the one with just this subnet, else the default.
-    pub(crate) async fn segment_for(&self, subnet: Cidr) -> SegmentId {
+    /// The subnet of the local network that an address is on: just this one, else the default.
+    pub(crate) async fn network_for(&self, subnet: Cidr) -> Cidr {
         if self.has_bridge(subnet).await {
-            SegmentId::of_subnet(subnet)
+            subnet
         } else {
-            SegmentId::of_subnet(self.parts.default_subnet)
+            self.parts.default_subnet
         }
     }
 

@@ -28,12 +28,9 @@ impl Networks {
         records
     }
 
-    /// The hardware address of the bridge of a segment, if it is on this host.
-    pub(crate) async fn bridge_mac(&self, segment: SegmentId) -> Option<Mac> {
-        let state = self.state.lock().await;
-        let subnet = state.bridges.get(&segment)?.subnet;
-        let spec = self.network_spec(subnet);
-        Some(Mac(spec.mac))
+    /// The hardware address of the bridge of a local network.
+    pub(crate) fn bridge_mac(&self, subnet: Cidr) -> Mac {
+        Mac(self.network_spec(subnet).mac)
     }
 
     /// Exposes a subnet, or changes how it is exposed: stored and announced before the host has
