@@ -34,6 +34,7 @@ check "the same as JSON" json 'it["router"] is None' weave 1 version --json
 check "--version of the program" out 'weave [0-9.]+' weave 1 --version
 check "logs of nobody" fails 1 'no router was launched on this host' weave 1 logs
 check "a password is made" out '[a-z0-9-]{20,}' weave 1 password generate
+check "not without randomness" fails 1 'the system has no randomness: ' on 1 unshare --mount sh -c 'mount -t tmpfs none /dev && exec weave password generate'
 check "completions for each shell" eval 'for shell in bash zsh fish; do weave 1 completions "$shell" | grep -q rmpeer || exit 1; done'
 check "manual pages" eval 'weave 1 man "$WORK/man" && grep -q rmpeer "$WORK/man/weave.1" && test -s "$WORK/man/weave-password-add.1"'
 check "a directory that cannot be" fails 1 'error: write the manual pages to /proc/x: ' weave 1 man /proc/x
