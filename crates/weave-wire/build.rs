@@ -14,6 +14,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
     }
     let descriptors = protox::compile(FILES, [ROOT])?;
-    prost_build::Config::new().compile_fds(descriptors)?;
+    prost_build::Config::new()
+        // the largest of all entries would be larger still
+        .boxed(".weave.v1.PeerRecord.founding")
+        .compile_fds(descriptors)?;
     Ok(())
 }

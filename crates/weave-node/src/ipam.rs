@@ -383,8 +383,9 @@ impl Ipam {
     }
 
     /// The founding that this host depends on, if any.
-    pub fn part_in(&self) -> Option<GenesisId> {
-        self.genesis_id().filter(|_| self.has_stake())
+    pub fn part_in(&self) -> Option<Box<proto::Founding>> {
+        let genesis = self.genesis.as_ref().filter(|_| self.has_stake());
+        genesis.map(Genesis::to_tell)
     }
 
     /// Asks for a founding ahead of need; says why there is none yet, or nothing when there is.

@@ -11,9 +11,9 @@ use std::net::{IpAddr, SocketAddr};
 use prost::Message as _;
 
 use crate::proto::{
-    Batch, CircuitReply, CircuitRequest, ControlMessage, Delta, Digest, Entry, Finding, Hello,
-    Inquiry, InquiryReply, LoanReturn, LogVersion, PathProbe, Ping, Pong, Pull, RekeyReply,
-    RekeyRequest, SignedBatch, SocketAddress, SpaceReply, SpaceRequest, Summary,
+    Batch, CircuitReply, CircuitRequest, ControlMessage, Delta, Digest, Entry, Finding,
+    GenesisRecord, Hello, Inquiry, InquiryReply, LoanReturn, LogVersion, PathProbe, Ping, Pong,
+    Pull, RekeyReply, RekeyRequest, SignedBatch, SocketAddress, SpaceReply, SpaceRequest, Summary,
     control_message::Body, entry,
 };
 use crate::{Mac, PeerId, ReceiverIndex, SEALED_HEADER_LEN, TAG_LEN, WireError};
@@ -137,11 +137,7 @@ pub fn check_entry(entry: &Entry) -> Result<(), WireError> {
             at_most("container", name.container.len(), MAX_TEXT_LEN)?;
             ip_from_bytes(&name.ip).map(drop)
         }
-        Log::Genesis(genesis) => {
-            let ip = exactly::<4>("range_ip", &genesis.range_ip)?;
-            prefix(ip.into(), genesis.range_prefix_len)?;
-            prefix(ip.into(), genesis.chunk_prefix_len)
-        }
+        Log::Genesis(genesis) => check_genesis(genesis),
         Log::Grant(grant) => {
             exactly::<16>("genesis", &grant.genesis)?;
             if !grant.taken_from.is_empty() {
@@ -331,14 +327,21 @@ fn check_versions(field: &'static str, logs: &[LogVersion]) -> Result<(), WireEr
         .try_for_each(|log| exactly::<32>("origin", &log.origin).map(drop))
 }
 
+fn check_genesis(genesis: &GenesisRecord) -> Result<(), WireError> {
+    let ip = exactly::<4>("range_ip", &genesis.range_ip)?;
+    prefix(ip.into(), genesis.range_prefix_len)?;
+    prefix(ip.into(), genesis.chunk_prefix_len)
+}
+
 fn check_peer_record(peer: &crate::proto::PeerRecord) -> Result<(), WireError> {
     exactly::<32>("static_key", &peer.static_key)?;
     at_most("nickname", peer.nickname.len(), MAX_TEXT_LEN)?;
     at_most("version", peer.version.len(), MAX_TEXT_LEN)?;
     at_most("addresses", peer.addresses.len(), MAX_PEER_ADDRESSES)?;
     at_most("neighbours", peer.neighbours.len(), MAX_NEIGHBOURS)?;
-    if !peer.founding.is_empty() {
-        exactly::<16>("founding", &peer.founding)?;
+    if let Some(founding) = &peer.founding {
+        exactly::<32>("founder", &founding.founder)?;
+        check_genesis(&founding.genesis.clone().unwrap_or_default())?;
     }
     peer.addresses
         .iter()

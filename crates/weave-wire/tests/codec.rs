@@ -9,9 +9,10 @@ use weave_wire::codec::{
     encode_path_probe,
 };
 use weave_wire::proto::{
-    Batch, ControlMessage, Delta, Digest, EndpointRecord, Entry, Finding, GenesisRecord, Goodbye,
-    Hello, Inquiry, InquiryReply, LogVersion, NameRecord, PathProbe, PeerRecord, RekeyReply,
-    RekeyRequest, SignedBatch, SocketAddress, SubnetRecord, control_message::Body, entry,
+    Batch, ControlMessage, Delta, Digest, EndpointRecord, Entry, Finding, Founding, GenesisRecord,
+    Goodbye, Hello, Inquiry, InquiryReply, LogVersion, NameRecord, PathProbe, PeerRecord,
+    RekeyReply, RekeyRequest, SignedBatch, SocketAddress, SubnetRecord, control_message::Body,
+    entry,
 };
 use weave_wire::{
     WireError, decode_batch, decode_control, from_proto_addr, ip_bytes, ip_from_bytes,
@@ -321,9 +322,14 @@ fn entries_that_no_reader_could_use_are_told() {
         founded_at: 0,
         chunk_prefix_len: 26,
     };
+    let founding = Founding {
+        founder: vec![1; 32],
+        genesis: Some(genesis.clone()),
+    };
     let peer = PeerRecord {
         static_key: vec![1; 32],
         neighbours: vec![vec![1; 8]],
+        founding: Some(Box::new(founding.clone())),
         ..Default::default()
     };
     let good = [
@@ -387,6 +393,20 @@ fn entries_that_no_reader_could_use_are_told() {
         }),
         Log::Peer(PeerRecord {
             neighbours: vec![vec![1; 7]],
+            ..peer.clone()
+        }),
+        Log::Peer(PeerRecord {
+            founding: Some(Box::new(Founding {
+                founder: vec![1; 16],
+                ..founding.clone()
+            })),
+            ..peer.clone()
+        }),
+        Log::Peer(PeerRecord {
+            founding: Some(Box::new(Founding {
+                genesis: None,
+                ..founding
+            })),
             ..peer
         }),
     ];

@@ -112,7 +112,7 @@ impl Founding {
             Some(record) if record.awaits_targets => self.awaiting.insert(peer),
             Some(_) | None => self.awaiting.remove(&peer),
         };
-        let part = record.and_then(|record| GenesisId::try_from(record.founding.as_slice()).ok());
+        let part = record.and_then(|record| Some(Genesis::told(record.founding.as_ref()?)?.id));
         let before = match part {
             Some(part) => self.parts.insert(peer, part),
             None => self.parts.remove(&peer),
@@ -123,6 +123,12 @@ impl Founding {
     /// The founding that a peer says to take part in.
     pub(super) fn part_of(&self, peer: &PeerId) -> Option<GenesisId> {
         self.parts.get(peer).copied()
+    }
+
+    /// Peers that say to take part in a founding, or did when they were heard last.
+    pub(super) fn members_of(&self, id: GenesisId) -> impl Iterator<Item = &PeerId> {
+        let members = self.parts.iter().filter(move |(_, part)| **part == id);
+        members.map(|(peer, _)| peer)
     }
 
     /// Whether somebody waits for a founding.
@@ -345,17 +351,22 @@ impl Ipam {
         })
     }
 
+    /// Foundings of other peers that somebody is left of.
+    fn living_foundings(&self) -> impl Iterator<Item = &Genesis> {
+        let foundings = self.ledger.geneses();
+        foundings.filter(|genesis| !self.is_dead(genesis))
+    }
+
     /// Foundings of other peers over another range than ours.
     pub(super) fn mismatched_ranges(&self) -> impl Iterator<Item = &Genesis> {
-        self.ledger
-            .geneses()
+        self.living_foundings()
             .filter(|genesis| Some(genesis.range) != self.config.range)
     }
 
     /// Foundings of other peers over our range, beside the one in force.
     pub(super) fn rival_foundings(&self) -> impl Iterator<Item = &Genesis> {
         let current = self.genesis_id();
-        self.ledger.geneses().filter(move |genesis| {
+        self.living_foundings().filter(move |genesis| {
             Some(genesis.range) == self.config.range && Some(genesis.id) != current
         })
     }
@@ -366,9 +377,7 @@ impl Ipam {
     /// it will ever come back.
     fn contest(&mut self) {
         let Some(ours) = &self.genesis else { return };
-        let present = |rival: &&Genesis| {
-            self.ledger.is_used(rival.id) || self.reachable.contains(&rival.founder)
-        };
+        let present = |rival: &&Genesis| self.ledger.is_used(rival.id) || self.is_present(rival);
         let order = |genesis: &&Genesis| (!self.ledger.is_used(genesis.id), genesis.label());
         let Some(rival) = self.rival_foundings().filter(present).min_by_key(order) else {
             self.founding.contested_since = None;
@@ -391,8 +400,7 @@ impl Ipam {
             let is_used = self.ledger.is_used(genesis.id);
             (!self.is_present(genesis), !is_used, genesis.label())
         };
-        self.ledger
-            .geneses()
+        self.living_foundings()
             .filter(ours)
             .min_by_key(order)
             .cloned()

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use blake2::digest::consts::U16;
 use blake2::{Blake2s, Blake2s256, Digest};
 use prost::Message as _;
-use weave_wire::proto::GenesisRecord;
+use weave_wire::proto::{self, GenesisRecord};
 use weave_wire::{Cidr, PeerId, SegmentId};
 
 use super::span::Span;
@@ -64,6 +64,20 @@ impl Genesis {
             record,
             span: Span::of(range)?,
             chunk_prefix_len,
+        })
+    }
+
+    /// As told by somebody that takes part in it; nothing when it makes no sense.
+    pub(crate) fn told(founding: &proto::Founding) -> Option<Self> {
+        let founder = PeerId(founding.founder.as_slice().try_into().ok()?);
+        Self::from_record(founder, founding.genesis.clone()?)
+    }
+
+    /// What somebody says that takes part in it.
+    pub(crate) fn to_tell(&self) -> Box<proto::Founding> {
+        Box::new(proto::Founding {
+            founder: self.founder.0.to_vec(),
+            genesis: Some(self.record.clone()),
         })
     }
 

@@ -45,7 +45,9 @@ pub(crate) struct Touched {
 #[derive(Debug, Clone)]
 pub(crate) struct Ledger {
     me: PeerId,
-    geneses: BTreeMap<Place, Genesis>,
+    /// Foundings that others made or take part in, and how many of their entries say so.
+    geneses: BTreeMap<GenesisId, (Genesis, usize)>,
+    told: BTreeMap<Place, GenesisId>,
     grants: BTreeMap<Place, (GenesisId, Grant)>,
     loans: BTreeMap<Place, (GenesisId, PeerId, u32)>,
     subnets: BTreeMap<Place, Cidr>,
@@ -65,6 +67,7 @@ impl Ledger {
         Self {
             me,
             geneses: BTreeMap::new(),
+            told: BTreeMap::new(),
             grants: BTreeMap::new(),
             loans: BTreeMap::new(),
             subnets: BTreeMap::new(),
@@ -82,14 +85,12 @@ impl Ledger {
     /// Of our own log only subnets count: about our grants and loans we know better.
     pub(crate) fn apply(&mut self, origin: PeerId, slot: u64, new: Option<&Body>) -> Touched {
         let place = (origin, slot);
+        let told_before = self.told.get(&place).copied();
         let mut touched = self.remove(place);
         let foreign = origin != self.me;
         match new {
             Some(Body::Genesis(record)) if foreign => {
-                if let Some(genesis) = Genesis::from_record(origin, record.clone()) {
-                    touched.genesis = true;
-                    self.geneses.insert(place, genesis);
-                }
+                self.add_genesis(place, Genesis::from_record(origin, record.clone()));
             }
             Some(Body::Grant(record)) if foreign => self.add_grant(place, record, &mut touched),
             Some(Body::Loan(record)) if foreign => self.add_loan(place, record, &mut touched),
@@ -108,6 +109,8 @@ impl Ledger {
             }
             Some(Body::Peer(record)) => {
                 self.nicknames.insert(origin, record.nickname.clone());
+                let part = record.founding.as_ref().filter(|_| foreign);
+                self.add_genesis(place, part.and_then(|founding| Genesis::told(founding)));
             }
             Some(
                 Body::Genesis(_)
@@ -119,12 +122,23 @@ impl Ledger {
             )
             | None => {}
         }
+        touched.genesis = told_before != self.told.get(&place).copied();
         touched
     }
 
-    /// Foundings that other peers announce.
+    /// Of a founding of ours others know less: if we left it, what we lent under it is forgotten.
+    fn add_genesis(&mut self, place: Place, genesis: Option<Genesis>) {
+        let Some(genesis) = genesis.filter(|genesis| genesis.founder != self.me) else {
+            return;
+        };
+        self.told.insert(place, genesis.id);
+        let known = self.geneses.entry(genesis.id).or_insert((genesis, 0));
+        known.1 += 1;
+    }
+
+    /// Foundings that other peers made or take part in.
     pub(crate) fn geneses(&self) -> impl Iterator<Item = &Genesis> {
-        self.geneses.values()
+        self.geneses.values().map(|(genesis, _)| genesis)
     }
 
     /// Grants of other peers under this founding.
@@ -179,9 +193,7 @@ impl Ledger {
 
     /// Whether somebody uses a founding that nobody announces at present.
     pub(crate) fn names_unknown_genesis(&self) -> bool {
-        self.uses
-            .keys()
-            .any(|id| !self.geneses.values().any(|genesis| genesis.id == *id))
+        self.uses.keys().any(|id| !self.geneses.contains_key(id))
     }
 
     /// The known subnets strictly inside this one.
@@ -237,10 +249,17 @@ impl Ledger {
 
     fn remove(&mut self, place: Place) -> Touched {
         let mut touched = Touched {
-            genesis: self.geneses.remove(&place).is_some(),
             subnets: self.subnets.remove(&place).is_some(),
             ..Touched::default()
         };
+        if let Some(id) = self.told.remove(&place)
+            && let Some((_, places)) = self.geneses.get_mut(&id)
+        {
+            *places -= 1;
+            if *places == 0 {
+                self.geneses.remove(&id);
+            }
+        }
         for ip in self.stations.remove(&place).into_iter().flatten() {
             touched.stations = true;
             self.announced.remove(&(ip, place));
@@ -290,7 +309,7 @@ fn subnet_of(record: &SubnetRecord) -> Option<Cidr> {
 
 #[cfg(test)]
 mod tests {
-    use weave_wire::proto::EndpointRecord;
+    use weave_wire::proto::{EndpointRecord, PeerRecord};
 
     use super::*;
     use crate::ipam::store::{grant_record, loan_record};
@@ -326,6 +345,35 @@ mod tests {
         ledger.apply(OTHER, 5, None);
         assert_eq!(ledger.grants([4; 16]).count(), 0);
         assert!(!ledger.names_unknown_genesis());
+    }
+
+    #[test]
+    fn a_founding_is_known_as_long_as_anybody_tells_of_it() {
+        let mut ledger = Ledger::new(ME);
+        let range = "10.32.0.0/12".parse().expect("a range");
+        let genesis = Genesis::found(OTHER, range, 7).expect("IPv4");
+        let record = Body::Peer(PeerRecord {
+            founding: Some(genesis.to_tell()),
+            ..PeerRecord::default()
+        });
+        let own = Body::Genesis(genesis.record.clone());
+        let third = PeerId([3; 32]);
+        assert!(ledger.apply(OTHER, 1, Some(&own)).genesis);
+        assert!(ledger.apply(third, 1, Some(&record)).genesis);
+        assert!(!ledger.apply(third, 1, Some(&record)).genesis, "no news");
+        ledger.apply(OTHER, 1, None);
+        assert_eq!(ledger.geneses().collect::<Vec<_>>(), [&genesis]);
+        ledger.apply(third, 1, Some(&Body::Peer(PeerRecord::default())));
+        assert_eq!(ledger.geneses().count(), 0);
+        // what we take part in ourselves, or have made, we know
+        ledger.apply(ME, 1, Some(&record));
+        let own = Genesis::found(ME, range, 7).expect("IPv4");
+        let of_ours = Body::Peer(PeerRecord {
+            founding: Some(own.to_tell()),
+            ..PeerRecord::default()
+        });
+        ledger.apply(third, 1, Some(&of_ours));
+        assert_eq!(ledger.geneses().count(), 0);
     }
 
     #[test]

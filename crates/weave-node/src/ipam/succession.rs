@@ -23,6 +23,7 @@ use weave_wire::{PeerId, Time};
 
 use super::Ipam;
 use super::chunks::{Grant, Run};
+use super::genesis::{Genesis, GenesisId};
 use super::pool::{Lent, Phase};
 use super::span::Span;
 use super::store::contact_write;
@@ -327,14 +328,14 @@ impl Ipam {
         if !self.is_banned(&founder) {
             return Some(founder);
         }
-        let last = self.line().last().copied();
+        let last = self.line_of(self.genesis.as_ref()?).pop();
         last.filter(|last| !self.is_banned(last))
     }
 
     /// The founder and those who follow it, up to the first that is not banned: whom the founder
     /// gave space to, then whom each of these did.
-    pub(super) fn line(&self) -> Vec<PeerId> {
-        let mut line: Vec<PeerId> = self.genesis.iter().map(|genesis| genesis.founder).collect();
+    pub(super) fn line_of(&self, genesis: &Genesis) -> Vec<PeerId> {
+        let mut line = vec![genesis.founder];
         let mut at = 0;
         while let Some(peer) = line.get(at).copied() {
             at += 1;
@@ -342,7 +343,7 @@ impl Ipam {
                 line.truncate(at);
                 break;
             }
-            for heir in self.given_to_by(peer) {
+            for heir in self.given_to_by(peer, genesis.id) {
                 if !line.contains(&heir) {
                     line.push(heir);
                 }
@@ -353,11 +354,10 @@ impl Ipam {
 
     /// Whom a peer granted to, the first one first, and then whom it lent to. A log is heard from
     /// its beginning: whoever knows a later grant knows the first.
-    fn given_to_by(&self, peer: PeerId) -> Vec<PeerId> {
-        let Some(id) = self.genesis_id() else {
-            return Vec::new();
-        };
-        let own = self.grants.values().map(|own| own.grant);
+    fn given_to_by(&self, peer: PeerId, id: GenesisId) -> Vec<PeerId> {
+        let is_current = self.genesis_id() == Some(id);
+        let own = self.grants.values().filter(|_| is_current);
+        let own = own.map(|own| own.grant);
         let granted = self.ledger.grants(id).chain(own);
         let mut granted: Vec<Grant> = granted
             .filter(|grant| grant.grantor == peer && !grant.is_receipt())
@@ -368,6 +368,15 @@ impl Ipam {
         let borrowers: BTreeSet<PeerId> = lent.map(|(_, borrower, _)| borrower).collect();
         let grantees = granted.into_iter().map(|grant| grant.grantee);
         grantees.chain(borrowers).collect()
+    }
+
+    /// Whether nobody is left of a founding: all that take part in it, or were given space by one
+    /// of these, are banned.
+    pub(super) fn is_dead(&self, genesis: &Genesis) -> bool {
+        let is_banned = |peer: &PeerId| self.is_banned(peer);
+        is_banned(&genesis.founder)
+            && self.founding.members_of(genesis.id).all(is_banned)
+            && self.line_of(genesis).iter().all(is_banned)
     }
 
     fn note_top(&mut self) {

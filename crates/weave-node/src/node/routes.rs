@@ -133,10 +133,8 @@ impl Node {
     /// Whether our record still says what others go by when they found a range or follow one.
     fn check_record(&mut self) {
         let own = self.logs.peer_record(&self.me);
-        let part = self.ipam.part_in();
         if own.is_some_and(|own| {
-            own.awaits_targets != self.ipam.awaits_targets()
-                || own.founding != part.as_ref().map_or(&[][..], |id| id)
+            own.awaits_targets != self.ipam.awaits_targets() || own.founding != self.ipam.part_in()
         }) {
             self.hurry_record();
         }

@@ -184,7 +184,7 @@ impl Node {
             capabilities: self.config.pq.capabilities() | ANSWERS,
             version: self.config.version.clone(),
             awaits_targets: self.ipam.awaits_targets(),
-            founding: self.ipam.part_in().map_or_else(Vec::new, Vec::from),
+            founding: self.ipam.part_in(),
         };
         if let Some(written) = self.record_written.filter(|_| is_large) {
             let calm = written + self.calm_record_pause();

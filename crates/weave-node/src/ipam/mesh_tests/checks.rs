@@ -52,7 +52,11 @@ impl Mesh {
         }
         self.check_books();
         self.check_loans(may_differ);
-        if self.foundings() == 1 && !may_differ {
+        let foundings = self.foundings();
+        if foundings > 1 {
+            self.oracle
+                .violation(format!("{foundings} foundings are left"));
+        } else if foundings == 1 && !may_differ {
             self.check_free_space();
         }
     }
@@ -68,7 +72,7 @@ impl Mesh {
         let ipams = self
             .left()
             .filter_map(|node| self.peers[node].ipam.as_ref());
-        let mut lines = ipams.map(|ipam| ipam.line());
+        let mut lines = ipams.filter_map(|ipam| Some(ipam.line_of(ipam.genesis.as_ref()?)));
         lines.any(|line| {
             let line: Vec<usize> = line.iter().filter_map(of).collect();
             let all_gone = line.iter().all(|node| self.peers[*node].is_gone);

@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
-use weave_wire::proto::{PeerRecord, SubnetRecord, control_message::Body, entry};
+use weave_wire::proto::{Founding, PeerRecord, SubnetRecord, control_message::Body, entry};
 use weave_wire::{Cidr, PeerId, Time, ip_bytes};
 
 use super::oracle::{Oracle, Others};
-use crate::ipam::genesis::GenesisId;
 use crate::ipam::pool::{Loan, Pick};
 use crate::ipam::span::Span;
 use crate::ipam::store::{self, Stored, Write, genesis_key, held_key, ip_bits};
@@ -107,7 +106,7 @@ pub(super) struct Peer {
     writing: Vec<(u64, Vec<Write>)>,
     slots: BTreeMap<String, u64>,
     /// The founding that its log says it takes part in.
-    part: Option<GenesisId>,
+    part: Option<Box<Founding>>,
     /// It never comes back.
     pub(super) is_gone: bool,
     /// Bans that it has heard of.
@@ -537,14 +536,14 @@ impl Mesh {
         let Some(part) = peer.ipam.as_ref().map(Ipam::part_in) else {
             return;
         };
-        let said = peer.slots.contains_key(PEER).then_some(peer.part);
-        if said == Some(part) {
+        let has_said = peer.slots.contains_key(PEER);
+        if has_said && peer.part == part {
             return;
         }
-        self.peers[node].part = part;
+        self.peers[node].part.clone_from(&part);
         let slot = self.slot(node, PEER.to_owned());
         let record = PeerRecord {
-            founding: part.map_or_else(Vec::new, Vec::from),
+            founding: part,
             ..Default::default()
         };
         self.write_log(node, slot, Some(entry::Body::Peer(record)));

@@ -1,7 +1,6 @@
 //! Who founds an address range, when, and what becomes of two foundings.
 
 use super::*;
-use crate::ipam::genesis::GenesisId;
 use crate::ipam::pool::{Held, Phase};
 
 #[test]
@@ -259,17 +258,67 @@ fn rivals() -> (Host, Host) {
     }
 }
 
+#[test]
+fn a_founding_whose_founder_is_not_heard_of_is_followed_where_somebody_takes_part_in_it() {
+    let (stays, _) = rivals();
+    let mut newcomer = Host::new(7);
+    newcomer.reach(&[3]);
+    let record = entry::Body::Peer(proto::PeerRecord {
+        founding: stays.ipam.genesis.as_ref().map(Genesis::to_tell),
+        ..proto::PeerRecord::default()
+    });
+    newcomer
+        .ipam
+        .apply(id(3), 1, None, Some(&record), newcomer.now);
+    newcomer.drain();
+    newcomer.pass(1000);
+    assert_eq!(newcomer.ipam.genesis_id(), stays.ipam.genesis_id());
+}
+
+#[test]
+fn a_founding_of_which_all_are_banned_is_followed_no_more() {
+    let (former, _) = rivals();
+    let mut left = Host::new(7);
+    left.ipam.set_targets(0, 0, left.now);
+    let genesis = former.ipam.genesis.as_ref().expect("founded");
+    let loan = store::loan_record(genesis.id, id(3), 77, 1);
+    for (slot, body) in [
+        (80, entry::Body::Genesis(genesis.record.clone())),
+        (81, entry::Body::Loan(loan)),
+    ] {
+        let (founder, now) = (genesis.founder, left.now);
+        left.ipam.apply(founder, slot, None, Some(&body), now);
+    }
+    left.ipam.ban(genesis.founder, left.now);
+    left.drain();
+    left.pass(1000);
+    assert_eq!(left.ipam.genesis_id(), Some(genesis.id), "the borrower is");
+    let member = entry::Body::Peer(proto::PeerRecord {
+        founding: Some(genesis.to_tell()),
+        ..proto::PeerRecord::default()
+    });
+    left.ipam.apply(id(4), 1, None, Some(&member), left.now);
+    left.ipam.ban(id(3), left.now);
+    left.drain();
+    assert_eq!(left.ipam.genesis_id(), Some(genesis.id), "a member is");
+    left.ipam.ban(id(4), left.now);
+    left.drain();
+    let ip = left.allocate(1, RANGE, None);
+    assert_eq!(left.ipam.genesis.as_ref().map(|it| it.founder), Some(id(7)));
+    assert!(ip.is_private());
+}
+
 /// That of a founder that is gone; what its log says of who took part once does not count.
 #[test]
 fn a_better_founding_is_gone_over_to_once_somebody_within_reach_takes_part_in_it() {
     let (stays, mut yields) = rivals();
-    let record = |part: Option<GenesisId>| {
+    let record = |part: Option<&Genesis>| {
         entry::Body::Peer(proto::PeerRecord {
-            founding: part.map_or_else(Vec::new, Vec::from),
+            founding: part.map(Genesis::to_tell),
             ..proto::PeerRecord::default()
         })
     };
-    let former = yields.ipam.genesis_id();
+    let former = yields.ipam.genesis.clone();
     yields.reach(&[3]);
     let loan = store::loan_record(stays.ipam.genesis_id().expect("founded"), id(3), 77, 1);
     let loan = entry::Body::Loan(loan);
@@ -279,8 +328,8 @@ fn a_better_founding_is_gone_over_to_once_somebody_within_reach_takes_part_in_it
     yields.drain();
     for (part, goes_over) in [
         (None, false),
-        (former, false),
-        (stays.ipam.genesis_id(), true),
+        (former.as_ref(), false),
+        (stays.ipam.genesis.as_ref(), true),
     ] {
         yields
             .ipam
@@ -288,10 +337,10 @@ fn a_better_founding_is_gone_over_to_once_somebody_within_reach_takes_part_in_it
         yields.drain();
         yields.pass(16_000);
         let part = match goes_over {
-            true => stays.ipam.genesis_id(),
-            false => former,
+            true => stays.ipam.genesis.as_ref(),
+            false => former.as_ref(),
         };
-        assert_eq!(yields.ipam.part_in(), part);
+        assert_eq!(yields.ipam.part_in(), part.map(Genesis::to_tell));
     }
 }
 
