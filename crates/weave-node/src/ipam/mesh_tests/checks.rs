@@ -28,6 +28,13 @@ impl Mesh {
 
     /// After a quiet time: all views agree, no address is lost, what is free can be had.
     pub(super) fn check_converged(&mut self) {
+        let moment = Duration::from_secs(1);
+        let ipams = self.peers.iter().filter_map(|peer| peer.ipam.as_ref());
+        let mut lent = ipams.flat_map(|ipam| ipam.pool.lent.values());
+        // who was told that an address is taken asks again half a minute later: it may be just now
+        if lent.any(|lent| self.now < lent.since + moment) {
+            self.run_for(moment);
+        }
         let maps: Vec<(usize, Option<[u8; 16]>, Owners)> = self
             .left()
             .map(|node| {
