@@ -236,6 +236,10 @@ impl Mesh {
             }
         }
         self.relink();
+        // whom chance would not repair for long hears all now
+        for (from, to) in self.all_links() {
+            self.at(Duration::from_secs(10), Event::Sync { from, to });
+        }
         // where a founder is banned the other hosts that are gone must be, too
         if self.faults.bans > 0 {
             let gone = self.peers.iter().filter(|peer| peer.is_gone);
