@@ -6,7 +6,6 @@ SW=$LAB_NAME-founder
 down() { unwire; }
 routers_say() { local h; for h in 2 3 4; do tail -n 20 "$WORK/log$h" | sed "s/^/  m$h: /"; done; }
 attach() { w "$1" attach --netns "/run/netns/$SW-c$1"; }
-know() { local peers=$1 h; shift; for h in "$@"; do w "$h" status | grep -qE "Peers: $peers " || { w "$h" status; return 1; }; done; }
 end() { local h; for h in "$@"; do kill -9 "${PIDS[$h]}"; wait "${PIDS[$h]}" 2>/dev/null; unset "PIDS[$h]"; done; }
 
 wire 1 2 3 4 5

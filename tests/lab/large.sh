@@ -8,10 +8,6 @@ SW=$LAB_NAME-large
 ROUTER_OPTIONS=(--conn-limit $LIMIT)
 down() { unwire; }
 routers_say() { local h; for h in 1 2 3; do tail -n 20 "$WORK/log$h" | sed "s/^/  m$h: /"; done; }
-know() {  # know PEERS HOST... : these show so many peers
-  local peers=$1 h; shift
-  for h in "$@"; do w "$h" status | grep -E "Peers: $peers " || { w "$h" status; return 1; }; done
-}
 connected() { w "$1" status connections | grep -cE " established "; }
 have() { w "$1" status connections | grep -E " established .*\(m$2\)"; }  # have A B : A has a connection with B
 

@@ -72,6 +72,10 @@ start() {  # start NUMBER [PEER] : its router
     --state-dir "$WORK/state$h" --socket "$WORK/$h.sock" --status-addr off "$@" >>"$WORK/log$h" 2>&1 &
   PIDS[$h]=$!
 }
+know() {  # know PEERS NUMBER... : the routers of these show so many peers
+  local peers=$1 h; shift
+  for h in "$@"; do w "$h" status | grep -E "Peers: $peers " || { w "$h" status; return 1; }; done
+}
 contain() {  # contain NUMBER : a namespace for its container
   ip netns add "$SW-c$1"; ip -n "$SW-c$1" link set lo up
 }
