@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use blake2::digest::consts::U16;
@@ -63,12 +64,13 @@ impl NameTable {
     /// No order is promised, and one address may come twice.
     pub fn lookup(&self, name: &str) -> impl Iterator<Item = IpAddr> {
         let key = key_of_name(name.strip_suffix('.').unwrap_or(name));
-        self.names.get(key).map(|slot| slot.ip)
+        self.names.get(key).iter().map(|slot| slot.ip)
     }
 
     /// The records of an address.
     pub fn reverse(&self, ip: IpAddr) -> impl Iterator<Item = &NameEntry> {
-        self.addresses.get(key_of(&ip_bytes(ip))).map(Slot::entry)
+        let slots = self.addresses.get(key_of(&ip_bytes(ip)));
+        slots.iter().map(Slot::entry)
     }
 
     /// All records, by name in lower case, then by address and origin.
@@ -86,7 +88,10 @@ impl NameTable {
         let changed = pages.filter(|(page, old)| !Arc::ptr_eq(page, old));
         changed.flat_map(|(page, old)| {
             let slots = page.0.iter();
-            let new = slots.filter(|slot| old.get(slot.key).all(|held| held.entry != slot.entry));
+            let new = slots.filter(|slot| {
+                let mut held = old.get(slot.key).iter();
+                held.all(|held| held.entry != slot.entry)
+            });
             new.map(Slot::entry)
         })
     }
@@ -146,18 +151,19 @@ impl Slot {
 impl Page {
     /// Where the records of a key are, or would be. Hashes are spread evenly, so that a key lies
     /// near its share of the page.
-    fn start_of(&self, key: Key) -> usize {
+    fn range_of(&self, key: Key) -> Range<usize> {
         let [_, share @ .., _, _, _, _, _, _, _] = key.to_be_bytes();
         let guess = (self.0.len() as u128 * u128::from(u64::from_be_bytes(share))) >> u64::BITS;
         let (before, after) = self.0.split_at(usize::try_from(guess).unwrap_or_default());
         let too_far = before.iter().rev().take_while(|slot| slot.key >= key);
         let too_near = after.iter().take_while(|slot| slot.key < key);
-        before.len() - too_far.count() + too_near.count()
+        let start = before.len() - too_far.count() + too_near.count();
+        let same = self.0.iter().skip(start);
+        start..start + same.take_while(|slot| slot.key == key).count()
     }
 
-    fn get(&self, key: Key) -> impl Iterator<Item = &Slot> {
-        let slots = self.0.iter().skip(self.start_of(key));
-        slots.take_while(move |slot| slot.key == key)
+    fn get(&self, key: Key) -> &[Slot] {
+        self.0.get(self.range_of(key)).unwrap_or_default()
     }
 }
 
@@ -166,16 +172,16 @@ impl Pages {
         Self(vec![Arc::default(); PAGES])
     }
 
-    fn get(&self, key: Key) -> impl Iterator<Item = &Slot> {
+    fn get(&self, key: Key) -> &[Slot] {
         let page = self.0.get(page_of(key));
-        page.into_iter().flat_map(move |page| page.get(key))
+        page.map_or(&[], |page| page.get(key))
     }
 
     fn insert(&mut self, key: Key, entry: Arc<NameEntry>) {
         let Some(page) = self.0.get_mut(page_of(key)) else {
             return;
         };
-        let end = page.start_of(key) + page.get(key).count();
+        let end = page.range_of(key).end;
         let ip = entry.ip;
         Arc::make_mut(page).0.insert(end, Slot { key, ip, entry });
     }
@@ -185,10 +191,10 @@ impl Pages {
         let Some(page) = self.0.get_mut(page_of(key)) else {
             return false;
         };
-        let Some(index) = page.get(key).position(|slot| *slot.entry == *entry) else {
+        let is_it = |index: &usize| page.0.get(*index).is_some_and(|it| *it.entry == *entry);
+        let Some(index) = page.range_of(key).find(is_it) else {
             return false;
         };
-        let index = page.start_of(key) + index;
         Arc::make_mut(page).0.remove(index);
         true
     }
