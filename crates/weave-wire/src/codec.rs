@@ -341,7 +341,8 @@ fn check_peer_record(peer: &crate::proto::PeerRecord) -> Result<(), WireError> {
     at_most("neighbours", peer.neighbours.len(), MAX_NEIGHBOURS)?;
     if let Some(founding) = &peer.founding {
         exactly::<32>("founder", &founding.founder)?;
-        check_genesis(&founding.genesis.clone().unwrap_or_default())?;
+        let genesis = founding.genesis.as_ref();
+        check_genesis(genesis.ok_or(WireError::FieldValue { field: "genesis" })?)?;
     }
     peer.addresses
         .iter()

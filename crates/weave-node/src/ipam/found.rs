@@ -120,11 +120,6 @@ impl Founding {
         changes || before != part
     }
 
-    /// The founding that a peer says to take part in.
-    pub(super) fn part_of(&self, peer: &PeerId) -> Option<GenesisId> {
-        self.parts.get(peer).copied()
-    }
-
     /// Peers that say to take part in a founding, or did when they were heard last.
     pub(super) fn members_of(&self, id: GenesisId) -> impl Iterator<Item = &PeerId> {
         let members = self.parts.iter().filter(move |(_, part)| **part == id);

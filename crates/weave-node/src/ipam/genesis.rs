@@ -12,6 +12,7 @@ use weave_wire::proto::{self, GenesisRecord};
 use weave_wire::{Cidr, PeerId, SegmentId};
 
 use super::span::Span;
+use super::store::peer_of;
 
 /// Identity of a genesis: BLAKE2s-128 of its encoded record followed by the founder's key.
 pub(crate) type GenesisId = [u8; 16];
@@ -69,8 +70,7 @@ impl Genesis {
 
     /// As told by somebody that takes part in it; nothing when it makes no sense.
     pub(crate) fn told(founding: &proto::Founding) -> Option<Self> {
-        let founder = PeerId(founding.founder.as_slice().try_into().ok()?);
-        Self::from_record(founder, founding.genesis.clone()?)
+        Self::from_record(peer_of(&founding.founder)?, founding.genesis.clone()?)
     }
 
     /// What somebody says that takes part in it.

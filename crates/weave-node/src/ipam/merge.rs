@@ -60,9 +60,9 @@ impl Ipam {
     /// Whether somebody within reach takes part in a founding: who did once may have gone over to
     /// another one since.
     pub(super) fn is_present(&self, genesis: &Genesis) -> bool {
-        let mut reachable = self.reachable.iter();
+        let mut members = self.founding.members_of(genesis.id);
         self.reachable.contains(&genesis.founder)
-            || reachable.any(|peer| self.founding.part_of(peer) == Some(genesis.id))
+            || members.any(|peer| self.reachable.contains(peer))
     }
 
     fn stage_merge(&mut self, better: Genesis) {
