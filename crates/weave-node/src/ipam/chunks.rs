@@ -102,10 +102,16 @@ impl ChunkMap {
         is_banned: impl Fn(&PeerId) -> bool,
     ) -> usize {
         grants.sort_unstable_by_key(Grant::place);
+        let mut heard: BTreeMap<(u32, PeerId), Vec<Span>> = BTreeMap::new();
+        for grant in grants.iter().filter(|grant| !grant.is_receipt()) {
+            let to_it = heard.entry((grant.serial, grant.grantee)).or_default();
+            to_it.push(grant.chunks);
+        }
         let mut void = 0;
         for grant in &grants {
             if grant.is_receipt() {
-                self.believe(grant, &grants);
+                let to_it = heard.get(&(grant.serial, grant.grantee));
+                self.believe(grant, to_it.map_or(&[], Vec::as_slice));
             } else {
                 let moved = self.apply(grant, &is_banned);
                 void += usize::from(moved < grant.chunks.len() && grant.taken_from.is_none());
@@ -133,19 +139,13 @@ impl ChunkMap {
         })
     }
 
-    /// Believes a receipt whose chain is out of sight, in part. Where it is not, and the last grant is
-    /// among these, that counts alone; and what somebody has taken, and its author did not know of,
-    /// is that one's.
-    fn believe(&mut self, receipt: &Grant, grants: &[Grant]) {
-        let Grant {
-            serial, grantee, ..
-        } = *receipt;
-        let same = |grant: &Grant| {
-            grant.serial == serial && grant.grantee == grantee && !grant.is_receipt()
-        };
+    /// Believes a receipt whose chain is out of sight, in part. Where it is not, and the last grant
+    /// is heard, that is of these chunks, that counts alone; and what somebody has taken, and its
+    /// author did not know of, is that one's.
+    fn believe(&mut self, receipt: &Grant, heard: &[Span]) {
+        let serial = receipt.serial;
         self.change(receipt, |run| {
-            let is_it = |grant: &Grant| same(grant) && grant.chunks.contains(run.chunks.first);
-            let is_heard = || grants.iter().any(is_it);
+            let is_heard = || heard.iter().any(|chunks| chunks.contains(run.chunks.first));
             let follows = run.serial.saturating_add(1) == serial;
             run.serial < serial && run.taken_at <= receipt.taken_at && !(follows && is_heard())
         });
