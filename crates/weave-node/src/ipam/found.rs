@@ -6,7 +6,8 @@
 //! less than the majority of what it was told of, nor in the ten seconds after, nor while such a
 //! peer has said nothing since it started: a founding may be there. Of two foundings that meet,
 //! one that gave out nothing yields; when both or neither gave out anything, the one with the
-//! higher label does (`merge.rs`).
+//! higher label does (`merge.rs`). A founder that left its founding, and has none, founds anew once
+//! somebody is found to go on with the one that it left.
 //!
 //! ```text
 //!   none ──(asked)──▶ storing ──(durable)──▶ settling ──▶ in force
@@ -224,7 +225,12 @@ impl Ipam {
                 .founding
                 .last_asked
                 .is_some_and(|at| now.saturating_sub(at) < ASKED_FOR);
-        if !asked || self.genesis.is_some() || self.founding.storing || self.fault.is_some() {
+        let is_missed = self.is_missed();
+        if !(asked || is_missed)
+            || self.genesis.is_some()
+            || self.founding.storing
+            || self.fault.is_some()
+        {
             self.founding.first_asked = None;
             return;
         }
@@ -236,7 +242,7 @@ impl Ipam {
         let heard_nothing = now >= self.founding.listening_since + LISTEN
             && now >= since + DEFER
             && self.founding.unheard.is_none();
-        let is_chosen = lowest.is_some_and(|lowest| self.me < lowest);
+        let is_chosen = is_missed || lowest.is_some_and(|lowest| self.me < lowest);
         let is_ours = self.founding.targets.0 == 0
             || (heard_nothing && is_chosen && self.who_awaits_targets().is_none());
         if is_ours {
@@ -325,6 +331,14 @@ impl Ipam {
             .copied()
     }
 
+    /// Whether somebody within reach goes on with a founding of ours that we left, perhaps for one
+    /// of which nobody is left: nobody gives out addresses in it until we found the range anew.
+    fn is_missed(&self) -> bool {
+        let members = |genesis: &Genesis| self.founding.members_of(genesis.id);
+        let mut ours = self.ledger.own_geneses();
+        ours.any(|genesis| members(genesis).any(|peer| self.reachable.contains(peer)))
+    }
+
     /// What the peers say that keeps us from founding the range, whatever the time.
     fn founding_obstacle(&self) -> Option<String> {
         let Some(range) = self.config.range else {
@@ -372,7 +386,10 @@ impl Ipam {
     /// it will ever come back.
     fn contest(&mut self) {
         let Some(ours) = &self.genesis else { return };
-        let present = |rival: &&Genesis| self.ledger.is_used(rival.id) || self.is_present(rival);
+        let present = |rival: &&Genesis| {
+            let is_shown = self.ledger.is_used(rival.id) || self.is_present(rival);
+            is_shown && !self.ledger.is_left(rival)
+        };
         let order = |genesis: &&Genesis| (!self.ledger.is_used(genesis.id), genesis.label());
         let Some(rival) = self.rival_foundings().filter(present).min_by_key(order) else {
             self.founding.contested_since = None;
@@ -393,7 +410,13 @@ impl Ipam {
         // the log of a founder that is gone for good is held for long
         let order = |genesis: &&Genesis| {
             let is_used = self.ledger.is_used(genesis.id);
-            (!self.is_present(genesis), !is_used, genesis.label())
+            let is_left = self.ledger.is_left(genesis);
+            (
+                !self.is_present(genesis),
+                is_left,
+                !is_used,
+                genesis.label(),
+            )
         };
         self.living_foundings()
             .filter(ours)

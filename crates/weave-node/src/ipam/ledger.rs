@@ -45,9 +45,10 @@ pub(crate) struct Touched {
 #[derive(Debug, Clone)]
 pub(crate) struct Ledger {
     me: PeerId,
-    /// Foundings that others made or take part in, and how many of their entries say so.
+    /// Foundings that others' entries tell of, and how many of them.
     geneses: BTreeMap<GenesisId, (Genesis, usize)>,
-    told: BTreeMap<Place, GenesisId>,
+    /// Which of them an entry tells of; peer records may tell of none.
+    told: BTreeMap<Place, Option<GenesisId>>,
     grants: BTreeMap<Place, (GenesisId, Grant)>,
     loans: BTreeMap<Place, (GenesisId, PeerId, u32)>,
     subnets: BTreeMap<Place, Cidr>,
@@ -90,7 +91,7 @@ impl Ledger {
         let foreign = origin != self.me;
         match new {
             Some(Body::Genesis(record)) if foreign => {
-                self.add_genesis(place, Genesis::from_record(origin, record.clone()));
+                self.tell(place, Genesis::from_record(origin, record.clone()));
             }
             Some(Body::Grant(record)) if foreign => self.add_grant(place, record, &mut touched),
             Some(Body::Loan(record)) if foreign => self.add_loan(place, record, &mut touched),
@@ -109,8 +110,10 @@ impl Ledger {
             }
             Some(Body::Peer(record)) => {
                 self.nicknames.insert(origin, record.nickname.clone());
-                let part = record.founding.as_ref().filter(|_| foreign);
-                self.add_genesis(place, part.and_then(|founding| Genesis::told(founding)));
+                if foreign {
+                    let part = record.founding.as_ref();
+                    self.tell(place, part.and_then(|founding| Genesis::told(founding)));
+                }
             }
             Some(
                 Body::Genesis(_)
@@ -126,19 +129,43 @@ impl Ledger {
         touched
     }
 
-    /// Of a founding of ours others know less: if we left it, what we lent under it is forgotten.
-    fn add_genesis(&mut self, place: Place, genesis: Option<Genesis>) {
-        let Some(genesis) = genesis.filter(|genesis| genesis.founder != self.me) else {
-            return;
-        };
-        self.told.insert(place, genesis.id);
-        let known = self.geneses.entry(genesis.id).or_insert((genesis, 0));
-        known.1 += 1;
+    fn tell(&mut self, place: Place, genesis: Option<Genesis>) {
+        self.told
+            .insert(place, genesis.as_ref().map(|genesis| genesis.id));
+        if let Some(genesis) = genesis {
+            let known = self.geneses.entry(genesis.id).or_insert((genesis, 0));
+            known.1 += 1;
+        }
     }
 
-    /// Foundings that other peers made or take part in.
+    /// Foundings that other peers made. Of our own they know less than we do: if we left it, what
+    /// we lent under it is forgotten.
     pub(crate) fn geneses(&self) -> impl Iterator<Item = &Genesis> {
+        self.all_geneses()
+            .filter(|genesis| genesis.founder != self.me)
+    }
+
+    /// Foundings that we made, as others tell of them.
+    pub(crate) fn own_geneses(&self) -> impl Iterator<Item = &Genesis> {
+        self.all_geneses()
+            .filter(|genesis| genesis.founder == self.me)
+    }
+
+    fn all_geneses(&self) -> impl Iterator<Item = &Genesis> {
         self.geneses.values().map(|(genesis, _)| genesis)
+    }
+
+    /// Whether the log of its founder is known and tells of it no more: nobody can give out addresses
+    /// then but who has chunks of it already.
+    pub(crate) fn is_left(&self, genesis: &Genesis) -> bool {
+        let founder = genesis.founder;
+        let mut told = self.told.range((founder, 0)..=(founder, u64::MAX));
+        let first = told.next();
+        first.is_some()
+            && first
+                .into_iter()
+                .chain(told)
+                .all(|(_, id)| *id != Some(genesis.id))
     }
 
     /// Grants of other peers under this founding.
@@ -252,7 +279,7 @@ impl Ledger {
             subnets: self.subnets.remove(&place).is_some(),
             ..Touched::default()
         };
-        if let Some(id) = self.told.remove(&place)
+        if let Some(Some(id)) = self.told.remove(&place)
             && let Some((_, places)) = self.geneses.get_mut(&id)
         {
             *places -= 1;

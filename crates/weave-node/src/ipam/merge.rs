@@ -46,22 +46,29 @@ impl Ipam {
         }
     }
 
-    /// The founding that ours gives way to: of the same range, with the lowest label, and with
-    /// somebody who takes part in it within reach.
+    /// The founding that ours gives way to: of the same range, the lowest in rank, and with somebody
+    /// who takes part in it within reach.
     fn better_founding(&self) -> Option<Genesis> {
         let ours = self.genesis.as_ref()?;
         self.rival_foundings()
-            .filter(|rival| rival.label() < ours.label())
+            .filter(|rival| self.rank(rival) < self.rank(ours))
             .filter(|rival| self.is_present(rival))
-            .min_by_key(|rival| rival.label())
+            .min_by_key(|rival| self.rank(rival))
             .cloned()
     }
 
-    /// Whether somebody within reach takes part in a founding: who did once may have gone over to
-    /// another one since.
+    /// Of two foundings the one of higher rank gives way: the one that its founder has left, then
+    /// the one with the higher label.
+    fn rank(&self, genesis: &Genesis) -> (bool, (u64, [u8; 32])) {
+        (self.ledger.is_left(genesis), genesis.label())
+    }
+
+    /// Whether somebody within reach takes part in a founding: who did once, its founder, too, may
+    /// have gone over to another one since.
     pub(super) fn is_present(&self, genesis: &Genesis) -> bool {
         let mut members = self.founding.members_of(genesis.id);
-        self.reachable.contains(&genesis.founder)
+        let has_founder = self.reachable.contains(&genesis.founder);
+        (has_founder && !self.ledger.is_left(genesis))
             || members.any(|peer| self.reachable.contains(peer))
     }
 
@@ -188,8 +195,7 @@ impl Ipam {
         let mut notes = Vec::new();
         let ours = self.genesis.as_ref().filter(|_| self.has_stake());
         for rival in ours.into_iter().flat_map(|_| self.rival_foundings()) {
-            let gives_way = ours.is_some_and(|ours| rival.label() < ours.label());
-            let how = match gives_way {
+            let how = match ours.is_some_and(|ours| self.rank(rival) < self.rank(ours)) {
                 true => "this host goes on with that one in a few seconds",
                 false => "its hosts go on with the one of this host in a few seconds",
             };

@@ -344,6 +344,82 @@ fn a_better_founding_is_gone_over_to_once_somebody_within_reach_takes_part_in_it
     }
 }
 
+/// Whoever goes on with the founding that it left cannot be given anything there.
+#[test]
+fn a_founder_that_left_its_founding_founds_anew_for_those_who_have_not() {
+    let (stays, mut yields) = rivals();
+    let left = yields.ipam.genesis.clone().expect("founded");
+    yields.reach(&[stays.ipam.me.0[0]]);
+    yields.hear(&stays);
+    yields.pass(16_000);
+    assert_eq!(yields.ipam.genesis_id(), stays.ipam.genesis_id());
+    // what it held is given back, and of the other founding nobody is left
+    for ip in yields
+        .ipam
+        .allocated()
+        .map(|held| held.ip)
+        .collect::<Vec<_>>()
+    {
+        yields.release(RANGE, ip);
+    }
+    yields.ipam.ban(stays.ipam.me, yields.now);
+    yields.drain();
+    assert_eq!(yields.ipam.genesis_id(), None);
+    yields.pass(5000);
+    assert_eq!(yields.ipam.genesis_id(), None, "nobody asks for anything");
+    let member = entry::Body::Peer(proto::PeerRecord {
+        founding: Some(left.to_tell()),
+        ..proto::PeerRecord::default()
+    });
+    yields.ipam.apply(id(7), 1, None, Some(&member), yields.now);
+    yields.drain();
+    assert_eq!(yields.ipam.genesis_id(), None, "that one is not there");
+    yields.reach(&[7]);
+    yields.drain();
+    let anew = yields.ipam.genesis.clone().expect("founded anew");
+    assert_eq!(anew.founder, yields.ipam.me);
+    assert_ne!(anew.id, left.id);
+}
+
+/// Even of a higher label: in the other one there is nobody to give out anything.
+#[test]
+fn a_founding_that_its_founder_has_left_gives_way() {
+    let (left, kept) = rivals();
+    let mut member = Host::new(7);
+    member.ipam.set_targets(1, 1, member.now);
+    member.reach(&[left.ipam.me.0[0], kept.ipam.me.0[0]]);
+    member.hear(&left);
+    member.pass(1000);
+    let held = Held {
+        owner: "c1".to_owned(),
+        subnet: net(RANGE),
+        loan: None,
+        ticket: None,
+        phase: Phase::Kept,
+    };
+    let (key, value) = store::held_write(ip("10.32.9.9").to_bits(), &held);
+    member.disk.insert(key, value.expect("written"));
+    let genesis = member.ipam.genesis.clone().expect("followed");
+    let (key, value) = store::genesis_write(&genesis);
+    member.disk.insert(key, value.expect("written"));
+    let mut member = member.restarted(7);
+    member.reach(&[left.ipam.me.0[0], kept.ipam.me.0[0]]);
+    member.hear(&left);
+    member.hear(&kept);
+    member.pass(20_000);
+    assert_eq!(member.ipam.genesis_id(), Some(genesis.id), "the better one");
+    let record = entry::Body::Peer(proto::PeerRecord::default());
+    let founding = entry::Body::Genesis(genesis.record.clone());
+    let slot = left.log.keys().position(|key| key == "genesis");
+    let slot = slot.expect("announced") as u64;
+    for (slot, old, new) in [(90, None, Some(&record)), (slot, Some(&founding), None)] {
+        member.ipam.apply(left.ipam.me, slot, old, new, member.now);
+    }
+    member.drain();
+    member.pass(16_000);
+    assert_eq!(member.ipam.genesis_id(), kept.ipam.genesis_id());
+}
+
 /// Chunks of the former founding come in while the other one is on its way to the disk.
 #[test]
 fn nothing_of_a_founding_that_is_given_up_is_written_after_it() {
