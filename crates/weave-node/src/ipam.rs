@@ -57,6 +57,7 @@ use merge::Foundlings;
 use pool::{Loan, Pool};
 use recover::Recovery;
 use serve::Pending;
+use span::Span;
 use stage::Staged;
 use store::granted_chunks;
 use succession::Succession;
@@ -525,20 +526,21 @@ impl Ipam {
     /// Whether a run is ours beyond doubt.
     fn is_surely_ours(&self, run: &Run) -> bool {
         run.owner == self.me
-            && (run.serial == 0 || lies_in(run, &self.owned, |receipt| receipt.chunks.last))
+            && (run.serial == 0
+                || lies_in(run.chunks, run.serial, &self.owned, |it| it.chunks.last))
     }
 
     /// Forgets chunks that were taken from us: a restart without peers would not know it.
     fn forget_lost(&mut self) {
         let gave = |run: &Run, serial: u32| {
-            let mut own = self.grants.values().map(|own| &own.grant);
-            own.any(|grant| grant.serial == serial + 1 && grant.chunks.contains(run.chunks.first))
+            let first = Span::one(run.chunks.first);
+            lies_in(first, serial + 1, &self.grants, |own| own.grant.chunks.last)
         };
         let is_lost =
             |run: &Run, serial| run.serial < serial || (run.owner != self.me && !gave(run, serial));
         let mut left = BTreeMap::new();
         for (key, receipt) in &self.owned {
-            let runs = self.map.runs();
+            let runs = self.map.runs_within(receipt.chunks);
             let within = runs.filter_map(|run| Some((run, run.chunks.intersect(receipt.chunks)?)));
             let (lost, kept): (Vec<_>, Vec<_>) = within.partition(|(run, _)| is_lost(run, key.1));
             if lost.is_empty() {
@@ -570,7 +572,7 @@ impl Ipam {
             if take.is_some_and(|own| !own.stored) {
                 continue;
             }
-            if take.is_none() && !lies_in(run, &self.expected, |last| *last) {
+            if take.is_none() && !lies_in(run.chunks, run.serial, &self.expected, |last| *last) {
                 let since = turned_up.get(&key).copied().unwrap_or(self.now);
                 if !self.hears_top_since(since) {
                     self.turned_up.insert(key, since);
@@ -583,9 +585,8 @@ impl Ipam {
         }
         self.expected.retain(|(first, serial), _| {
             // it may be heard before what it follows from
-            let runs = self.map.runs();
-            let mut later = runs.filter(|run| run.chunks.contains(*first) && run.serial >= *serial);
-            later.next().is_none()
+            let run = self.map.run_of(*first);
+            run.is_none_or(|run| run.serial < *serial)
         });
         self.stage_owned();
     }
@@ -610,9 +611,15 @@ impl Ipam {
     }
 }
 
-/// Whether one of these spans, by first chunk and serial, holds all of a run.
-fn lies_in<T>(run: &Run, spans: &BTreeMap<(u32, u32), T>, last: impl Fn(&T) -> u32) -> bool {
+/// Whether one of these spans, by first chunk and serial, is of this serial and holds all of these
+/// chunks.
+fn lies_in<T>(
+    chunks: Span,
+    serial: u32,
+    spans: &BTreeMap<(u32, u32), T>,
+    last: impl Fn(&T) -> u32,
+) -> bool {
     // the nearest is the one, mostly
-    let mut before = spans.range(..=(run.chunks.first, run.serial)).rev();
-    before.any(|((_, serial), span)| *serial == run.serial && run.chunks.last <= last(span))
+    let mut before = spans.range(..=(chunks.first, serial)).rev();
+    before.any(|((_, of), span)| *of == serial && chunks.last <= last(span))
 }

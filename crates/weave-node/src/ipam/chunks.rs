@@ -162,6 +162,13 @@ impl ChunkMap {
         self.runs.values()
     }
 
+    /// The runs that hold any of these chunks.
+    pub(crate) fn runs_within(&self, chunks: Span) -> impl Iterator<Item = &Run> + '_ {
+        let first = self.run_of(chunks.first).map(|run| run.chunks.first);
+        let range = first.unwrap_or(chunks.first)..=chunks.last;
+        self.runs.range(range).map(|(_, run)| run)
+    }
+
     /// The chunks of one owner.
     pub(crate) fn owned_by(&self, owner: PeerId) -> Vec<Span> {
         self.runs()
