@@ -174,8 +174,10 @@ impl Mesh {
         }
     }
 
-    /// With everybody connected an address is refused only if there is none.
+    /// With everybody connected an address is refused only if there is none. Of thirty thousand
+    /// requests one fails by chance where every third message is lost, so none is.
     fn check_free_space(&mut self) {
+        self.lose_nothing();
         let subnet = self.subnets[0];
         for node in self.left() {
             let ipams = self.peers.iter().filter_map(|peer| peer.ipam.as_ref());

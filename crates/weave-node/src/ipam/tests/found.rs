@@ -409,7 +409,7 @@ fn a_founding_that_its_founder_has_left_gives_way() {
     member.pass(20_000);
     assert_eq!(member.ipam.genesis_id(), Some(genesis.id), "the better one");
     let record = entry::Body::Peer(proto::PeerRecord::default());
-    let founding = entry::Body::Genesis(genesis.record.clone());
+    let founding = entry::Body::Genesis(genesis.record);
     let slot = left.log.keys().position(|key| key == "genesis");
     let slot = slot.expect("announced") as u64;
     for (slot, old, new) in [(90, None, Some(&record)), (slot, Some(&founding), None)] {

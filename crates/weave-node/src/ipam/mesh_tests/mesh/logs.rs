@@ -5,7 +5,10 @@ use super::*;
 impl Mesh {
     pub(super) fn slot(&mut self, node: usize, key: String) -> u64 {
         let slots = &mut self.peers[node].slots;
-        let next = slots.len() as u64 + 1;
+        let next = match key.as_str() {
+            PEER => PEER_SLOT,
+            _ => PEER_SLOT + 1 + slots.len() as u64,
+        };
         *slots.entry(key).or_insert(next)
     }
 
