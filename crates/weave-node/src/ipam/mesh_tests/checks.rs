@@ -218,8 +218,8 @@ impl Mesh {
             if let Some((before, reached, other)) = end
                 && before == genesis
                 && first <= reached
-                && !self.is_unheard_grant(first, node, other)
-                && !self.is_unheard_grant(first, other, node)
+                && !self.is_unheard_grant(first, node)
+                && !self.is_unheard_grant(first, other)
             {
                 self.oracle
                     .violation(format!("chunk {first} is owned by {node} and {other}"));

@@ -16,6 +16,7 @@ use super::oracle::{Oracle, Others};
 use crate::ipam::pool::{Loan, Pick};
 use crate::ipam::span::Span;
 use crate::ipam::store::{self, Stored, Write, genesis_key, held_key, ip_bits};
+use crate::ipam::succession::LISTEN;
 use crate::ipam::{Ipam, IpamAction, IpamConfig, IpamError, TakeBack};
 
 /// Names what a peer says of itself,
@@ -158,9 +159,9 @@ pub(super) struct Mesh {
     pub(super) subnets: Vec<Cidr>,
     tickets: BTreeMap<u64, Cidr>,
     churning: bool,
-    /// When each pair had a link last.
-    seen: BTreeMap<(usize, usize), Time>,
-    linked_before: BTreeSet<(usize, usize)>,
+    /// When each pair that has no link now had contact last, as far as that counts.
+    contact: BTreeMap<(usize, usize), Time>,
+    linked_since: BTreeMap<(usize, usize), Time>,
     pub(super) oracle: Oracle,
     pub(super) faults: Faults,
 }
@@ -181,8 +182,8 @@ impl Mesh {
             subnets: subnets_of(range),
             tickets: BTreeMap::new(),
             churning: false,
-            seen: BTreeMap::new(),
-            linked_before: BTreeSet::new(),
+            contact: BTreeMap::new(),
+            linked_since: BTreeMap::new(),
             oracle: Oracle::default(),
             faults: Faults::default(),
         };
@@ -453,14 +454,16 @@ impl Mesh {
     }
 
     fn relink(&mut self) {
-        for a in 0..self.peers.len() {
-            for b in 0..self.peers.len() {
-                if self.linked_before.contains(&(a, b)) {
-                    self.seen.insert((a, b), self.now);
-                }
+        let links = self.all_links();
+        for pair in self.linked_since.keys().copied().collect::<Vec<_>>() {
+            if !links.contains(&pair) {
+                self.contact.insert(pair, self.contact_of(pair));
+                self.linked_since.remove(&pair);
             }
         }
-        self.linked_before = self.all_links();
+        for pair in links {
+            self.linked_since.entry(pair).or_insert(self.now);
+        }
         for node in 0..self.peers.len() {
             let reach: Vec<PeerId> = (0..self.peers.len())
                 .filter(|other| *other != node && self.linked(node, *other))
@@ -486,17 +489,31 @@ impl Mesh {
             .collect()
     }
 
-    /// Whether two peers have been apart for so long that one may be taken for gone.
-    fn are_apart(&self, a: usize, b: usize) -> bool {
-        let Some(after) = self.options.take_back else {
-            return false;
+    /// When two peers had contact last. After a long time without, only a link that has lasted
+    /// counts.
+    fn contact_of(&self, pair: (usize, usize)) -> Time {
+        let last = self.contact.get(&pair).copied();
+        let last = last.unwrap_or(Time::from_secs(1));
+        let counts = |since: &Time| {
+            let fence_after = self.fence_after().unwrap_or(Duration::MAX);
+            since.saturating_sub(last) < fence_after || self.now >= *since + LISTEN
         };
-        let seen = self
-            .seen
-            .get(&(a, b))
-            .copied()
-            .unwrap_or(Time::from_secs(1));
-        !self.linked(a, b) && self.now.saturating_sub(seen) >= TakeBack::after(after).fence_after
+        match self.linked_since.get(&pair).filter(|since| counts(since)) {
+            Some(_) => self.now,
+            None => last,
+        }
+    }
+
+    fn fence_after(&self) -> Option<Duration> {
+        let after = self.options.take_back?;
+        Some(TakeBack::after(after).fence_after)
+    }
+
+    /// Whether two peers have been apart for so long that one may be taken for gone, and has not
+    /// heard of that yet.
+    fn are_apart(&self, a: usize, b: usize) -> bool {
+        let apart = self.now.saturating_sub(self.contact_of((a, b)));
+        self.fence_after().is_some_and(|after| apart >= after)
     }
 
     fn linked(&self, a: usize, b: usize) -> bool {
@@ -586,7 +603,7 @@ impl Mesh {
                 given.is_some_and(|(ip, giver)| {
                     let chunk = self.chunk_of(giver, *ip);
                     self.is_unheard_loan(ip.to_bits(), *other, giver)
-                        || chunk.is_some_and(|it| self.is_unheard_grant(it, *other, giver))
+                        || chunk.is_some_and(|it| self.is_unheard_grant(it, *other))
                         || self.has_gone_over(*other, genesis)
                 })
             })
@@ -639,22 +656,21 @@ impl Mesh {
         genesis.chunk_of(ip.to_bits())
     }
 
-    /// Whether a peer has a chunk from a host that is banned, and `taker`, which took that over from
-    /// it, had heard nothing that says so: a price of bans that is known (docs/adr/0012).
-    pub(super) fn is_unheard_grant(&self, chunk: u32, owner: usize, taker: usize) -> bool {
-        let (id, taker) = (self.peers[owner].id, &self.peers[taker]);
-        let Some(ipam) = &taker.ipam else {
-            return false;
-        };
-        let mut own = ipam.grants.values().map(|own| own.grant);
-        let took = own.any(|grant| {
-            let of_banned = grant
-                .taken_from
-                .is_some_and(|from| taker.bans.contains(&from));
-            of_banned && grant.chunks.contains(chunk)
-        });
+    /// Whether a peer has a chunk from a host that is banned, and whoever took that over from it had
+    /// heard nothing that says so: a price of bans that is known (docs/adr/0012).
+    pub(super) fn is_unheard_grant(&self, chunk: u32, owner: usize) -> bool {
+        let id = self.peers[owner].id;
         let is_it = |(grantee, chunks): &(PeerId, Span)| *grantee == id && chunks.contains(chunk);
-        took && !taker.told.iter().any(is_it)
+        let took = |taker: &Peer| {
+            let grants = taker.ipam.iter().flat_map(|ipam| ipam.grants.values());
+            grants.map(|own| own.grant).any(|grant| {
+                let from = grant.taken_from;
+                let of_banned = from.is_some_and(|from| taker.bans.contains(&from));
+                of_banned && grant.chunks.contains(chunk)
+            })
+        };
+        let mut peers = self.peers.iter();
+        peers.any(|peer| took(peer) && !peer.told.iter().any(is_it))
     }
 
     /// Who owns the chunk of an address that a peer was just given.
