@@ -118,6 +118,8 @@ pub(super) struct Peer {
     tables: BTreeMap<(usize, u64), entry::Body>,
     /// To whom, as it heard in any life, chunks were granted.
     told: BTreeSet<(PeerId, Span)>,
+    /// Chunks that it ever took from a banned host.
+    took: BTreeSet<Span>,
 }
 
 #[derive(Debug, Clone)]
@@ -203,6 +205,7 @@ impl Mesh {
                 views: BTreeMap::new(),
                 tables: BTreeMap::new(),
                 told: BTreeSet::new(),
+                took: BTreeSet::new(),
             });
             mesh.boot(node);
         }
@@ -513,7 +516,7 @@ impl Mesh {
     /// heard of that yet.
     fn are_apart(&self, a: usize, b: usize) -> bool {
         let apart = self.now.saturating_sub(self.contact_of((a, b)));
-        self.fence_after().is_some_and(|after| apart >= after)
+        a != b && self.fence_after().is_some_and(|after| apart >= after)
     }
 
     fn linked(&self, a: usize, b: usize) -> bool {
@@ -657,20 +660,16 @@ impl Mesh {
     }
 
     /// Whether a peer has a chunk from a host that is banned, and whoever took that over from it had
-    /// heard nothing that says so: a price of bans that is known (docs/adr/0012).
+    /// heard nothing that says so; or took it itself on one side of a cut, as somebody else did on
+    /// the other: a price of bans that is known (docs/adr/0012).
     pub(super) fn is_unheard_grant(&self, chunk: u32, owner: usize) -> bool {
-        let id = self.peers[owner].id;
-        let is_it = |(grantee, chunks): &(PeerId, Span)| *grantee == id && chunks.contains(chunk);
-        let took = |taker: &Peer| {
-            let grants = taker.ipam.iter().flat_map(|ipam| ipam.grants.values());
-            grants.map(|own| own.grant).any(|grant| {
-                let from = grant.taken_from;
-                let of_banned = from.is_some_and(|from| taker.bans.contains(&from));
-                of_banned && grant.chunks.contains(chunk)
-            })
-        };
-        let mut peers = self.peers.iter();
-        peers.any(|peer| took(peer) && !peer.told.iter().any(is_it))
+        let peer = &self.peers[owner];
+        let took = |peer: &Peer| peer.took.iter().any(|chunks| chunks.contains(chunk));
+        let is_it =
+            |(grantee, chunks): &(PeerId, Span)| *grantee == peer.id && chunks.contains(chunk);
+        let others = self.peers.iter().filter(|other| other.id != peer.id);
+        let mut takers = others.filter(|other| took(other));
+        takers.any(|taker| took(peer) || !taker.told.iter().any(is_it))
     }
 
     /// Who owns the chunk of an address that a peer was just given.

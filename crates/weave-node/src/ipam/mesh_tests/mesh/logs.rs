@@ -77,7 +77,12 @@ impl Mesh {
         for (slot, new) in changes {
             if let Some(entry::Body::Grant(record)) = &new {
                 let grantee = store::peer_of(&record.grantee);
-                peer.told.extend(grantee.zip(store::granted_chunks(record)));
+                let chunks = store::granted_chunks(record);
+                peer.told.extend(grantee.zip(chunks));
+                let of_banned = |from| peer.bans.contains(&from);
+                if origin == node && store::taken_from(record).is_some_and(of_banned) {
+                    peer.took.extend(chunks);
+                }
             }
             let old = match &new {
                 Some(body) => peer.tables.insert((origin, slot), body.clone()),
