@@ -258,6 +258,25 @@ fn rivals() -> (Host, Host) {
     }
 }
 
+/// The same host after a restart, with a container in the founding that it follows.
+fn restarted_with_container(mut host: Host, number: u8) -> Host {
+    let held = Held {
+        owner: "c1".to_owned(),
+        subnet: net(RANGE),
+        loan: None,
+        ticket: None,
+        phase: Phase::Kept,
+    };
+    let genesis = host.ipam.genesis.clone().expect("followed");
+    for (key, value) in [
+        store::genesis_write(&genesis),
+        store::held_write(ip("10.32.9.9").to_bits(), &held),
+    ] {
+        host.disk.insert(key, value.expect("written"));
+    }
+    host.restarted(number)
+}
+
 #[test]
 fn a_founding_whose_founder_is_not_heard_of_is_followed_where_somebody_takes_part_in_it() {
     let (stays, _) = rivals();
@@ -390,19 +409,8 @@ fn a_founding_that_its_founder_has_left_gives_way() {
     member.reach(&[left.ipam.me.0[0], kept.ipam.me.0[0]]);
     member.hear(&left);
     member.pass(1000);
-    let held = Held {
-        owner: "c1".to_owned(),
-        subnet: net(RANGE),
-        loan: None,
-        ticket: None,
-        phase: Phase::Kept,
-    };
-    let (key, value) = store::held_write(ip("10.32.9.9").to_bits(), &held);
-    member.disk.insert(key, value.expect("written"));
     let genesis = member.ipam.genesis.clone().expect("followed");
-    let (key, value) = store::genesis_write(&genesis);
-    member.disk.insert(key, value.expect("written"));
-    let mut member = member.restarted(7);
+    let mut member = restarted_with_container(member, 7);
     member.reach(&[left.ipam.me.0[0], kept.ipam.me.0[0]]);
     member.hear(&left);
     member.hear(&kept);
@@ -430,20 +438,7 @@ fn nothing_of_a_founding_that_is_given_up_is_written_after_it() {
     c.reach(&[yields.ipam.me.0[0]]);
     c.hear(&yields);
     assert_eq!(c.ipam.genesis_id(), Some(former));
-    c.disk.extend(c.ipam.genesis.iter().filter_map(|genesis| {
-        let (key, value) = store::genesis_write(genesis);
-        value.map(|value| (key, value))
-    }));
-    let held = Held {
-        owner: "c1".to_owned(),
-        subnet: net(RANGE),
-        loan: None,
-        ticket: None,
-        phase: Phase::Kept,
-    };
-    let (key, value) = store::held_write(ip("10.32.9.9").to_bits(), &held);
-    c.disk.insert(key, value.expect("written"));
-    let mut c = c.restarted(3);
+    let mut c = restarted_with_container(c, 3);
     c.reach(&[stays.ipam.me.0[0], yields.ipam.me.0[0]]);
     c.hear(&stays);
     c.hear(&yields);
