@@ -1,5 +1,7 @@
 //! Requests of this host's containers: from own space where possible, else by asking.
 
+use std::collections::BTreeSet;
+
 use weave_wire::{Cidr, PeerId, Time};
 
 use super::ask::{AskKey, Verdict};
@@ -305,10 +307,14 @@ impl Ipam {
                 Step::Refuse(IpamError::Taken { ip, holder })
             }
             Verdict::Unreachable(_) if self.now < pending.since + UNREACHABLE_GRACE => Step::Wait,
-            Verdict::Unreachable(owners) => Step::Refuse(IpamError::OwnerUnreachable {
-                what: pending.what(),
-                owner: self.labels(&owners),
-            }),
+            Verdict::Unreachable(owners) => {
+                let heirs = owners.into_iter().flat_map(|owner| self.heirs_of(owner));
+                let heirs: BTreeSet<PeerId> = heirs.collect();
+                Step::Refuse(IpamError::OwnerUnreachable {
+                    what: pending.what(),
+                    owner: self.labels(&heirs.into_iter().collect::<Vec<_>>()),
+                })
+            }
         }
     }
 

@@ -332,6 +332,24 @@ impl Ipam {
         last.filter(|last| !self.is_banned(last))
     }
 
+    /// Who is to take over what this owner has, if it is banned: whoever stands above all others, or
+    /// else all that take part in the founding.
+    pub(super) fn heirs_of(&self, owner: PeerId) -> Vec<PeerId> {
+        if !self.is_banned(&owner) {
+            return vec![owner];
+        }
+        let members = self.genesis_id().map(|id| self.founding.members_of(id));
+        let members = members.into_iter().flatten().copied();
+        let mut heirs: Vec<PeerId> = members.filter(|peer| !self.is_banned(peer)).collect();
+        if let Some(top) = self.top() {
+            heirs = vec![top];
+        }
+        match heirs.is_empty() {
+            true => vec![owner],
+            false => heirs,
+        }
+    }
+
     /// The founder and those who follow it, up to the first that is not banned: whom the founder
     /// gave space to, then whom each of these did.
     pub(super) fn line_of(&self, genesis: &Genesis) -> Vec<PeerId> {

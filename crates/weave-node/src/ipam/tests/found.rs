@@ -312,6 +312,9 @@ fn a_founding_of_which_all_are_banned_is_followed_no_more() {
     left.drain();
     left.pass(1000);
     assert_eq!(left.ipam.genesis_id(), Some(genesis.id), "the borrower is");
+    let refusal = left.refusal(2, RANGE, None);
+    let told = format!("peer {}, which cannot be reached", id(3).name());
+    assert!(refusal.contains(&told), "{refusal}");
     let member = entry::Body::Peer(proto::PeerRecord {
         founding: Some(genesis.to_tell()),
         ..proto::PeerRecord::default()
