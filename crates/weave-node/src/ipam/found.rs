@@ -225,12 +225,9 @@ impl Ipam {
                 .founding
                 .last_asked
                 .is_some_and(|at| now.saturating_sub(at) < ASKED_FOR);
-        let is_missed = self.is_missed();
-        if !(asked || is_missed)
-            || self.genesis.is_some()
-            || self.founding.storing
-            || self.fault.is_some()
-        {
+        let may_found = self.genesis.is_none() && !self.founding.storing && self.fault.is_none();
+        let is_missed = may_found && self.is_missed();
+        if !may_found || !(asked || is_missed) {
             self.founding.first_asked = None;
             return;
         }

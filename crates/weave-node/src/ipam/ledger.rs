@@ -159,13 +159,9 @@ impl Ledger {
     /// then but who has chunks of it already.
     pub(crate) fn is_left(&self, genesis: &Genesis) -> bool {
         let founder = genesis.founder;
-        let mut told = self.told.range((founder, 0)..=(founder, u64::MAX));
-        let first = told.next();
-        first.is_some()
-            && first
-                .into_iter()
-                .chain(told)
-                .all(|(_, id)| *id != Some(genesis.id))
+        let told = self.told.range((founder, 0)..=(founder, u64::MAX));
+        let mut told = told.peekable();
+        told.peek().is_some() && told.all(|(_, id)| *id != Some(genesis.id))
     }
 
     /// Grants of other peers under this founding.

@@ -338,12 +338,12 @@ impl Ipam {
         if !self.is_banned(&owner) {
             return vec![owner];
         }
+        if let Some(top) = self.top() {
+            return vec![top];
+        }
         let members = self.genesis_id().map(|id| self.founding.members_of(id));
         let members = members.into_iter().flatten().copied();
-        let mut heirs: Vec<PeerId> = members.filter(|peer| !self.is_banned(peer)).collect();
-        if let Some(top) = self.top() {
-            heirs = vec![top];
-        }
+        let heirs: Vec<PeerId> = members.filter(|peer| !self.is_banned(peer)).collect();
         match heirs.is_empty() {
             true => vec![owner],
             false => heirs,
