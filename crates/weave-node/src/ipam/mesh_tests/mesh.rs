@@ -1,6 +1,7 @@
 //! The model mesh: peers, links, disks and logs, driven by one queue of events.
 
 mod faults;
+mod links;
 mod logs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,15 +14,13 @@ use weave_wire::proto::{Founding, PeerRecord, SubnetRecord, control_message::Bod
 use weave_wire::{Cidr, PeerId, Time, ip_bytes};
 
 use super::oracle::{Oracle, Others};
+use crate::gossip::PEER_KEY;
 use crate::ipam::pool::{Loan, Pick};
 use crate::ipam::span::Span;
 use crate::ipam::store::{self, Stored, Write, genesis_key, held_key, ip_bits};
-use crate::ipam::succession::LISTEN;
 use crate::ipam::{Ipam, IpamAction, IpamConfig, IpamError, TakeBack};
 
-/// Names what a peer says of itself,
-const PEER: &str = "peer";
-/// which stands at the same place in all logs of all starts.
+/// What a peer says of itself stands at the same place in all logs of all starts.
 const PEER_SLOT: u64 = 1;
 /// Founders are apart for this long.
 const APART: Duration = Duration::from_secs(12);
@@ -456,73 +455,6 @@ impl Mesh {
         self.drain(node);
     }
 
-    fn relink(&mut self) {
-        let links = self.all_links();
-        for pair in self.linked_since.keys().copied().collect::<Vec<_>>() {
-            if !links.contains(&pair) {
-                self.contact.insert(pair, self.contact_of(pair));
-                self.linked_since.remove(&pair);
-            }
-        }
-        for pair in links {
-            self.linked_since.entry(pair).or_insert(self.now);
-        }
-        for node in 0..self.peers.len() {
-            let reach: Vec<PeerId> = (0..self.peers.len())
-                .filter(|other| *other != node && self.linked(node, *other))
-                .map(|other| self.peers[other].id)
-                .collect();
-            let now = self.now;
-            let live: BTreeSet<PeerId> = reach.iter().copied().collect();
-            if let Some(ipam) = &mut self.peers[node].ipam {
-                ipam.set_reachable(reach, now);
-                ipam.set_live(&live, now);
-            }
-            self.drain(node);
-        }
-    }
-
-    fn all_links(&self) -> BTreeSet<(usize, usize)> {
-        let nodes = 0..self.peers.len();
-        let pairs = nodes
-            .clone()
-            .flat_map(|a| nodes.clone().map(move |b| (a, b)));
-        pairs
-            .filter(|(a, b)| a != b && self.linked(*a, *b))
-            .collect()
-    }
-
-    /// When two peers had contact last. After a long time without, only a link that has lasted
-    /// counts.
-    fn contact_of(&self, pair: (usize, usize)) -> Time {
-        let last = self.contact.get(&pair).copied();
-        let last = last.unwrap_or(Time::from_secs(1));
-        let counts = |since: &Time| {
-            let fence_after = self.fence_after().unwrap_or(Duration::MAX);
-            since.saturating_sub(last) < fence_after || self.now >= *since + LISTEN
-        };
-        match self.linked_since.get(&pair).filter(|since| counts(since)) {
-            Some(_) => self.now,
-            None => last,
-        }
-    }
-
-    fn fence_after(&self) -> Option<Duration> {
-        let after = self.options.take_back?;
-        Some(TakeBack::after(after).fence_after)
-    }
-
-    /// Whether two peers have been apart for so long that one may be taken for gone, and has not
-    /// heard of that yet.
-    fn are_apart(&self, a: usize, b: usize) -> bool {
-        let apart = self.now.saturating_sub(self.contact_of((a, b)));
-        a != b && self.fence_after().is_some_and(|after| apart >= after)
-    }
-
-    fn linked(&self, a: usize, b: usize) -> bool {
-        self.side[a] == self.side[b] && self.peers[a].ipam.is_some() && self.peers[b].ipam.is_some()
-    }
-
     fn fire_timers(&mut self) {
         for node in 0..self.peers.len() {
             let now = self.now;
@@ -567,12 +499,12 @@ impl Mesh {
         let Some(part) = peer.ipam.as_ref().map(Ipam::part_in) else {
             return;
         };
-        let has_said = peer.slots.contains_key(PEER);
+        let has_said = peer.slots.contains_key(PEER_KEY);
         if has_said && peer.part == part {
             return;
         }
         self.peers[node].part.clone_from(&part);
-        let slot = self.slot(node, PEER.to_owned());
+        let slot = self.slot(node, PEER_KEY.to_owned());
         let record = PeerRecord {
             founding: part,
             ..Default::default()

@@ -6,7 +6,7 @@ impl Mesh {
     pub(super) fn slot(&mut self, node: usize, key: String) -> u64 {
         let slots = &mut self.peers[node].slots;
         let next = match key.as_str() {
-            PEER => PEER_SLOT,
+            PEER_KEY => PEER_SLOT,
             _ => PEER_SLOT + 1 + slots.len() as u64,
         };
         *slots.entry(key).or_insert(next)
